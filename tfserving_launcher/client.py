@@ -1,0 +1,139 @@
+"""The wire: gRPC calls to one model server on a unix socket."""
+
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+
+from tfserving_launcher.errors import ModelLoadError, PredictError
+from tfserving_launcher.protos import (
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    ModelServiceStub,
+    ModelVersionStatus,
+    PredictionServiceStub,
+    PredictRequest,
+    SignatureDefMap,
+)
+from tfserving_launcher.readiness import Readiness
+from tfserving_launcher.tensors import Array, from_proto, to_proto
+
+# The server takes messages up to 2 GiB; the client's own default for answers is 4 MiB.
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+_STATUS_TIMEOUT_SECONDS = 5.0
+_NOT_YET_CODES = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.NOT_FOUND,
+)
+
+
+class ModelServerClient:
+    """One channel to the server behind `socket_path`, for the model `model_name`."""
+
+    def __init__(self, socket_path: Path, model_name: str) -> None:
+        self._socket_path = socket_path
+        self._model_name = model_name
+        self._channel: grpc.Channel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    def probe(self, timeout_seconds: float) -> Readiness:
+        """Whether the model is available; ModelLoadError when the server says that it never will.
+
+        The channel is opened only once the socket accepts: a channel that has seen a refusal
+        waits a second before it tries again.
+        """
+        if self._channel is None:
+            if not _accepts(self._socket_path):
+                return Readiness.NOT_YET
+            self._channel = grpc.insecure_channel(
+                f"unix:{self._socket_path}", options=_CHANNEL_OPTIONS
+            )
+        request = GetModelStatusRequest()
+        request.model_spec.name = self._model_name
+        try:
+            answer = ModelServiceStub(self._channel).GetModelStatus(
+                request, timeout=min(timeout_seconds, _STATUS_TIMEOUT_SECONDS)
+            )
+        except grpc.RpcError as error:
+            if error.code() in _NOT_YET_CODES:
+                return Readiness.NOT_YET
+            raise _refusal(error) from None
+        states = list(answer.model_version_status)
+        if any(version.state == ModelVersionStatus.AVAILABLE for version in states):
+            return Readiness.READY
+        for version in states:
+            if version.state == ModelVersionStatus.END and version.status.error_code:
+                raise ModelLoadError(version.status.error_message, output="")
+        return Readiness.NOT_YET
+
+    def signature_defs(self, timeout_seconds: float) -> dict[str, object]:
+        """SignatureDef messages by name. Raises PredictError where the call is refused."""
+        request = GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self._model_name
+        try:
+            answer = PredictionServiceStub(self._channel).GetModelMetadata(
+                request, timeout=timeout_seconds
+            )
+        except grpc.RpcError as error:
+            raise _refusal(error) from None
+        signature_defs = SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(signature_defs)
+        return dict(signature_defs.signature_def)
+
+    def predict(
+        self, inputs: dict[str, Array], *, signature_name: str, timeout_seconds: float
+    ) -> "PredictCall":
+        """Sends the call and returns at once."""
+        request = PredictRequest()
+        request.model_spec.name = self._model_name
+        request.model_spec.signature_name = signature_name
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(array))
+        return PredictCall(
+            PredictionServiceStub(self._channel).Predict.future(request, timeout=timeout_seconds)
+        )
+
+
+class PredictCall:
+    """One call under way."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def result(self) -> dict[str, Array]:
+        """The outputs by name, sorted. Raises PredictError where the server refuses or is gone."""
+        try:
+            answer = self.future.result()
+        except grpc.RpcError as error:
+            raise _refusal(error) from None
+        except grpc.FutureCancelledError:
+            raise PredictError("CANCELLED", "the call was cancelled here") from None
+        return {name: from_proto(answer.outputs[name]) for name in sorted(answer.outputs)}
+
+
+def _refusal(error: grpc.RpcError) -> PredictError:
+    # Every RpcError that a call raises is a grpc.Call too; the declared type does not say so.
+    assert isinstance(error, grpc.Call)
+    return PredictError(error.code().name, error.details() or "")
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+    return True

@@ -1,0 +1,67 @@
+"""How a model server is run, and the command line that says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfserving_launcher.program import Program
+
+TENSOR_CONTENT_FLAG = "enable_serialization_as_tensor_content"
+
+# Threads of the server's gRPC pool that poll for work count as well, and a call over the limit
+# is refused, not queued.
+_GRPC_THREADS_BEYOND_CALLS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Settings of one model server; durations are seconds.
+
+    cpus                   threads for kernels; None counts the CPUs that this process may use
+    max_calls_in_flight    calls that may be under way at once; `submit` waits for a place
+    start_timeout_seconds  from launch to the model being available
+    call_timeout_seconds   for one call
+    stop_grace_seconds     between SIGTERM and SIGKILL
+    output_tail_bytes      how much of the server's own output is kept for error messages
+    environment            the child's whole environment; None hands on this process's own
+    extra_arguments        appended to the command line, `--name=value` each
+    """
+
+    cpus: int | None = None
+    max_calls_in_flight: int = 4
+    start_timeout_seconds: float = 300.0
+    call_timeout_seconds: float = 600.0
+    stop_grace_seconds: float = 2.0
+    output_tail_bytes: int = 16 * 1024
+    environment: Mapping[str, str] | None = None
+    extra_arguments: tuple[str, ...] = ()
+
+
+def server_argv(
+    program: Program,
+    *,
+    model_name: str,
+    base_path: Path,
+    socket_path: Path,
+    cpus: int,
+    max_calls_in_flight: int,
+    extra_arguments: tuple[str, ...] = (),
+) -> list[str]:
+    """The command line: one model, on a unix socket alone, a single attempt to load it.
+
+    `base_path` must be absolute and hold exactly one numbered folder.
+    """
+    flags = [
+        "--port=0",
+        f"--grpc_socket_path={socket_path}",
+        f"--model_name={model_name}",
+        f"--model_base_path={base_path}",
+        "--max_num_load_retries=0",
+        "--file_system_poll_wait_seconds=0",
+        f"--tensorflow_intra_op_parallelism={cpus}",
+        f"--tensorflow_inter_op_parallelism={cpus}",
+        f"--grpc_max_threads={max_calls_in_flight + _GRPC_THREADS_BEYOND_CALLS}",
+    ]
+    if program.knows(TENSOR_CONTENT_FLAG):
+        flags.append(f"--{TENSOR_CONTENT_FLAG}=true")
+    return [*program.command, *flags, *extra_arguments]

@@ -1,0 +1,188 @@
+"""A child process in a session of its own: started, listened to, stopped with its whole group."""
+
+import contextvars
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from tfserving_launcher.errors import ProgramNotFound
+
+_READ_BYTES = 64 * 1024
+_LONGEST_LINE_BYTES = 4 * 1024
+_KILL_WAIT_SECONDS = 10.0
+_DRAIN_WAIT_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+output_logger = logging.getLogger("tfserving_launcher.output")
+
+
+class ChildProcess:
+    """Runs `argv` between enter and exit; at exit nothing of its process group is left.
+
+    `exited` is set as soon as the child has ended, for whoever waits for something of it.
+    Standard output and standard error go, line by line, to the logger `tfserving_launcher.output`,
+    and their last `tail_bytes` are kept. Raises ProgramNotFound where `argv[0]` cannot be run.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        stop_grace_seconds: float = 2.0,
+        tail_bytes: int = 16 * 1024,
+    ) -> None:
+        self.exited = threading.Event()
+        self._argv = list(argv)
+        self._environment = environment
+        self._stop_grace_seconds = stop_grace_seconds
+        self._tail = _Tail(tail_bytes)
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._exit_code: int | None = None
+        self._drainer: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        logger.debug("starting %s", shlex.join(self._argv))
+        try:
+            self._popen = subprocess.Popen(
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramNotFound(
+                f"the model server program {self._argv[0]} cannot be run: {error.strerror}"
+            ) from None
+        try:
+            self._drainer = self._start_thread("drain", self._drain)
+            self._start_thread("await-exit", self._await_exit)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._popen is not None
+        return self._popen.pid
+
+    def exit_code(self) -> int | None:
+        """As in `subprocess.Popen.returncode`; None while the child runs."""
+        return self._exit_code
+
+    def tail(self) -> str:
+        """The last output, complete if the child has ended."""
+        if self.exited.is_set() and self._drainer is not None:
+            self._drainer.join(_DRAIN_WAIT_SECONDS)
+        return self._tail.text()
+
+    def _start_thread(self, name: str, target: object) -> threading.Thread:
+        # The log records of the thread belong to the job that started it.
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(target,), name=f"model-server-{name}", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _await_exit(self) -> None:
+        # WNOWAIT leaves the child a zombie, which keeps its process group's number taken
+        # until the rest of the group has been killed.
+        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        self._exit_code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        self.exited.set()
+
+    def _drain(self) -> None:
+        assert self._popen is not None
+        assert self._popen.stdout is not None
+        descriptor = self._popen.stdout.fileno()
+        pending = b""
+        while block := os.read(descriptor, _READ_BYTES):
+            self._tail.add(block)
+            *lines, pending = (pending + block).split(b"\n")
+            for line in lines:
+                _log_line(line)
+            if len(pending) > _LONGEST_LINE_BYTES:
+                _log_line(pending)
+                pending = b""
+        if pending:
+            _log_line(pending)
+
+    def _stop(self) -> None:
+        assert self._popen is not None
+        started = time.monotonic()
+        if not self.exited.is_set():
+            self._signal_group(signal.SIGTERM)
+            if not self.exited.wait(self._stop_grace_seconds):
+                logger.warning(
+                    "the model server ignored SIGTERM for %.1f s and is killed",
+                    self._stop_grace_seconds,
+                )
+        # Also when the child itself has ended: it may have left children in its group.
+        self._signal_group(signal.SIGKILL)
+        self.exited.wait(_KILL_WAIT_SECONDS)
+        self._popen.wait(_KILL_WAIT_SECONDS)
+        if self._drainer is not None:
+            self._drainer.join(_DRAIN_WAIT_SECONDS)
+            if self._drainer.is_alive():
+                logger.warning("something outside its process group holds the server's output")
+                return
+        assert self._popen.stdout is not None
+        self._popen.stdout.close()
+        logger.debug("model server stopped in %.3f s", time.monotonic() - started)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass  # the group is gone, which is what the signal was for
+        except PermissionError:
+            # macOS says so of a group in which only zombies are left.
+            logger.debug("process group %d cannot be signalled", self.pid)
+
+
+class _Tail:
+    """The last bytes of a stream, in whole blocks."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._blocks: deque[bytes] = deque()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def add(self, block: bytes) -> None:
+        with self._lock:
+            self._blocks.append(block[-self._limit :])
+            self._size += len(self._blocks[-1])
+            while self._size - len(self._blocks[0]) >= self._limit:
+                self._size -= len(self._blocks.popleft())
+
+    def text(self) -> str:
+        with self._lock:
+            return b"".join(self._blocks)[-self._limit :].decode(errors="replace")
+
+
+def _log_line(line: bytes) -> None:
+    text = line[:_LONGEST_LINE_BYTES].decode(errors="replace").rstrip()
+    if text:
+        output_logger.info("%s", text)

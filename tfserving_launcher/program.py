@@ -1,0 +1,102 @@
+"""Which model server program to run."""
+
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tfserving_launcher.errors import ProgramNotFound
+
+PROGRAM_VARIABLE = "TENSORFLOW_MODEL_SERVER"
+PROGRAM_NAME = "tensorflow_model_server"
+PYTHON_SERVER_MODULE = "tfserving_launcher.python_server"
+
+_USAGE_TIMEOUT_SECONDS = 20.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A model server program: its command, and what it says of itself when asked for help."""
+
+    command: tuple[str, ...]
+    found_by: str
+    usage: str
+
+    def knows(self, flag: str) -> bool:
+        """Whether the program's own usage lists `--flag`."""
+        return f"--{flag}=" in self.usage
+
+    def __str__(self) -> str:
+        return f"{shlex.join(self.command)} ({self.found_by})"
+
+
+def find_program(environ: Mapping[str, str] | None = None) -> Program:
+    """The program to run: `TENSORFLOW_MODEL_SERVER` (a command line), else the one on PATH, else
+    the Python model server where TensorFlow is installed. Raises ProgramNotFound.
+
+    The answer is kept for the life of this process: asking a program for its usage starts it.
+    """
+    environ = os.environ if environ is None else environ
+    named = environ.get(PROGRAM_VARIABLE, "").strip()
+    if named:
+        return _program(_split(named), PROGRAM_VARIABLE)
+    on_path = shutil.which(PROGRAM_NAME, path=environ.get("PATH"))
+    if on_path:
+        return _program((on_path,), "found on PATH")
+    if _tensorflow_is_installed():
+        return _program((sys.executable, "-m", PYTHON_SERVER_MODULE), "stand-in on TensorFlow")
+    raise ProgramNotFound(
+        f"no model server program: {PROGRAM_VARIABLE} is not set, {PROGRAM_NAME} is not on PATH,"
+        " and TensorFlow is not installed for the Python model server; set"
+        f" {PROGRAM_VARIABLE} to the program's command line, or install tensorflow-cpu"
+    )
+
+
+def _split(command_line: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command_line))
+    except ValueError as error:
+        raise ProgramNotFound(
+            f"{PROGRAM_VARIABLE} is not a command line: {error}: {command_line!r}"
+        ) from None
+
+
+@lru_cache(maxsize=8)
+def _program(command: tuple[str, ...], found_by: str) -> Program:
+    """Asks the program for its usage, which lists every flag of that very build.
+
+    A version number does not say as much: builds from source call themselves 0.0.0.
+    """
+    try:
+        answer = subprocess.run(
+            [*command, "--help"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_USAGE_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise ProgramNotFound(
+            f"the model server program {shlex.join(command)} ({found_by}) cannot be run:"
+            f" {error.strerror}"
+        ) from None
+    except subprocess.TimeoutExpired:
+        logger.warning("%s did not answer --help in %.0f s", command[0], _USAGE_TIMEOUT_SECONDS)
+        return Program(command, found_by, usage="")
+    logger.info("model server program: %s (%s)", shlex.join(command), found_by)
+    return Program(command, found_by, answer.stdout.decode(errors="replace"))
+
+
+def _tensorflow_is_installed() -> bool:
+    """Whether the whole package is there, and not only its _pb2 files."""
+    spec = importlib.util.find_spec("tensorflow")
+    return spec is not None and spec.origin is not None

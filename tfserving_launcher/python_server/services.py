@@ -1,0 +1,138 @@
+"""The gRPC services: PredictionService.Predict and GetModelMetadata, ModelService.GetModelStatus.
+
+Source of codes and messages: model_servers/grpc_status_util.cc, servables/tensorflow/
+predict_impl.cc and get_model_metadata_impl.cc, model_servers/get_model_status_impl.cc.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+import numpy as np
+import tensorflow as tf
+
+from tfserving_launcher.errors import TensorError
+from tfserving_launcher.protos import (
+    GetModelMetadataResponse,
+    GetModelStatusResponse,
+    ModelVersionStatus,
+    PredictResponse,
+    SignatureDefMap,
+    model_service,
+    prediction_service,
+)
+from tfserving_launcher.python_server.saved_model import LoadedModel, Refusal
+from tfserving_launcher.tensors import from_proto, to_proto
+
+_LONGEST_MESSAGE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """The one model that is served."""
+
+    name: str
+    version: int
+    model: LoadedModel
+
+
+def start_server(
+    servable: Servable, socket_path: str, *, max_threads: int, tensor_content: bool
+) -> grpc.Server:
+    """Raises RuntimeError where the socket cannot be bound."""
+    server = grpc.server(
+        ThreadPoolExecutor(max_threads, thread_name_prefix="grpc"),
+        options=(("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)),
+        maximum_concurrent_rpcs=max_threads,
+    )
+    prediction_service.add_PredictionServiceServicer_to_server(
+        _PredictionService(servable, tensor_content=tensor_content), server
+    )
+    model_service.add_ModelServiceServicer_to_server(_ModelService(servable), server)
+    server.add_insecure_port(f"unix:{socket_path}")
+    server.start()
+    return server
+
+
+class _PredictionService(prediction_service.PredictionServiceServicer):  # type: ignore[misc]  # generated, untyped
+    def __init__(self, servable: Servable, *, tensor_content: bool) -> None:
+        self._servable = servable
+        self._tensor_content = tensor_content
+
+    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+        servable = self._servable
+        _check_servable(servable, request.model_spec, context)
+        try:
+            inputs = {name: from_proto(proto) for name, proto in request.inputs.items()}
+            outputs = servable.model.predict(
+                request.model_spec.signature_name, inputs, list(request.output_filter)
+            )
+        except Refusal as refusal:
+            _abort(context, refusal.code, str(refusal))
+        except TensorError as error:
+            _abort(context, "INVALID_ARGUMENT", str(error))
+        response = PredictResponse()
+        response.model_spec.name = servable.name
+        response.model_spec.version.value = servable.version
+        response.model_spec.signature_name = request.model_spec.signature_name or "serving_default"
+        for name, value in outputs.items():
+            array = np.asarray(value)
+            response.outputs[name].CopyFrom(
+                to_proto(array) if self._tensor_content else _proto_with_fields(array)
+            )
+        return response
+
+    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
+        _check_servable(self._servable, request.model_spec, context)
+        if list(request.metadata_field) != ["signature_def"]:
+            _abort(context, "INVALID_ARGUMENT", "Metadata field must be signature_def")
+        signatures = SignatureDefMap()
+        for name, definition in self._servable.model.signature_defs.items():
+            signatures.signature_def[name].ParseFromString(definition.SerializeToString())
+        response = GetModelMetadataResponse()
+        response.model_spec.name = self._servable.name
+        response.model_spec.version.value = self._servable.version
+        response.metadata["signature_def"].Pack(signatures)
+        return response
+
+
+class _ModelService(model_service.ModelServiceServicer):  # type: ignore[misc]  # generated, untyped
+    def __init__(self, servable: Servable) -> None:
+        self._servable = servable
+
+    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
+        _check_servable(self._servable, request.model_spec, context)
+        response = GetModelStatusResponse()
+        response.model_version_status.add(
+            version=self._servable.version, state=ModelVersionStatus.AVAILABLE
+        )
+        return response
+
+
+def _check_servable(servable: Servable, spec: Any, context: grpc.ServicerContext) -> None:
+    if not spec.name:
+        _abort(context, "INVALID_ARGUMENT", "ModelSpec has no name specified.")
+    asked = spec.version.value if spec.HasField("version") else servable.version
+    if spec.name != servable.name or asked != servable.version:
+        which = f"Specific({spec.name}, {asked})"
+        if not spec.HasField("version"):
+            which = f"Latest({spec.name})"
+        _abort(context, "NOT_FOUND", f"Servable not found for request: {which}")
+
+
+def _abort(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
+    if len(message) > _LONGEST_MESSAGE:
+        message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
+    context.abort(grpc.StatusCode[code], message)
+
+
+def _proto_with_fields(array: Any) -> Any:
+    """The encoding without the tensor_content flag: a repeated field for each type."""
+    fast: Any = to_proto(array)
+    if not fast.tensor_content:
+        return fast
+    proto = type(fast)()
+    slow = tf.make_tensor_proto(array.reshape(-1).tolist(), dtype=array.dtype, shape=array.shape)
+    proto.ParseFromString(slow.SerializeToString())
+    return proto

@@ -1,0 +1,254 @@
+"""ModelServer: the life of one throw-away model server."""
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tfserving_launcher.client import ModelServerClient, PredictCall
+from tfserving_launcher.cpus import available_cpus
+from tfserving_launcher.errors import (
+    BadVersionFolder,
+    NotASavedModel,
+    PredictError,
+    ServerExited,
+    ServerTimeout,
+    SignatureNotFound,
+    TensorError,
+)
+from tfserving_launcher.options import ServerOptions, server_argv
+from tfserving_launcher.process import ChildProcess
+from tfserving_launcher.program import Program, find_program
+from tfserving_launcher.readiness import wait_until_ready
+from tfserving_launcher.signatures import Signature, as_tensor, read_signature
+from tfserving_launcher.tensors import Array
+
+DEFAULT_SIGNATURE = "serving_default"
+
+_INIT_OP_SIGNATURE = "__saved_model_init_op"
+_MODEL_NAME = "model"
+_SOCKET_NAME = "s"
+# sockaddr_un.sun_path holds 108 bytes with its closing NUL on Linux, 104 on macOS.
+_LONGEST_SOCKET_PATH = 103
+# How long a broken connection may come before the news that the process behind it has ended.
+_EXIT_NOTICE_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """A model server for one SavedModel, alive between enter and exit.
+
+    `version_dir` is a numbered folder that holds a SavedModel, for example `/models/energy/1`.
+    Entering returns when the model is available. It raises BadVersionFolder, NotASavedModel,
+    ProgramNotFound, ModelLoadError, ServerExited or ServerTimeout, and leaves nothing behind then.
+    """
+
+    def __init__(
+        self,
+        version_dir: str | os.PathLike[str],
+        options: ServerOptions | None = None,
+        *,
+        program: Program | None = None,
+    ) -> None:
+        self._version_dir = Path(version_dir)
+        self._options = options or ServerOptions()
+        self._program = program
+        self._signatures: dict[str, Signature] = {}
+        self._signature_defs: dict[str, object] = {}
+        self._places = threading.BoundedSemaphore(self._options.max_calls_in_flight)
+
+    def __enter__(self) -> Self:
+        options = self._options
+        version = _checked_version(self._version_dir)
+        program = self._program or find_program()
+        with ExitStack() as stack:
+            folder = _private_folder(stack)
+            argv = server_argv(
+                program,
+                model_name=_MODEL_NAME,
+                base_path=_only_version(folder, self._version_dir, version),
+                socket_path=folder / _SOCKET_NAME,
+                cpus=options.cpus or available_cpus(),
+                max_calls_in_flight=options.max_calls_in_flight,
+                extra_arguments=options.extra_arguments,
+            )
+            self._process = stack.enter_context(
+                ChildProcess(
+                    argv,
+                    environment=options.environment,
+                    stop_grace_seconds=options.stop_grace_seconds,
+                    tail_bytes=options.output_tail_bytes,
+                )
+            )
+            self._client = stack.enter_context(
+                ModelServerClient(folder / _SOCKET_NAME, _MODEL_NAME)
+            )
+            wait_until_ready(
+                self._process, self._client.probe, timeout_seconds=options.start_timeout_seconds
+            )
+            self._signature_defs = self._read_signature_defs()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def pid(self) -> int:
+        """The number of the server's process, and of its process group."""
+        return self._process.pid
+
+    def signature(self, name: str = DEFAULT_SIGNATURE) -> Signature:
+        """One signature; raises SignatureNotFound, or TensorError where NumPy cannot hold it."""
+        if name not in self._signatures:
+            try:
+                definition = self._signature_defs[name]
+            except KeyError:
+                raise SignatureNotFound(name, self.signature_names()) from None
+            self._signatures[name] = read_signature(name, definition)
+        return self._signatures[name]
+
+    def signature_names(self) -> list[str]:
+        """The model's signatures, sorted, without the initialisation op that is listed as one."""
+        return sorted(name for name in self._signature_defs if name != _INIT_OP_SIGNATURE)
+
+    def predict(
+        self,
+        inputs: Mapping[str, object],
+        *,
+        signature_name: str = DEFAULT_SIGNATURE,
+        timeout_seconds: float | None = None,
+    ) -> dict[str, Array]:
+        """`submit(...).result()`."""
+        return self.submit(
+            inputs, signature_name=signature_name, timeout_seconds=timeout_seconds
+        ).result()
+
+    def submit(
+        self,
+        inputs: Mapping[str, object],
+        *,
+        signature_name: str = DEFAULT_SIGNATURE,
+        timeout_seconds: float | None = None,
+    ) -> "PredictFuture":
+        """Sends a call and returns without waiting for its answer.
+
+        `inputs` maps the signature's input names to arrays or nested lists, the batch in the first
+        dimension. Waits only while `max_calls_in_flight` calls are under way. Raises
+        SignatureNotFound, TensorError where names or values do not fit, ServerTimeout where no
+        place came free in `timeout_seconds` (default: the option `call_timeout_seconds`).
+        """
+        signature = self.signature(signature_name)
+        tensors = _tensors(inputs, signature)
+        seconds = self._options.call_timeout_seconds if timeout_seconds is None else timeout_seconds
+        started = time.monotonic()
+        if not self._places.acquire(timeout=seconds):
+            raise ServerTimeout(f"no call ended within {seconds:.1f} s to make place for another")
+        try:
+            call = self._client.predict(
+                tensors,
+                signature_name=signature_name,
+                timeout_seconds=max(0.0, seconds - (time.monotonic() - started)),
+            )
+            call.future.add_done_callback(lambda _: self._places.release())
+        except BaseException:
+            self._places.release()
+            raise
+        return PredictFuture(call, self._process, seconds)
+
+    def _read_signature_defs(self) -> dict[str, object]:
+        seconds = self._options.call_timeout_seconds
+        try:
+            return self._client.signature_defs(seconds)
+        except PredictError as error:
+            raise _what_happened(error, self._process, seconds) from None
+
+
+class PredictFuture:
+    """A call under way."""
+
+    def __init__(self, call: PredictCall, process: ChildProcess, timeout_seconds: float) -> None:
+        self._call = call
+        self._process = process
+        self._timeout_seconds = timeout_seconds
+
+    def result(self) -> dict[str, Array]:
+        """Waits for the outputs by name; every array's first dimension is the model's business.
+
+        Raises PredictError where the server refuses the batch, ServerExited where it ended,
+        ServerTimeout where it did not answer in time, TensorError where its answer cannot be read.
+        """
+        try:
+            return self._call.result()
+        except PredictError as error:
+            raise _what_happened(error, self._process, self._timeout_seconds) from None
+
+    def cancel(self) -> None:
+        """Gives the call up; the server may go on computing it."""
+        self._call.future.cancel()
+
+
+def _what_happened(
+    error: PredictError, process: ChildProcess, timeout_seconds: float
+) -> PredictError | ServerExited | ServerTimeout:
+    """A broken connection or a late answer, told apart from a refusal."""
+    if error.code == "UNAVAILABLE" and process.exited.wait(_EXIT_NOTICE_SECONDS):
+        exit_code = process.exit_code()
+        assert exit_code is not None
+        return ServerExited(exit_code, process.tail(), when="while it was serving")
+    if error.code == "DEADLINE_EXCEEDED":
+        return ServerTimeout(f"the model server did not answer within {timeout_seconds:.1f} s")
+    return error
+
+
+def _tensors(inputs: Mapping[str, object], signature: Signature) -> dict[str, Array]:
+    if unknown := sorted(inputs.keys() - signature.inputs.keys()):
+        raise TensorError(
+            f"signature {signature.name!r} has no input {', '.join(unknown)};"
+            f" it has {', '.join(signature.inputs)}"
+        )
+    return {name: as_tensor(value, signature.inputs[name], name) for name, value in inputs.items()}
+
+
+def _checked_version(version_dir: Path) -> str:
+    """The folder's name. The server waits for ever where this does not hold, so it is checked."""
+    name = version_dir.name
+    if not (name.isascii() and name.isdigit() and int(name) < 2**63):
+        raise BadVersionFolder(
+            f"a version folder's name must be a whole number, as in .../1; this one is {name!r}"
+        )
+    if not any((version_dir / file).is_file() for file in ("saved_model.pb", "saved_model.pbtxt")):
+        what = "an empty or missing folder"
+        if version_dir.is_dir() and (found := sorted(path.name for path in version_dir.iterdir())):
+            what = f"only {', '.join(found[:5])}" + (", ..." if len(found) > 5 else "")
+        raise NotASavedModel(f"{version_dir} is not a SavedModel: no saved_model.pb, {what}")
+    return name
+
+
+def _private_folder(stack: ExitStack) -> Path:
+    """A folder of mode 0700 with a path short enough for a socket in it."""
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfs-", dir=parent)))
+        if len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+            return folder
+    raise OSError(f"no temporary folder with a path short enough for a socket: {folder}")
+
+
+def _only_version(folder: Path, version_dir: Path, version: str) -> Path:
+    """A base path that shows the server this one version: it would take the highest it sees."""
+    base_path = folder / "m"
+    base_path.mkdir()
+    (base_path / version).symlink_to(version_dir.absolute(), target_is_directory=True)
+    return base_path

@@ -1,0 +1,96 @@
+"""What a model takes and gives: frozen descriptions of its signatures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfserving_launcher.errors import TensorError
+from tfserving_launcher.tensors import STRING, Array, dtype_name, dtype_of, family, integer_range
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output. A dimension of None may have any size; `shape` None means any rank."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{dtype_name(self.dtype)} of any shape"
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{dtype_name(self.dtype)}[{sizes}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A named function of the model; the mappings are sorted by name."""
+
+    name: str
+    method_name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+def read_signature(name: str, definition: Any) -> Signature:
+    """From a SignatureDef; TensorError where a tensor is of a dtype that NumPy cannot hold."""
+    return Signature(
+        name=name,
+        method_name=definition.method_name,
+        inputs=_tensor_specs(definition.inputs),
+        outputs=_tensor_specs(definition.outputs),
+    )
+
+
+def as_tensor(value: object, spec: TensorSpec, name: str) -> Array:
+    """`value` as an array of the spec's dtype, C-contiguous; TensorError where that loses anything.
+
+    Shapes are left to the caller: a server may take more than the signature says.
+    """
+    array = np.asarray(value)
+    if spec.dtype == STRING:
+        return _as_strings(array, name)
+    if array.dtype != spec.dtype and array.size:
+        if not _can_hold(spec.dtype, array):
+            raise TensorError(f"input {name!r} is {spec}, the values are {array.dtype}")
+        if family(spec.dtype) == "integer":
+            smallest, largest = integer_range(spec.dtype)
+            if array.min() < smallest or array.max() > largest:
+                raise TensorError(f"input {name!r} is {spec}, and a value is out of its range")
+    array = array.astype(spec.dtype, copy=False)
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _can_hold(dtype: np.dtype[np.generic], array: Array) -> bool:
+    wanted, given = family(dtype), family(array.dtype)
+    return wanted == given or (wanted in ("float", "complex") and given in ("float", "integer"))
+
+
+def _as_strings(array: Array, name: str) -> Array:
+    values = [
+        value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()
+    ]
+    wrong = next((value for value in values if not isinstance(value, bytes)), None)
+    if wrong is not None:
+        raise TensorError(f"input {name!r} is string, a value is {type(wrong).__name__}")
+    strings = np.empty(len(values), STRING)
+    strings[:] = values
+    return strings.reshape(array.shape)
+
+
+def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
+    return {name: _tensor_spec(name, infos[name]) for name in sorted(infos)}
+
+
+def _tensor_spec(name: str, info: Any) -> TensorSpec:
+    try:
+        dtype = dtype_of(info.dtype)
+    except TensorError as error:
+        raise TensorError(f"tensor {name!r} of the signature: {error}") from None
+    if info.tensor_shape.unknown_rank:
+        return TensorSpec(dtype, None)
+    return TensorSpec(
+        dtype, tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    )

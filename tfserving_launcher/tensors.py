@@ -1,0 +1,172 @@
+"""NumPy arrays to TensorProto and back.
+
+Source of the format: tensorflow/core/framework/tensor.proto and types.proto. Strings are arrays of
+dtype object that hold `bytes`. All others are C-contiguous arrays in native byte order.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from tfserving_launcher.errors import TensorError
+from tfserving_launcher.protos import DataType, TensorProto
+
+Array = NDArray[np.generic]
+
+Family = Literal["float", "integer", "bool", "string", "complex"]
+
+STRING = np.dtype(object)
+
+_INT4 = (np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4))
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """How a dtype travels: its repeated field, and the integer type whose bits that field holds."""
+
+    dtype: np.dtype[np.generic]
+    field: str
+    bits: np.dtype[np.generic] | None = None
+
+
+def _encodings() -> dict[int, _Encoding]:
+    uint16 = np.dtype(np.uint16)
+    known = {
+        "DT_FLOAT": _Encoding(np.dtype(np.float32), "float_val"),
+        "DT_DOUBLE": _Encoding(np.dtype(np.float64), "double_val"),
+        "DT_INT8": _Encoding(np.dtype(np.int8), "int_val"),
+        "DT_INT16": _Encoding(np.dtype(np.int16), "int_val"),
+        "DT_INT32": _Encoding(np.dtype(np.int32), "int_val"),
+        "DT_INT64": _Encoding(np.dtype(np.int64), "int64_val"),
+        "DT_UINT8": _Encoding(np.dtype(np.uint8), "int_val"),
+        "DT_UINT16": _Encoding(np.dtype(np.uint16), "int_val"),
+        "DT_UINT32": _Encoding(np.dtype(np.uint32), "uint32_val"),
+        "DT_UINT64": _Encoding(np.dtype(np.uint64), "uint64_val"),
+        "DT_BOOL": _Encoding(np.dtype(np.bool_), "bool_val"),
+        "DT_STRING": _Encoding(STRING, "string_val"),
+        "DT_HALF": _Encoding(np.dtype(np.float16), "half_val", uint16),
+        "DT_BFLOAT16": _Encoding(np.dtype(ml_dtypes.bfloat16), "half_val", uint16),
+        "DT_COMPLEX64": _Encoding(np.dtype(np.complex64), "scomplex_val"),
+        "DT_COMPLEX128": _Encoding(np.dtype(np.complex128), "dcomplex_val"),
+        "DT_FLOAT8_E5M2": _Encoding(np.dtype(ml_dtypes.float8_e5m2), "float8_val"),
+        "DT_FLOAT8_E4M3FN": _Encoding(np.dtype(ml_dtypes.float8_e4m3fn), "float8_val"),
+        "DT_INT4": _Encoding(np.dtype(ml_dtypes.int4), "int_val"),
+        "DT_UINT4": _Encoding(np.dtype(ml_dtypes.uint4), "int_val"),
+    }
+    return {DataType.Value(name): encoding for name, encoding in known.items()}
+
+
+_ENCODINGS = _encodings()
+_DATA_TYPES = {encoding.dtype: data_type for data_type, encoding in _ENCODINGS.items()}
+
+
+def dtype_of(data_type: int) -> np.dtype[np.generic]:
+    """The NumPy dtype of a `DataType` number; TensorError where NumPy cannot hold it."""
+    return _encoding(data_type).dtype
+
+
+def dtype_name(dtype: np.dtype[np.generic]) -> str:
+    """TensorFlow's name: `float32`, `string`, `bfloat16`."""
+    return "string" if dtype == STRING else dtype.name
+
+
+def family(dtype: np.dtype[np.generic]) -> Family:
+    """What kind of values a dtype holds; `dtype.kind` does not know those of ml_dtypes."""
+    if dtype.kind in "OSU":
+        return "string"
+    if dtype == np.bool_:
+        return "bool"
+    if np.issubdtype(dtype, np.complexfloating):
+        return "complex"
+    return "integer" if np.issubdtype(dtype, np.integer) or dtype in _INT4 else "float"
+
+
+def integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """The smallest and the largest value of an integer dtype."""
+    limits = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # knows int4, as NumPy's does not
+    return int(limits.min), int(limits.max)
+
+
+def to_proto(array: Array) -> Any:
+    """A TensorProto; the values travel as `tensor_content`, except strings, which have none."""
+    data_type = _DATA_TYPES.get(array.dtype)
+    if data_type is None:
+        raise TensorError(f"TensorFlow has no tensor of dtype {array.dtype}")
+    proto = TensorProto(dtype=data_type)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.dtype == STRING:
+        proto.string_val.extend(array.ravel().tolist())
+    else:
+        proto.tensor_content = array.tobytes()
+    return proto
+
+
+def from_proto(proto: Any) -> Array:
+    """The array of a TensorProto in either encoding; TensorError where sizes do not agree.
+
+    Shape: `tensor_shape`. The array may be read-only. In the repeated fields the last value stands
+    for all that are missing, and no value at all for zeros (tensor.proto, "tensor_content").
+    """
+    encoding = _encoding(proto.dtype)
+    shape = tuple(dimension.size for dimension in proto.tensor_shape.dim)
+    size = int(np.prod(shape, dtype=np.int64))
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, encoding.dtype, shape, size)
+    values = _from_values(getattr(proto, encoding.field), encoding)
+    if len(values) > size:
+        raise TensorError(f"a tensor of shape {shape} came with {len(values)} values")
+    if len(values) < size:
+        filler = values[-1:] if len(values) else _zero(encoding.dtype)
+        values = np.concatenate([values, np.repeat(filler, size - len(values))])
+    return values.reshape(shape)
+
+
+def _encoding(data_type: int) -> _Encoding:
+    try:
+        return _ENCODINGS[data_type]
+    except KeyError:
+        name = DataType.Name(data_type) if data_type in DataType.values() else f"type {data_type}"
+        raise TensorError(f"tensors of {name} cannot be held in NumPy") from None
+
+
+def _from_content(
+    content: bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], size: int
+) -> Array:
+    if dtype == STRING:
+        raise TensorError("a string tensor came as tensor_content, which TensorFlow never writes")
+    if len(content) != size * dtype.itemsize:
+        raise TensorError(
+            f"a {dtype_name(dtype)} tensor of shape {shape} takes {size * dtype.itemsize} bytes,"
+            f" {len(content)} came"
+        )
+    array: Array = np.frombuffer(content, dtype)
+    if sys.byteorder == "big":
+        array = array.byteswap()
+    return array.reshape(shape)
+
+
+def _from_values(values: Any, encoding: _Encoding) -> Array:
+    if encoding.dtype == STRING:
+        strings = np.empty(len(values), STRING)
+        strings[:] = values
+        return strings
+    if encoding.field == "float8_val":
+        return np.frombuffer(values, encoding.dtype)
+    if encoding.field in ("scomplex_val", "dcomplex_val"):
+        part = np.float32 if encoding.field == "scomplex_val" else np.float64
+        return np.array(values, part).view(encoding.dtype)
+    if encoding.bits is not None:
+        return np.array(values, encoding.bits).view(encoding.dtype)
+    if encoding.dtype.itemsize < 4 and encoding.field == "int_val":
+        # The field holds 32-bit integers; a small type is cut from them as C++ does.
+        return np.array(values, np.int32).astype(encoding.dtype)
+    return np.array(values, encoding.dtype)
+
+
+def _zero(dtype: np.dtype[np.generic]) -> Array:
+    return np.array([b""], STRING) if dtype == STRING else np.zeros(1, dtype)
