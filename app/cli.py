@@ -1,0 +1,156 @@
+"""The command line: `embedded-tf predict` runs a job here, `embedded-tf serve` the service."""
+
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+
+from app.errors import BadParameter, InternalError, JobError
+from app.job import run_job
+from app.job_spec import parse_job_spec
+from app.log import JobContext, job_context, set_up_logging
+from app.progress import LoggedProgress, Progress
+from app.settings import Settings, SettingsError
+from app.storage import Storage
+
+_JOB_FAILED = 1
+_USAGE = 2
+
+logger = logging.getLogger(__name__)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="embedded-tf")
+def main() -> None:
+    """Batch predictions with a TensorFlow SavedModel, in seconds."""
+
+
+@main.command()
+@click.option("--model", required=True, help="Folder of a SavedModel or of numbered versions.")
+@click.option("--input", required=True, help="A file of JSON lines, or a folder ending in /.")
+@click.option("--output", required=True, help="Folder for the predictions.")
+@click.option("--signature-name", help="Signature to call.  [default: serving_default]")
+@click.option("--batch-size", type=int, help="Rows a call.  [default: chosen by size]")
+@click.option("--timeout-seconds", type=float, help="For the whole job.")
+@click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")
+def predict(*, verbose: bool, **options: Any) -> None:
+    """Run one job: gs:// URIs or local paths. The report goes to standard output as JSON.
+
+    The exit status is 0, 1 when the job failed, or 2 for wrong usage.
+    """
+    settings = _settings()
+    set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)
+    with _sigterm_unwinds():
+        try:
+            spec = parse_job_spec({k: v for k, v in options.items() if v is not None})
+            context = JobContext(uuid.uuid4().hex[:12])
+            with job_context(context), _progress(bar=not verbose) as progress:
+                report = run_job(
+                    spec,
+                    job_id=context.job_id,
+                    settings=settings,
+                    storage=Storage(local_roots=None),
+                    progress=progress,
+                )
+        except JobError as error:
+            _fail(error)
+        except Exception:
+            logger.exception("unexpected error")
+            _fail(InternalError("internal error; the log has its trace"))
+    _print(report.as_json())
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, envvar="PORT", help="Port to listen on.")
+def serve(host: str, port: int) -> NoReturn:
+    """Start the HTTP service as the container does, under gunicorn."""
+    _settings()
+    environ = {**os.environ, "HOST": host, "PORT": str(port)}
+    argv = [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn_conf", "app.wsgi:app"]
+    os.execve(sys.executable, argv, environ)  # noqa: S606  # gunicorn takes this process's place
+
+
+class _BarProgress:
+    """A bar that counts bytes of input."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task: TaskID = bar.add_task("starting", total=None)
+        self._rows = 0
+
+    def phase(self, name: str) -> None:
+        self._bar.update(self._task, description=name)
+
+    def total(self, *, files: int, size: int) -> None:
+        self._bar.update(self._task, description=f"{files} files", total=size)
+
+    def advanced(self, *, rows: int, size: int) -> None:
+        self._rows += rows
+        self._bar.update(self._task, advance=size, description=f"{self._rows:,} rows")
+
+
+@contextmanager
+def _progress(*, bar: bool) -> Iterator[Progress]:
+    console = Console(stderr=True)
+    if not (bar and console.is_terminal):
+        yield LoggedProgress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as live:
+        yield _BarProgress(live)
+
+
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """SIGTERM ends the job as Ctrl-C does: through the context managers that clean up."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environ(os.environ)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _fail(error: JobError) -> NoReturn:
+    _print(error.as_json())
+    click.echo(f"error: {error.message}", err=True)
+    sys.exit(_USAGE if isinstance(error, BadParameter) else _JOB_FAILED)
+
+
+def _print(body: dict[str, Any]) -> None:
+    click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())

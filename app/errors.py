@@ -1,0 +1,175 @@
+"""What can end a job, and what each means to the caller.
+
+JobError                     code  status               worth trying again as it is
+├── BadParameter             400   INVALID_ARGUMENT     no
+├── NotAllowed               403   PERMISSION_DENIED    no
+├── NotFound                 404   NOT_FOUND            no
+├── TooLarge                 413   OUT_OF_RANGE         no
+├── BadModel                 422   FAILED_PRECONDITION  no
+├── BadRow                   422   INVALID_ARGUMENT     no
+├── ModelFailed              422   INVALID_ARGUMENT     no
+├── UnsupportedInput         422   INVALID_ARGUMENT     no
+├── Busy                     429   RESOURCE_EXHAUSTED   yes
+├── InternalError            500   INTERNAL             no
+├── NoModelServer            500   INTERNAL             no
+├── StorageFailed            502   UNAVAILABLE          yes
+├── ServerFailed             503   UNAVAILABLE          yes
+├── ShuttingDown             503   UNAVAILABLE          yes
+└── OutOfTime                504   DEADLINE_EXCEEDED    yes
+
+`code` is the HTTP status; `status` the name of the google.rpc code (google/rpc/code.proto).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+class JobError(Exception):
+    """Base of everything that ends a job on purpose."""
+
+    code: ClassVar[int]
+    status: ClassVar[str]
+    retry_after_seconds: ClassVar[int | None] = None
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = dict(details or {})
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of an error answer."""
+        return {
+            "error": {
+                "code": self.code,
+                "status": self.status,
+                "message": self.message,
+                "details": self.details,
+            }
+        }
+
+
+class BadParameter(JobError):
+    """A parameter is missing, unknown or malformed."""
+
+    code = 400
+    status = "INVALID_ARGUMENT"
+
+
+class NotAllowed(JobError):
+    """A URI outside what this instance may use, or one that storage refuses us."""
+
+    code = 403
+    status = "PERMISSION_DENIED"
+
+
+class NotFound(JobError):
+    """The model or the input is not there; an input that matches nothing included."""
+
+    code = 404
+    status = "NOT_FOUND"
+
+
+class TooLarge(JobError):
+    """A line is longer than this instance takes."""
+
+    code = 413
+    status = "OUT_OF_RANGE"
+
+
+class BadModel(JobError):
+    """Not a SavedModel, or one that cannot be loaded or called."""
+
+    code = 422
+    status = "FAILED_PRECONDITION"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFault:
+    """Why a line cannot be predicted. `field` is the input's name with the place in it."""
+
+    line: int
+    field: str | None
+    message: str
+
+
+class BadRow(JobError):
+    """A line of an input file that is not an instance of the model."""
+
+    code = 422
+    status = "INVALID_ARGUMENT"
+
+    def __init__(self, file: str, fault: RowFault) -> None:
+        where = f"{file}, line {fault.line}"
+        if fault.field is not None:
+            where += f", field {fault.field}"
+        super().__init__(
+            f"{where}: {fault.message}",
+            {"file": file, "line": fault.line, "field": fault.field},
+        )
+
+
+class ModelFailed(JobError):
+    """The model refused a batch whose rows all fit its signature."""
+
+    code = 422
+    status = "INVALID_ARGUMENT"
+
+
+class UnsupportedInput(JobError):
+    """An input file in a form that is not read."""
+
+    code = 422
+    status = "INVALID_ARGUMENT"
+
+
+class Busy(JobError):
+    """Another job is running in this instance."""
+
+    code = 429
+    status = "RESOURCE_EXHAUSTED"
+    retry_after_seconds = 5
+
+
+class InternalError(JobError):
+    """A fault of this program; the log has the trace."""
+
+    code = 500
+    status = "INTERNAL"
+
+
+class NoModelServer(JobError):
+    """The instance has no model server program."""
+
+    code = 500
+    status = "INTERNAL"
+
+
+class StorageFailed(JobError):
+    """Storage refused or broke off, after its client's own retries."""
+
+    code = 502
+    status = "UNAVAILABLE"
+
+
+class ServerFailed(JobError):
+    """The model server died or hung."""
+
+    code = 503
+    status = "UNAVAILABLE"
+    retry_after_seconds = 5
+
+
+class ShuttingDown(JobError):
+    """The instance is ending."""
+
+    code = 503
+    status = "UNAVAILABLE"
+    retry_after_seconds = 5
+
+
+class OutOfTime(JobError):
+    """The job's time is up."""
+
+    code = 504
+    status = "DEADLINE_EXCEEDED"

@@ -1,0 +1,31 @@
+"""Gunicorn's settings: one worker that runs one job, with threads left over for /health.
+
+Source: docs.gunicorn.org/en/stable/settings.html
+"""
+
+import os
+
+bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
+workers = 1
+worker_class = "gthread"
+threads = 8
+# A job may take as long as JOB_TIMEOUT_SECONDS says; this limit is for a worker that is stuck.
+timeout = 120
+# Cloud Run kills 10 s after SIGTERM.
+graceful_timeout = 8
+# Cloud Run's front end keeps connections open; a short time here would break them under it.
+keepalive = 620
+# Nobody administers a running container, and its root is read-only.
+control_socket_disable = True
+accesslog = None
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": "INFO", "handlers": []},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+        "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "formatters": {"json": {"()": "app.log.JsonFormatter"}},
+}

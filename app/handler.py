@@ -1,0 +1,159 @@
+"""The HTTP interface: routes, and the one place where errors become answers."""
+
+import logging
+import threading
+import uuid
+from typing import Any
+
+import orjson
+from flask import Blueprint, Flask, Response, current_app, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from app.errors import BadParameter, Busy, InternalError, JobError
+from app.job import run_job
+from app.job_spec import parse_job_spec
+from app.log import JobContext, job_context
+from app.progress import LoggedProgress
+from app.settings import Settings
+from app.storage import Storage
+
+_LARGEST_BODY_BYTES = 1024 * 1024
+
+logger = logging.getLogger(__name__)
+routes = Blueprint("routes", __name__)
+
+
+class Service:
+    """What the requests of one process share: settings, storage, and the one place for a job."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.storage = Storage(local_roots=settings.local_roots)
+        self.running = threading.Lock()
+        self.stopped = threading.Event()
+
+
+def create_app(settings: Settings) -> Flask:
+    """The Flask application; its `extensions["service"]` is the Service."""
+    flask_app = Flask("app")
+    flask_app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY_BYTES
+    flask_app.extensions["service"] = Service(settings)
+    flask_app.register_blueprint(routes)
+    flask_app.register_error_handler(JobError, _answer_job_error)
+    flask_app.register_error_handler(HTTPException, _answer_http_error)
+    flask_app.register_error_handler(Exception, _answer_bug)
+    return flask_app
+
+
+@routes.get("/health")
+def health() -> Response:
+    """Answers while a job runs, too."""
+    return _json({"status": "ok", "busy": _service().running.locked()})
+
+
+@routes.route("/", methods=["GET", "POST"])
+def predict() -> Response:
+    """Runs one job and answers with its report."""
+    parameters = _parameters()
+    if not parameters and _is_browser():
+        return Response(render_template("usage.html"))
+    spec = parse_job_spec(parameters)
+    service = _service()
+    context = JobContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
+    if not service.running.acquire(blocking=False):
+        raise Busy("another job is running in this instance; it takes one at a time")
+    try:
+        with job_context(context):
+            report = run_job(
+                spec,
+                job_id=context.job_id,
+                settings=service.settings,
+                storage=service.storage,
+                progress=LoggedProgress(),
+                stopped=service.stopped,
+            )
+            logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
+            return _json(report.as_json())
+    finally:
+        service.running.release()
+
+
+def _service() -> Service:
+    service: Service = current_app.extensions["service"]
+    return service
+
+
+def _is_browser() -> bool:
+    return request.method == "GET" and request.accept_mimetypes.best == "text/html"
+
+
+def _parameters() -> dict[str, Any]:
+    """The query string's, and those of a JSON object in the body. Each may be given once."""
+    parameters: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise BadParameter(
+                f"parameter {name} is given {len(values)} times", {"parameters": [name]}
+            )
+        parameters[name] = values[0]
+    if request.method == "POST" and request.content_length:
+        for name, value in _json_body().items():
+            if name in parameters:
+                raise BadParameter(
+                    f"parameter {name} is given in the URL and in the body", {"parameters": [name]}
+                )
+            parameters[name] = value
+    return parameters
+
+
+def _json_body() -> dict[str, Any]:
+    if request.mimetype != "application/json":
+        raise BadParameter(
+            "the body must be a JSON object with Content-Type application/json,"
+            f" its type is {request.mimetype or 'not given'}"
+        )
+    try:
+        body = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise BadParameter(f"the body is not JSON: {error.msg}") from None
+    if not isinstance(body, dict):
+        raise BadParameter(f"the body must be a JSON object, it is {type(body).__name__}")
+    return body
+
+
+def _answer_job_error(error: JobError) -> Response:
+    log = logger.error if error.code >= 500 else logger.warning
+    log("job failed with %d %s: %s", error.code, error.status, error.message)
+    response = _json(error.as_json(), error.code)
+    if error.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    """An unknown path, a method or a body that is not taken."""
+    code = error.code or 500
+    body = {
+        "code": code,
+        "status": (error.name or "error").upper().replace(" ", "_"),
+        "message": error.description or "",
+        "details": {},
+    }
+    response = _json({"error": body}, code)
+    for name, value in error.get_headers():
+        if name.lower() == "allow":
+            response.headers[name] = value
+    return response
+
+
+def _answer_bug(error: Exception) -> Response:
+    logger.error("unexpected error", exc_info=error)
+    return _json(InternalError("internal error; the log has its trace").as_json(), 500)
+
+
+def _json(body: dict[str, Any], code: int = 200) -> Response:
+    return Response(
+        orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        status=code,
+        mimetype="application/json",
+    )

@@ -1,0 +1,115 @@
+"""run_job(): the whole story of a job."""
+
+import os
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from app.batches import BatchLimits
+from app.deadline import Deadline
+from app.instances import fixed_batch_size
+from app.job_spec import JobSpec
+from app.model import fetch_model, find_model
+from app.plan import plan_files
+from app.predict_file import Streaming, predict_file
+from app.predictions import check_outputs
+from app.progress import Progress
+from app.report import Report, Stopwatch
+from app.server_errors import model_server_errors
+from app.settings import MEBIBYTE, Settings
+from app.storage import Storage
+from tfserving_launcher import ModelServer, ServerOptions, Signature
+
+# Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
+# small enough that a few batches in flight stay far below the memory of the smallest instance.
+_ROWS_PER_BATCH = 4096
+_BYTES_PER_BATCH = 1 * MEBIBYTE
+# A batch size that was asked for is bounded as well.
+_MOST_BYTES_PER_BATCH = 32 * MEBIBYTE
+
+_CREDENTIAL_PREFIXES = ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "AWS_")
+
+
+def run_job(
+    spec: JobSpec,
+    *,
+    job_id: str,
+    settings: Settings,
+    storage: Storage,
+    progress: Progress,
+    stopped: threading.Event | None = None,
+) -> Report:
+    """Brings the model in, starts a server for it, predicts file by file, tears all down.
+
+    `stopped` ends the job from outside. Raises JobError; files that were complete by then stay.
+    """
+    deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stopped)
+    watch = Stopwatch()
+    tasks = plan_files(spec, storage)
+    progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
+    with ExitStack() as stack:
+        stack.enter_context(model_server_errors(deadline))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-tf-"))
+        progress.phase(f"fetching the model {spec.model}")
+        with watch.phase("model_download"):
+            model = find_model(spec.model, storage)
+            version_dir = fetch_model(model, storage, Path(folder))
+        progress.phase(f"starting a model server for version {model.version}")
+        with watch.phase("server_start"):
+            server = stack.enter_context(ModelServer(version_dir, _options(settings, deadline)))
+            signature = server.signature(spec.signature_name)
+            streaming = _streaming(spec, signature, settings)
+        progress.phase("predicting")
+        with watch.phase("predict"):
+            files = [
+                predict_file(
+                    task,
+                    server,
+                    signature,
+                    storage=storage,
+                    streaming=streaming,
+                    progress=progress,
+                    deadline=deadline,
+                )
+                for task in tasks
+            ]
+    return Report(
+        job_id=job_id,
+        model=str(spec.model),
+        model_version=model.version,
+        signature_name=signature.name,
+        input=str(spec.input),
+        output=str(spec.output),
+        files=tuple(files),
+        seconds=watch.seconds(),
+    )
+
+
+def _options(settings: Settings, deadline: Deadline) -> ServerOptions:
+    return ServerOptions(
+        start_timeout_seconds=min(settings.start_timeout_seconds, deadline.remaining()),
+        call_timeout_seconds=settings.call_timeout_seconds,
+        # A SavedModel is a program: it is not handed this service's credentials.
+        environment={
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(_CREDENTIAL_PREFIXES)
+        },
+    )
+
+
+def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Streaming:
+    """Raises BadModel where the signature cannot be called with JSON lines."""
+    check_outputs(signature)
+    fixed = fixed_batch_size(signature)
+    asked = fixed or spec.batch_size
+    return Streaming(
+        limits=BatchLimits(
+            max_rows=asked or _ROWS_PER_BATCH,
+            max_bytes=_MOST_BYTES_PER_BATCH if asked else _BYTES_PER_BATCH,
+        ),
+        padded_rows=fixed,
+        max_line_bytes=settings.max_line_bytes,
+        call_timeout_seconds=settings.call_timeout_seconds,
+    )

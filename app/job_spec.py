@@ -1,0 +1,129 @@
+"""The parameters of a job: names and values from outside become a frozen JobSpec."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import BadParameter
+from app.storage.location import Location, parse_location
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job. `timeout_seconds` and `batch_size` are None where the instance decides."""
+
+    model: Location
+    input: Location
+    output: Location
+    signature_name: str = DEFAULT_SIGNATURE
+    batch_size: int | None = None
+    timeout_seconds: float | None = None
+
+
+# Names that are agreed and do nothing yet: refused by name rather than ignored.
+NOT_YET_SUPPORTED = frozenset(
+    {
+        "on_error",
+        "key_field",
+        "include_instance",
+        "included_fields",
+        "excluded_fields",
+        "input_format",
+        "output_format",
+        "output_compression",
+        "force",
+        "warm_up_data_path",
+        "warm_up_count",
+    }
+)
+REQUIRED = ("model", "input", "output")
+OPTIONAL = ("signature_name", "batch_size", "timeout_seconds")
+
+
+def parse_job_spec(parameters: Mapping[str, Any]) -> JobSpec:
+    """From names to values as a query string (all text) or a JSON body (typed) gives them.
+
+    Raises BadParameter, naming the parameter, what was expected and what was there.
+    """
+    _refuse_unknown(parameters)
+    missing = [name for name in REQUIRED if parameters.get(name) in (None, "")]
+    if missing:
+        raise BadParameter(
+            f"missing parameter: {', '.join(missing)}", {"parameters": list(missing)}
+        )
+    model = parse_location(_text(parameters, "model"), parameter="model")
+    output = parse_location(_text(parameters, "output"), parameter="output")
+    return JobSpec(
+        model=model.as_folder(),
+        input=_input(parameters),
+        output=output.as_folder(),
+        signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
+        batch_size=_batch_size(parameters),
+        timeout_seconds=_timeout_seconds(parameters),
+    )
+
+
+def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
+    for name in parameters:
+        if name in NOT_YET_SUPPORTED:
+            raise BadParameter(f"parameter {name} is not supported yet", {"parameters": [name]})
+        if name not in REQUIRED and name not in OPTIONAL:
+            raise BadParameter(
+                f"unknown parameter {name!r}; known are {', '.join(REQUIRED + OPTIONAL)}",
+                {"parameters": [name]},
+            )
+
+
+def _input(parameters: Mapping[str, Any]) -> Location:
+    location = parse_location(_text(parameters, "input"), parameter="input")
+    if "*" in location.path or "?" in location.path:
+        raise BadParameter(
+            f"input: wildcards are not supported yet: {location}; end it with / for all below it",
+            {"parameters": ["input"]},
+        )
+    return location
+
+
+def _text(parameters: Mapping[str, Any], name: str) -> str:
+    value = parameters.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _malformed(name, "a string", value)
+    return value
+
+
+def _batch_size(parameters: Mapping[str, Any]) -> int | None:
+    value = parameters.get("batch_size")
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _malformed("batch_size", "a whole number of rows above 0", value)
+    return value
+
+
+def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:
+    value = parameters.get("timeout_seconds")
+    if value is None or value == "":
+        return None
+    seconds = math.nan
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise _malformed("timeout_seconds", "a number of seconds above 0", value)
+    return seconds
+
+
+def _malformed(name: str, expected: str, value: Any) -> BadParameter:
+    return BadParameter(
+        f"parameter {name} must be {expected}, it is {str(value)[:100]!r}",
+        {"parameters": [name]},
+    )

@@ -1,0 +1,73 @@
+"""JSON texts to Python values: as strict as JSON is, and as generous as TF Serving.
+
+TF Serving's REST API reads the bare tokens NaN, Infinity and Inf, each with or without a minus,
+which JSON does not have. Source: tensorflow_serving/util/json_tensor.cc (kParseNanAndInfFlag).
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+import orjson
+
+_STRING_OR_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf(?:inity)?)\b')
+_STANDARD_TOKENS = {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}
+_SHOWN_CHARACTERS = 80
+
+
+class InvalidJson(ValueError):
+    """A text that is not JSON; the message says why and where."""
+
+
+def parse_json(text: bytes) -> Any:
+    """One value. Integers that do not fit into 64 bits come as floats. Raises InvalidJson."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in text or b"Inf" in text:
+            return _parse_with_tokens(text)
+        raise InvalidJson(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
+
+
+def shown(value: Any) -> str:
+    """A value as an error message shows it: JSON, shortened."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = "a deeply nested value"
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    return f"{text[:_SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+def _parse_with_tokens(text: bytes) -> Any:
+    """Python's own reader knows NaN, Infinity and -Infinity; all else it is kept as strict as
+    orjson is.
+    """
+    try:
+        standard = _STRING_OR_TOKEN.sub(
+            lambda match: _STANDARD_TOKENS.get(match[0], match[0]), text.decode()
+        )
+        return json.loads(standard, parse_float=_finite, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise InvalidJson(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
+    except (InvalidJson, UnicodeDecodeError) as error:
+        raise InvalidJson(f"invalid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidJson("invalid JSON: nested too deeply") from None
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise InvalidJson(f"the number {digits[:40]} is beyond what a double holds")
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    if len(digits) > len("-9223372036854775808") or not -(2**63) <= int(digits) < 2**64:
+        return _finite(digits)
+    return int(digits)

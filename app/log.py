@@ -1,0 +1,93 @@
+"""Log records: one JSON object each, as Cloud Logging reads it, or text for people.
+
+Source of the fields: cloud.google.com/logging/docs/structured-logging and
+cloud.google.com/trace/docs/trace-context (X-Cloud-Trace-Context: TRACE_ID/SPAN_ID;o=OPTIONS).
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import orjson
+
+_TRACE_CONTEXT = re.compile(r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]+))?(?:;o=(?P<o>[01]))?")
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What every record of a job carries. `trace` is a header's value, or empty."""
+
+    job_id: str
+    trace: str = ""
+
+
+_current: ContextVar[JobContext | None] = ContextVar("job_context", default=None)
+
+
+@contextmanager
+def job_context(context: JobContext) -> Iterator[None]:
+    """Records made in the block, and in threads that copy its context, belong to the job."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class JsonFormatter(logging.Formatter):
+    """One line of JSON a record. `project` makes the trace one that Cloud Logging can follow."""
+
+    def __init__(self, project: str | None = None) -> None:
+        super().__init__()
+        self._project = project
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        entry: dict[str, Any] = {
+            "severity": record.levelname,
+            "message": message,
+            "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z",
+            "logger": record.name,
+        }
+        if context := _current.get():
+            entry["job_id"] = context.job_id
+            entry.update(_trace_fields(context.trace, self._project))
+        return orjson.dumps(entry, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+
+def set_up_logging(level: str, *, project: str | None = None, stream: TextIO = sys.stderr) -> None:
+    """All records go to `stream`: text where it is a terminal, JSON elsewhere."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter(project))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def _trace_fields(header: str, project: str | None) -> dict[str, Any]:
+    match = _TRACE_CONTEXT.match(header)
+    if match is None:
+        return {}
+    trace = match["trace"]
+    fields: dict[str, Any] = {
+        "logging.googleapis.com/trace": f"projects/{project}/traces/{trace}" if project else trace
+    }
+    if match["span"]:
+        fields["logging.googleapis.com/spanId"] = f"{int(match['span']):016x}"
+    if match["o"]:
+        fields["logging.googleapis.com/trace_sampled"] = match["o"] == "1"
+    return fields

@@ -1,0 +1,87 @@
+"""A model's URI becomes a local version folder that a model server can load."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from app.errors import BadModel, NotFound
+from app.storage import Location, Storage, StoredFile
+
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_PARALLEL_FETCHES = 8
+# The version of a folder that holds a SavedModel itself: a server wants a number.
+_ONLY_VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """One version of a model as it lies in storage; `folder` holds `saved_model.pb`."""
+
+    folder: Location
+    version: str
+    files: list[StoredFile]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def find_model(model: Location, storage: Storage) -> ModelFiles:
+    """The SavedModel in the folder, or in its numbered folder with the highest number.
+
+    Raises NotFound where nothing is below the folder, BadModel where no SavedModel is.
+    """
+    files = storage.list_below(model)
+    if not files:
+        raise NotFound(f"model: nothing below {model}")
+    names = {file.location.path.removeprefix(model.path) for file in files}
+    if names.intersection(_SAVED_MODEL_FILES):
+        return ModelFiles(model, _ONLY_VERSION, files)
+    versions = [
+        version
+        for version, _, rest in (name.partition("/") for name in names)
+        if rest in _SAVED_MODEL_FILES and version.isascii() and version.isdigit()
+    ]
+    if not versions:
+        raise BadModel(
+            f"model: {model} is not a SavedModel: expected saved_model.pb in it or in a numbered"
+            f" folder, found {', '.join(sorted(names)[:5])}" + (", ..." if len(names) > 5 else "")
+        )
+    version = max(versions, key=int)
+    folder = model.below(version + "/")
+    return ModelFiles(
+        folder, version, [file for file in files if file.location.path.startswith(folder.path)]
+    )
+
+
+def fetch_model(model: ModelFiles, storage: Storage, target: Path) -> Path:
+    """The path of a version folder below `target`; local models are linked, not copied.
+
+    Raises BadModel where a name would leave the folder, and what storage raises.
+    """
+    version_dir = target / model.version
+    if model.folder.scheme == "file":
+        version_dir.symlink_to(model.folder.path, target_is_directory=True)
+        return version_dir
+    places = [(file, _place(file, model, version_dir)) for file in model.files]
+    for folder in {place.parent for _, place in places}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(_PARALLEL_FETCHES, thread_name_prefix="fetch-model") as pool:
+        fetches = [pool.submit(storage.fetch, file, place) for file, place in places]
+        try:
+            for fetch in fetches:
+                fetch.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return version_dir
+
+
+def _place(file: StoredFile, model: ModelFiles, version_dir: Path) -> Path:
+    """Where a file of the model goes. Names come from outside: none may leave the folder."""
+    name = file.location.path.removeprefix(model.folder.path)
+    parts = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise BadModel(f"model: {file.uri!r} is no name for a file of a SavedModel")
+    return version_dir.joinpath(*PurePosixPath(name).parts)

@@ -1,0 +1,111 @@
+"""Steps of one stream that overlap: each runs in a thread of its own, a few items ahead.
+
+Items keep their order, memory is bounded by the depth of each step, and an error travels the same
+way as the items: it is raised where the next item was asked for.
+"""
+
+import contextvars
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, Self, TypeVar
+
+from app.deadline import Deadline
+
+_TICK_SECONDS = 1.0
+_JOIN_SECONDS = 10.0
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """The steps of one stream. At exit all of them are told to stop, then waited for."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+        self._steps: list[_Step[object]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for step in self._steps:
+            step.close()
+        give_up = time.monotonic() + _JOIN_SECONDS
+        for step in self._steps:
+            step.thread.join(max(0.0, give_up - time.monotonic()))
+            if step.thread.is_alive():
+                logger.error("the thread %s did not stop", step.thread.name)
+
+    def ahead(self, items: Iterable[T], *, depth: int, name: str) -> Iterator[T]:
+        """The same items, made in a thread up to `depth` items before they are asked for."""
+        step = _Step(items, depth=depth, name=name, deadline=self._deadline)
+        self._steps.append(step)  # type: ignore[arg-type]  # the list never puts items in
+        step.thread.start()
+        return step
+
+
+class _Step(Generic[T]):
+    def __init__(self, items: Iterable[T], *, depth: int, name: str, deadline: Deadline) -> None:
+        self._items = items
+        self._depth = depth
+        self._deadline = deadline
+        self._ready: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._closed = False
+        self._error: BaseException | None = None
+        # The log records of the thread belong to the job that started it.
+        context = contextvars.copy_context()
+        self.thread = threading.Thread(
+            target=context.run, args=(self._run,), name=name, daemon=True
+        )
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        with self._changed:
+            while not self._ready and not self._ended and not self._closed:
+                self._changed.wait(min(_TICK_SECONDS, self._deadline.remaining()))
+            if self._ready:
+                item = self._ready.popleft()
+                self._changed.notify_all()
+                return item
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._ready.clear()
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                if not self._put(item):
+                    break
+        # Not swallowed: it is raised again in the thread that reads this step.
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _put(self, item: T) -> bool:
+        """False when nobody will ask for it any more."""
+        with self._changed:
+            while len(self._ready) >= self._depth and not self._closed:
+                self._changed.wait(_TICK_SECONDS)
+            if self._closed:
+                return False
+            self._ready.append(item)
+            self._changed.notify_all()
+            return True

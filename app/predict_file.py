@@ -1,0 +1,155 @@
+"""One input file streams through the model server into its output file."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.batches import Batch, BatchLimits, make_batches
+from app.deadline import Deadline
+from app.errors import ModelFailed
+from app.instances import InstanceEncoder
+from app.lines import read_lines
+from app.pipeline import Pipeline
+from app.plan import FileTask
+from app.predictions import encode_predictions
+from app.progress import Progress
+from app.report import FileReport
+from app.storage import Storage
+from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
+from tfserving_launcher.tensors import Array
+
+_BLOCKS_AHEAD = 1
+_BATCHES_AHEAD = 2
+_CALLS_AHEAD = 3
+_TEXTS_AHEAD = 2
+
+# Codes of a refusal that says nothing of the rows.
+_NOT_THE_BATCH = ("CANCELLED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streaming:
+    """How rows are cut and sent. `padded_rows` is the batch size that the model fixes, or None."""
+
+    limits: BatchLimits
+    padded_rows: int | None
+    max_line_bytes: int
+    call_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    batch: Batch
+    future: PredictFuture
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    text: bytes
+    rows: int
+    input_bytes: int
+
+
+def predict_file(
+    task: FileTask,
+    server: ModelServer,
+    signature: Signature,
+    *,
+    storage: Storage,
+    streaming: Streaming,
+    progress: Progress,
+    deadline: Deadline,
+) -> FileReport:
+    """Reading, encoding, decoding and uploading overlap, each in a thread of its own.
+
+    The output appears whole or not at all. Raises BadRow, TooLarge, ModelFailed, BadModel, what
+    storage and the launcher raise, and what the deadline raises.
+    """
+    file = task.input.uri
+    encoder = InstanceEncoder(signature, file)
+    rows = output_bytes = 0
+    with storage.create(task.output) as output, Pipeline(deadline) as pipeline:
+        blocks = pipeline.ahead(storage.read(task.input), depth=_BLOCKS_AHEAD, name="read")
+        lines = read_lines(blocks, max_line_bytes=streaming.max_line_bytes, file=file)
+        batches = make_batches(lines, streaming.limits)
+        calls = pipeline.ahead(
+            _submit(
+                batches,
+                encoder,
+                server,
+                signature_name=signature.name,
+                streaming=streaming,
+                deadline=deadline,
+            ),
+            depth=_CALLS_AHEAD,
+            name="encode",
+        )
+        answers = _decode(calls, file, streaming.padded_rows)
+        for predicted in pipeline.ahead(answers, depth=_TEXTS_AHEAD, name="decode"):
+            output.write(predicted.text)
+            rows += predicted.rows
+            output_bytes += len(predicted.text)
+            progress.advanced(rows=predicted.rows, size=predicted.input_bytes)
+    return FileReport(
+        input=file,
+        output=str(task.output),
+        instances=rows,
+        predictions=rows,
+        errors=0,
+        input_bytes=task.input.size,
+        output_bytes=output_bytes,
+    )
+
+
+def _submit(
+    batches: Iterable[Batch],
+    encoder: InstanceEncoder,
+    server: ModelServer,
+    *,
+    signature_name: str,
+    streaming: Streaming,
+    deadline: Deadline,
+) -> Iterator[_Call]:
+    for batch in batches:
+        tensors = encoder.encode(batch)
+        if streaming.padded_rows is not None:
+            tensors = _padded(tensors, streaming.padded_rows)
+        future = server.submit(
+            tensors,
+            signature_name=signature_name,
+            timeout_seconds=min(streaming.call_timeout_seconds, deadline.remaining()),
+        )
+        yield _Call(batch, future)
+
+
+def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Iterator[_Predicted]:
+    for call in calls:
+        rows = len(call.batch.texts)
+        try:
+            outputs = call.future.result()
+        except PredictError as error:
+            if error.code in _NOT_THE_BATCH:
+                raise
+            first, last = call.batch.numbers[0], call.batch.numbers[-1]
+            raise ModelFailed(
+                f"{file}, lines {first} to {last}: the model failed on this batch:"
+                f" {error.code}: {error.message}",
+                {"file": file, "first_line": first, "last_line": last},
+            ) from None
+        yield _Predicted(
+            encode_predictions(outputs, rows, rows_sent=padded_rows or rows),
+            rows,
+            sum(map(len, call.batch.texts)) + rows,
+        )
+
+
+def _padded(tensors: dict[str, Array], rows: int) -> dict[str, Array]:
+    """The last row repeated: a row that the model has just proved to take."""
+    missing = rows - len(next(iter(tensors.values())))
+    if missing == 0:
+        return tensors
+    return {
+        name: np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,133 @@
+"""Tensors to JSON lines, as TF Serving's REST API writes the elements of `predictions`.
+
+A line is the bare value where the signature has one output, else an object with the outputs
+sorted by name. Outputs whose names end in `_bytes` are `{"b64": "..."}`; other strings must be
+UTF-8. Floats print their shortest form, and NaN and the infinities the strings that the protobuf
+JSON mapping gives them (protobuf.dev/programming-guides/json). Integers print every digit.
+Source: tensorflow_serving/util/json_tensor.cc (MakeRowFormatJsonFromTensors).
+"""
+
+import math
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.errors import BadModel
+from tfserving_launcher import Signature
+from tfserving_launcher.tensors import Array, dtype_name, family
+
+_BYTES_SUFFIX = "_bytes"
+
+
+def check_outputs(signature: Signature) -> None:
+    """Raises BadModel where the signature has no outputs, or one that has no JSON form."""
+    if not signature.outputs:
+        raise BadModel(f"signature {signature.name} has no outputs, so there is nothing to write")
+    for name, spec in signature.outputs.items():
+        if family(spec.dtype) == "complex":
+            raise BadModel(f"output {name} is {spec}: complex numbers have no JSON form")
+        if spec.shape == ():
+            raise BadModel(f"output {name} is {spec}: it has no batch dimension")
+
+
+def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: int) -> bytes:
+    """The first `rows` rows as that many lines, each with its end.
+
+    `outputs` map names to arrays whose first dimension is the batch of `rows_sent` rows. Raises
+    BadModel where one has another number of rows, or is text that is not UTF-8.
+    """
+    columns = {}
+    for name in sorted(outputs):
+        _check_rows(name, outputs[name], rows_sent)
+        columns[name] = _column(name, outputs[name][:rows])
+    if len(columns) == 1:
+        lines = next(iter(columns.values()))
+    else:
+        # Formatting knows % alone, which a name may hold.
+        keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
+        template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
+        lines = [template % cells for cells in zip(*columns.values(), strict=True)]
+    lines.append(b"")
+    return b"\n".join(lines)
+
+
+def _check_rows(name: str, array: Array, rows: int) -> None:
+    if array.ndim == 0 or len(array) != rows:
+        raise BadModel(
+            f"output {name} has the shape {list(array.shape)} for {rows} rows: its first dimension"
+            " must be the batch",
+            {"output": name},
+        )
+
+
+def _column(name: str, array: Array) -> list[bytes]:
+    """The JSON of each row of one output."""
+    kind = family(array.dtype)
+    if kind == "string":
+        return _string_column(name, array)
+    if array.size == 0:
+        return [orjson.dumps(row) for row in array.tolist()]
+    if kind == "float" and array.dtype.itemsize < np.dtype(np.float32).itemsize:
+        array = array.astype(np.float32)
+    elif dtype_name(array.dtype) in ("int4", "uint4"):
+        array = array.astype(np.int8)
+    return _number_column(array)
+
+
+def _number_column(array: Array) -> list[bytes]:
+    """One dump of the whole array, cut where one row ends and the next begins.
+
+    Between rows of rank r there are r closing and r opening brackets around the comma; everywhere
+    else inside there are fewer.
+    """
+    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    if family(array.dtype) == "float" and not np.isfinite(array).all():
+        text = _name_non_finite(text, array)
+    brackets = array.ndim - 1
+    if brackets == 0:
+        return text[1:-1].split(b",")
+    opening, closing = b"[" * brackets, b"]" * brackets
+    cells = text[1 + brackets : -1 - brackets].split(closing + b"," + opening)
+    return [opening + cell + closing for cell in cells]
+
+
+def _name_non_finite(text: bytes, array: Array) -> bytes:
+    """Puts names where orjson wrote null: for NaN and the infinities, and nothing else."""
+    values = array[~np.isfinite(array)]
+    names = [_name(value) for value in values.tolist()]
+    pieces = zip(text.split(b"null"), [*names, b""], strict=True)
+    return b"".join(chain.from_iterable(pieces))
+
+
+def _name(value: float) -> bytes:
+    if math.isnan(value):
+        return b'"NaN"'
+    return b'"Infinity"' if value > 0 else b'"-Infinity"'
+
+
+def _string_column(name: str, array: Array) -> list[bytes]:
+    if name.endswith(_BYTES_SUFFIX):
+        return [orjson.dumps(_map_leaves(row, _as_base64)) for row in array.tolist()]
+    try:
+        return [orjson.dumps(_map_leaves(row, bytes.decode)) for row in array.tolist()]
+    except UnicodeDecodeError as error:
+        raise BadModel(
+            f"output {name} is not UTF-8 text ({error.reason} at byte {error.start}); an output"
+            f" whose name ends in {_BYTES_SUFFIX} is written as base64: export it as"
+            f" {name}{_BYTES_SUFFIX}",
+            {"output": name},
+        ) from None
+
+
+def _map_leaves(value: Any, change: Callable[[bytes], Any]) -> Any:
+    if isinstance(value, list):
+        return [_map_leaves(element, change) for element in value]
+    return change(value)
+
+
+def _as_base64(value: bytes) -> dict[str, str]:
+    return {"b64": b64encode(value).decode("ascii")}

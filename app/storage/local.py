@@ -1,0 +1,122 @@
+"""Local files."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from app.errors import NotAllowed, NotFound, StorageFailed
+from app.storage.backend import StoredFile, Writer
+from app.storage.location import Location
+
+_BLOCK_BYTES = 1024 * 1024
+
+
+class LocalBackend:
+    """Files below `roots`; None allows any. Links are resolved before a path is judged."""
+
+    def __init__(self, roots: tuple[Path, ...] | None) -> None:
+        self._roots = None if roots is None else tuple(root.resolve() for root in roots)
+
+    def find(self, location: Location) -> StoredFile | None:
+        path = self._allowed(location)
+        with _os_errors_of(location):
+            return StoredFile(location, path.stat().st_size) if path.is_file() else None
+
+    def list_below(self, folder: Location) -> list[StoredFile]:
+        root = self._allowed(folder)
+        files = []
+        with _os_errors_of(folder):
+            if not root.is_dir():
+                return []
+            for directory, _, names in os.walk(root, onerror=_raise):
+                for path in (Path(directory, name) for name in names):
+                    if path.is_file():
+                        location = folder.below(path.relative_to(root).as_posix())
+                        files.append(StoredFile(location, path.stat().st_size))
+        return sorted(files, key=lambda file: file.location.path)
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        path = self._allowed(file.location)
+        with _os_errors_of(file.location), path.open("rb", buffering=0) as source:
+            while block := source.read(_BLOCK_BYTES):
+                yield block
+
+    def fetch(self, file: StoredFile, path: Path) -> None:
+        with _os_errors_of(file.location):
+            shutil.copyfile(self._allowed(file.location), path)
+
+    @contextmanager
+    def create(self, location: Location) -> Iterator[Writer]:
+        part = _PartFile(self._allowed(location), location)
+        with _os_errors_of(location):
+            part.open()
+        try:
+            yield part
+            with _os_errors_of(location):
+                part.finish()
+        except BaseException:
+            part.remove()
+            raise
+
+    def _allowed(self, location: Location) -> Path:
+        path = Path(location.path)
+        if self._roots is None:
+            return path
+        resolved = path.resolve()
+        if not any(resolved.is_relative_to(root) for root in self._roots):
+            raise NotAllowed(f"{location}: local files are allowed only below LOCAL_ROOTS")
+        return resolved
+
+
+class _PartFile:
+    """A file under a temporary name beside its place, until it is whole."""
+
+    def __init__(self, path: Path, location: Location) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+        self._location = location
+        self._folders_made: list[Path] = []
+
+    def open(self) -> None:
+        for folder in reversed([self._path.parent, *self._path.parent.parents]):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                self._folders_made.append(folder)
+        self._file = self._part.open("wb")
+
+    def write(self, data: bytes) -> None:
+        with _os_errors_of(self._location):
+            self._file.write(data)
+
+    def finish(self) -> None:
+        self._file.close()
+        self._part.replace(self._path)
+
+    def remove(self) -> None:
+        """Also the folders that were made for it, where nothing else has come into them."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+        for folder in reversed(self._folders_made):
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+@contextmanager
+def _os_errors_of(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(f"{location}: no such file") from None
+    except PermissionError as error:
+        raise NotAllowed(f"{location}: {error.strerror}") from None
+    except OSError as error:
+        raise StorageFailed(f"{location}: {error.strerror or error}") from error

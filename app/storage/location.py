@@ -1,0 +1,75 @@
+"""Where something is: a gs:// URI or a local path, checked and taken apart."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from app.errors import BadParameter
+
+# https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An object, a file or a folder. A folder's `path` ends in `/`, or is empty for a bucket.
+
+    `path` is the object's name in its bucket, or an absolute local path.
+    """
+
+    scheme: Literal["gs", "file"]
+    bucket: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"gs://{self.bucket}/{self.path}" if self.scheme == "gs" else self.path
+
+    @property
+    def is_folder(self) -> bool:
+        return not self.path or self.path.endswith("/")
+
+    def as_folder(self) -> "Location":
+        """The same with a closing slash."""
+        return self if self.is_folder else replace(self, path=self.path + "/")
+
+    def parent(self) -> "Location":
+        """The folder that an object or file is in."""
+        return replace(self, path=self.path[: self.path.rfind("/") + 1])
+
+    def below(self, name: str) -> "Location":
+        """What is called `name`, with slashes for folders, in this folder."""
+        return replace(self, path=self.as_folder().path + name)
+
+
+def parse_location(uri: str, *, parameter: str) -> Location:
+    """From `gs://bucket/name`, `file:///path` or a plain path, which may be relative.
+
+    Raises BadParameter, naming `parameter`.
+    """
+    if _CONTROL_CHARACTERS.search(uri):
+        raise BadParameter(f"{parameter}: control characters in {uri!r}")
+    if uri.startswith("gs://"):
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise BadParameter(f"{parameter}: no valid bucket name in {uri!r}")
+        return Location("gs", bucket, name)
+    if uri.startswith("file://"):
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise BadParameter(f"{parameter}: expected file:///path, it is {uri!r}")
+        return _local(unquote(parts.path))
+    if "://" in uri:
+        scheme = uri.partition("://")[0]
+        raise BadParameter(
+            f"{parameter}: expected a gs:// URI or a local path, {scheme}:// is neither: {uri!r}"
+        )
+    return _local(uri)
+
+
+def _local(path: str) -> Location:
+    # abspath drops the closing slash, which says that a folder is meant.
+    slash = "/" if path.endswith("/") and os.path.abspath(path) != "/" else ""  # noqa: PTH100
+    return Location("file", "", os.path.abspath(path) + slash)  # noqa: PTH100  # keeps links
