@@ -154,3 +154,7 @@ def _fail(error: JobError) -> NoReturn:
 
 def _print(body: dict[str, Any]) -> None:
     click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+
+
+if __name__ == "__main__":
+    main()

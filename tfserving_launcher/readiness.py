@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.003
 
 # The last words of a server whose model failed to load (model_servers/server.cc, server_core.cc).
 _LOAD_FAILURE = re.compile(
-    r"did not become available: \{*(?:\{name: [^}]*\} due to error: )?(?P<reason>.*?)[\s},]*$",
+    r"did not become available: [{\s]*(?:name: [^}]*\} due to error: )?(?P<reason>.*?)[\s},]*$",
     re.MULTILINE,
 )
 

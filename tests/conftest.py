@@ -1,0 +1,101 @@
+"""What all tests share: models, servers beside the tests, and the watch over what is left."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
+from tfserving_launcher import ModelServer
+
+_ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of its own for everything temporary, so that leftovers can be seen."""
+    tmp_path_factory.getbasetemp()
+    with tempfile.TemporaryDirectory(prefix="t-") as folder:
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = folder
+        yield Path(folder)
+        tempfile.tempdir = None
+        del os.environ["TMPDIR"]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all SavedModels; TensorFlow makes them in a process of its own."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run(
+        [sys.executable, "-m", "tests.fakes.models", str(folder)],
+        cwd=_ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        check=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zoo(models: Path) -> Iterator[ModelServer]:
+    """One server for all tests that only call it."""
+    with ModelServer(models / "zoo" / "1") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs_url() -> Iterator[str]:
+    with fake_gcs_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def bucket(gcs_url: str, models: Path) -> Bucket:
+    """A bucket that holds all models below `models/`."""
+    bucket = Bucket(gcs_url, "test-bucket")
+    bucket.put_folder("models", models)
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder below which the service may use local files."""
+    return tmp_path_factory.mktemp("local-root")
+
+
+@pytest.fixture(scope="session")
+def service(gcs_url: str, local_root: Path, temporary_folder: Path) -> Iterator[RunningService]:
+    """The service under gunicorn, as the container runs it, with the emulator as its storage."""
+    environment = {
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "LOCAL_ROOTS": str(local_root),
+        "TMPDIR": str(temporary_folder),
+    }
+    with gunicorn(environment) as running_service:
+        yield running_service
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(temporary_folder: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test: no process, socket or folder more than before it."""
+    for name in ("models", "zoo", "gcs_url", "bucket", "service"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name)
+    before = _processes(), set(temporary_folder.iterdir())
+    yield
+    assert _processes() <= before[0], "a process was left"
+    assert set(temporary_folder.iterdir()) <= before[1], "a file or folder was left"
+
+
+def _processes() -> set[psutil.Process]:
+    return {
+        process
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE
+    }

@@ -1,0 +1,136 @@
+"""SavedModels for the tests, made by TensorFlow itself.
+
+    python -m tests.fakes.models FOLDER
+
+`zoo/1` has a signature for each thing that a signature can be; `linear` has two versions that
+answer differently; `unversioned` is a SavedModel without a version folder; `broken/1` has its
+variables cut off; `foreign_objects/1` holds Python objects that nobody can restore.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+DTYPES = (
+    "bfloat16",
+    "bool",
+    "float16",
+    "float32",
+    "float64",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "string",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+)
+
+
+def _function(run: Callable[..., Any], **inputs: tuple[str, list[int | None] | None]) -> Any:
+    specs = [
+        tf.TensorSpec(shape, dtype=getattr(tf, dtype), name=name)
+        for name, (dtype, shape) in inputs.items()
+    ]
+    return tf.function(run, input_signature=specs).get_concrete_function()
+
+
+def _zoo() -> dict[str, Any]:
+    def identity(x: Any) -> dict[str, Any]:
+        return {"y": tf.identity(x)}
+
+    def failing(x: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.debugging.assert_non_negative(x, "x must be positive")]):
+            return {"y": tf.sqrt(x)}
+
+    def slow(x: Any) -> dict[str, Any]:
+        matrix = tf.random.uniform([600, 600])
+        steps = tf.cast(tf.reduce_max(x) * 100, tf.int32)
+        total = tf.while_loop(
+            lambda i, _: i < steps, lambda i, m: (i + 1, tf.nn.softmax(m @ matrix)), (0, matrix)
+        )
+        return {"y": x + 0 * tf.reduce_sum(total[1])}
+
+    signatures = {f"scalar_{dtype}": _function(identity, x=(dtype, [None])) for dtype in DTYPES} | {
+        f"vector_{dtype}": _function(identity, x=(dtype, [None, 2])) for dtype in DTYPES
+    }
+    return signatures | {
+        "serving_default": _function(lambda x: {"y": 2 * x + 1}, x=("float32", [None, 3])),
+        "matrix": _function(identity, x=("float32", [None, 2, 3])),
+        "any_length": _function(identity, x=("float32", [None, None])),
+        "any_rank": _function(identity, x=("float32", None)),
+        "string_matrix": _function(identity, x=("string", [None, 2, 2])),
+        "named": _function(
+            lambda price, count, name, sold: {
+                "total": price * tf.cast(count, tf.float32),
+                "label": tf.strings.join([name, tf.strings.as_string(count)], ":"),
+                "both": tf.stack([price, price], axis=1),
+                "sold%": sold,
+            },
+            price=("float32", [None]),
+            count=("int64", [None]),
+            name=("string", [None]),
+            sold=("bool", [None]),
+        ),
+        "image": _function(
+            lambda data: {"raw": data, "raw_bytes": data, "size": tf.strings.length(data)},
+            data=("string", [None]),
+        ),
+        "not_text": _function(lambda data: {"raw": data}, data=("string", [None])),
+        "only_bytes": _function(lambda data: {"raw_bytes": data}, data=("string", [None])),
+        "logarithm": _function(lambda x: {"y": tf.math.log(x)}, x=("float32", [None, 2])),
+        "total": _function(lambda x: {"y": tf.reduce_sum(x)}, x=("float32", [None])),
+        "one_short": _function(lambda x: {"y": x[:-1]}, x=("float32", [None])),
+        "empty_rows": _function(lambda x: {"y": x[:, :0, :]}, x=("float32", [None, 2, 3])),
+        "fixed": _function(
+            lambda x: {"y": x, "sum": tf.fill([4], tf.reduce_sum(x))}, x=("float32", [4, 2])
+        ),
+        "no_batch": _function(identity, x=("float32", [])),
+        "complex": _function(lambda x: {"y": tf.cast(x, tf.complex64)}, x=("float32", [None])),
+        "failing": _function(failing, x=("float32", [None])),
+        "slow": _function(slow, x=("float32", [None])),
+    }
+
+
+class _Linear(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.weights = tf.Variable(tf.eye(4) * factor)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(self, x: Any) -> dict[str, Any]:
+        return {"y": x @ self.weights}
+
+
+def build(folder: Path) -> None:
+    """All models, below `folder`."""
+    tf.saved_model.save(tf.Module(), str(folder / "zoo" / "1"), signatures=_zoo())
+    for version, factor in (("9", 9.0), ("10", 10.0)):
+        model = _Linear(factor)
+        tf.saved_model.save(model, str(folder / "linear" / version), signatures=model.serve)
+    shutil.copytree(folder / "linear" / "9", folder / "unversioned")
+    shutil.copytree(folder / "linear" / "9", folder / "broken" / "1")
+    for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):
+        variables.write_bytes(variables.read_bytes()[:7])
+    _save_with_foreign_objects(folder / "foreign_objects" / "1", folder / "linear" / "10")
+
+
+def _save_with_foreign_objects(folder: Path, source: Path) -> None:
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    shutil.copytree(source, folder)
+    file = folder / "saved_model.pb"
+    saved_model = SavedModel.FromString(file.read_bytes())
+    node = saved_model.meta_graphs[0].object_graph_def.nodes[0]
+    node.children.add(node_id=10**6, local_name="optimizer")
+    file.write_bytes(saved_model.SerializeToString())
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

@@ -1,0 +1,208 @@
+"""Jobs from the command line, on local files: no cloud, no HTTP."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fakes.processes import answers, running
+
+ROW = "[1,2,3,4]\n"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(models: Path, tmp_path: Path) -> Run:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.jsonl").write_text(ROW * 3)
+    (tmp_path / "in" / "deep" / "b.jsonl").write_text(ROW)
+
+    def predict(**options: str) -> "subprocess.CompletedProcess[str]":
+        values = {
+            "model": str(models / "linear"),
+            "input": "in/",
+            "output": "out",
+            **options,
+        }
+        argv = [argument for name, value in values.items() for argument in (f"--{name}", value)]
+        return subprocess.run(
+            [sys.executable, "-m", "app.cli", "predict", *argv],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return predict
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_job_on_local_files_prints_its_report_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    done = run()
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["state"], report["predictions"]) == ("SUCCEEDED", 4)
+    assert report["model_version"] == "10"
+    assert files(tmp_path / "out") == ["a.jsonl", "deep/b.jsonl"]
+    assert (tmp_path / "out" / "a.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n" * 3
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("model", ["unversioned", "linear/9/", "file://{models}/unversioned"])
+def test_a_saved_model_needs_no_version_folder(
+    model: str, run: Run, tmp_path: Path, models: Path
+) -> None:
+    uri = model.format(models=models) if "{" in model else str(models / model)
+    assert run(model=uri, input="in/a.jsonl").returncode == 0
+    assert (tmp_path / "out" / "a.jsonl").read_text() == "[9.0,18.0,27.0,36.0]\n" * 3
+
+
+def test_a_job_that_fails_exits_with_1_and_leaves_no_output(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a.jsonl").write_text(ROW + "oops\n")
+    done = run()
+    assert done.returncode == 1
+    body = json.loads(done.stdout)["error"]
+    assert (body["code"], body["status"]) == (422, "INVALID_ARGUMENT")
+    assert "in/a.jsonl, line 2: invalid JSON" in body["message"]
+    assert done.stderr == f"error: {body['message']}\n"
+    assert not (tmp_path / "out").exists()
+    assert files(tmp_path) == ["in/a.jsonl", "in/deep/b.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"input": "in/*.jsonl"}, "wildcards"),
+        ({"model": "s3://bucket/model"}, "s3://"),
+        ({"batch-size": "0"}, "batch_size"),
+        ({"batch-size": "many"}, "not a valid integer"),
+        ({"on-error": "skip"}, "on-error"),
+    ],
+)
+def test_wrong_usage_exits_with_2(options: dict[str, str], words: str, run: Run) -> None:
+    done = run(**options)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_folder_without_its_slash_is_told_of(run: Run) -> None:
+    done = run(input="in")
+    assert done.returncode == 1
+    assert "which needs the closing slash" in done.stderr
+
+
+def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.jsonl").write_text("before")
+    (tmp_path / "in" / "a.jsonl").write_text(ROW * 50_000 + "oops")
+    assert run(input="in/a.jsonl").returncode == 1
+    assert (tmp_path / "out" / "a.jsonl").read_text() == "before"
+    (tmp_path / "in" / "a.jsonl").write_text(ROW)
+    assert run(input="in/a.jsonl").returncode == 0
+    assert (tmp_path / "out" / "a.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n"
+
+
+def test_without_a_model_server_program_the_error_says_how_to_get_one(run: Run) -> None:
+    os.environ["TENSORFLOW_MODEL_SERVER"] = "/no/such/program"
+    try:
+        done = run()
+    finally:
+        del os.environ["TENSORFLOW_MODEL_SERVER"]
+    assert done.returncode == 1
+    assert "/no/such/program (TENSORFLOW_MODEL_SERVER) cannot be run" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_job_and_leaves_nothing(
+    number: signal.Signals, models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.jsonl").write_text("100000\n")
+    argv = [sys.executable, "-m", "app.cli", "predict", "--signature-name", "slow"]
+    argv += ["--model", str(models / "zoo"), "--input", "slow.jsonl", "--output", "out"]
+
+    def computes() -> bool:
+        return sum(sum(child.cpu_times()[:2]) for child in children(process)) > 5
+
+    process = subprocess.Popen(argv, cwd=tmp_path)
+    try:
+        wait_for(process, computes)
+        process.send_signal(number)
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert files(tmp_path) == ["slow.jsonl"]
+
+
+def children(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def wait_for(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        assert process.poll() is None
+        if condition():
+            return
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError("waited in vain")
+
+
+def test_a_terminal_shows_a_progress_bar(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(ROW * 1000)
+    argv = [sys.executable, "-m", "app.cli", "predict", "--model", str(models / "linear")]
+    argv += ["--input", "in.jsonl", "--output", "out"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        argv,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 10_000):
+            shown += block
+    except OSError:
+        pass  # how a terminal says that the other side has closed it
+    report, _ = process.communicate(timeout=20)
+    os.close(ours)
+    assert json.loads(report)["predictions"] == 1000
+    assert b"starting a model server for version 10" in shown
+
+
+def test_serve_starts_the_service() -> None:
+    def healthy(process: "subprocess.Popen[bytes]") -> bool:
+        listening = [c for c in psutil.Process(process.pid).net_connections() if not c.raddr]
+        return bool(listening) and answers(f"http://127.0.0.1:{listening[0].laddr.port}/health")
+
+    argv = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
+    with running(argv, healthy) as process:
+        assert process.poll() is None
+
+
+def test_settings_that_cannot_be_used_end_serve_with_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "serve"],
+        env={**os.environ, "MAX_LINE_BYTES": "lots"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "MAX_LINE_BYTES must be a whole number of bytes above 0, it is 'lots'" in done.stderr

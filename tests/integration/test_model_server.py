@@ -1,0 +1,165 @@
+"""The launcher with the model server program that is found on this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from tfserving_launcher import (
+    ModelLoadError,
+    ModelServer,
+    PredictError,
+    Program,
+    ServerExited,
+    ServerOptions,
+    ServerTimeout,
+    SignatureNotFound,
+    TensorError,
+    TensorSpec,
+)
+
+
+def test_a_signature_tells_inputs_and_outputs(zoo: ModelServer) -> None:
+    signature = zoo.signature()
+    assert signature.inputs == {"x": TensorSpec(np.dtype(np.float32), (None, 3))}
+    assert signature.outputs == {"y": TensorSpec(np.dtype(np.float32), (None, 3))}
+    assert zoo.signature("any_rank").inputs["x"].shape is None
+    assert list(zoo.signature("named").inputs) == ["count", "name", "price", "sold"]
+
+
+def test_the_initialisation_op_is_no_signature(models: Path) -> None:
+    with ModelServer(models / "linear" / "9") as server:
+        assert server.signature_names() == ["serving_default"]
+
+
+def test_predict_takes_lists_and_gives_arrays(zoo: ModelServer) -> None:
+    outputs = zoo.predict({"x": [[1, 2, 3], [4, 5, 6]]})
+    assert list(outputs) == ["y"]
+    assert outputs["y"].dtype == np.float32
+    assert outputs["y"].tolist() == [[3.0, 5.0, 7.0], [9.0, 11.0, 13.0]]
+
+
+def test_more_calls_than_fit_in_flight_are_all_answered(zoo: ModelServer) -> None:
+    futures = [zoo.submit({"x": np.full((1, 3), i, np.float32)}) for i in range(100)]
+    assert [f.result()["y"][0, 0] for f in futures] == [2.0 * i + 1 for i in range(100)]
+
+
+def test_answers_larger_than_the_grpc_default_arrive(zoo: ModelServer) -> None:
+    rows = np.zeros((3_000_000, 2), np.float32)
+    assert zoo.predict({"x": rows}, signature_name="any_length")["y"].nbytes == rows.nbytes
+
+
+def test_an_unknown_signature_is_an_error_that_lists_those_there_are(zoo: ModelServer) -> None:
+    with pytest.raises(SignatureNotFound, match="no signature 'other'; it has any_length"):
+        zoo.signature("other")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"z": [[1.0]]}, "no input z; it has x"),
+        ({"x": [["a", "b", "c"]]}, "the values are <U1"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_before_the_call(
+    inputs: dict[str, object], words: str, zoo: ModelServer
+) -> None:
+    with pytest.raises(TensorError, match=words):
+        zoo.predict(inputs)
+
+
+def test_integers_out_of_range_are_refused_before_the_call(zoo: ModelServer) -> None:
+    with pytest.raises(TensorError, match="out of its range"):
+        zoo.predict({"x": [300]}, signature_name="scalar_int8")
+
+
+def test_a_missing_input_is_refused_by_the_server(zoo: ModelServer) -> None:
+    with pytest.raises(PredictError, match="INVALID_ARGUMENT: input size does not match"):
+        zoo.predict({"price": [1.0]}, signature_name="named")
+
+
+def test_an_op_that_fails_is_told_with_its_message(zoo: ModelServer) -> None:
+    with pytest.raises(PredictError, match="x must be positive") as caught:
+        zoo.predict({"x": [1.0, -1.0]}, signature_name="failing")
+    assert caught.value.code == "INVALID_ARGUMENT"
+
+
+def test_a_call_that_takes_too_long_is_given_up(models: Path) -> None:
+    with ModelServer(models / "zoo" / "1") as server, pytest.raises(ServerTimeout, match=r"0.3 s"):
+        server.predict({"x": [1000.0]}, signature_name="slow", timeout_seconds=0.3)
+
+
+def test_the_version_asked_for_is_served_though_a_higher_one_lies_beside_it(models: Path) -> None:
+    with ModelServer(models / "linear" / "9") as server:
+        assert server.predict({"x": [[1, 1, 1, 1]]})["y"].tolist() == [[9.0] * 4]
+
+
+def test_python_objects_that_cannot_be_restored_do_not_matter(models: Path) -> None:
+    with ModelServer(models / "foreign_objects" / "1") as server:
+        assert server.predict({"x": [[1, 0, 0, 0]]})["y"].tolist() == [[10.0, 0, 0, 0]]
+
+
+def test_tensorflows_own_loader_does_fail_on_those_objects(models: Path) -> None:
+    program = (
+        f"import tensorflow as tf; tf.saved_model.load({str(models / 'foreign_objects' / '1')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_a_truncated_model_is_told_apart_with_the_servers_reason(models: Path) -> None:
+    with pytest.raises(ModelLoadError) as caught, ModelServer(models / "broken" / "1"):
+        pass
+    assert ":" in caught.value.reason
+    assert caught.value.reason in caught.value.output
+
+
+def test_a_server_killed_in_a_call_is_told_apart(models: Path) -> None:
+    with ModelServer(models / "zoo" / "1") as server:
+        future = server.submit({"x": [10_000.0]}, signature_name="slow")
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(ServerExited, match="killed by SIGKILL while it was serving") as caught:
+            future.result()
+        assert caught.value.exit_code == -signal.SIGKILL
+
+
+def test_a_body_that_raises_leaves_no_server(models: Path) -> None:
+    server = ModelServer(models / "linear" / "9")
+    with pytest.raises(ZeroDivisionError), server:
+        raise ZeroDivisionError
+    assert not psutil.pid_exists(server.pid)
+
+
+@pytest.mark.parametrize("how", ["ignores_sigterm", "forks"])
+def test_a_server_that_resists_is_stopped_with_its_whole_group(
+    how: str, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
+    command = (sys.executable, "-m", "tests.fakes.misbehaving_server", how)
+    options = ServerOptions(stop_grace_seconds=0.2, output_tail_bytes=1000)
+    program = Program(command, "a test", usage="")
+    with ModelServer(models / "linear" / "9", options, program=program) as server:
+        assert server.predict({"x": [[1, 0, 0, 0]]})["y"][0, 0] == 9.0
+        group = os.getpgid(server.pid)
+    assert [p for p in psutil.process_iter() if _group(p) == group] == []
+
+
+def _group(process: psutil.Process) -> int:
+    try:
+        # Who adopts an orphan may take its time to collect it.
+        return -1 if process.status() == psutil.STATUS_ZOMBIE else os.getpgid(process.pid)
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return -1
+
+
+def test_variables_may_be_removed_once_the_model_is_loaded(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "linear" / "9", tmp_path / "9")
+    with ModelServer(tmp_path / "9") as server:
+        shutil.rmtree(tmp_path / "9" / "variables")
+        assert server.predict({"x": [[1, 0, 0, 0]]})["y"][0, 0] == 9.0

@@ -1,0 +1,439 @@
+"""Jobs over HTTP: real gunicorn, real fake-gcs-server, the model server that is found."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import RunningService
+
+ROW = "[1,2,3,4]"
+PREDICTED = "[10.0,20.0,30.0,40.0]"
+
+Call = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def call(service: RunningService, bucket: Bucket) -> Call:
+    """A job with the linear model, `changes` over its parameters."""
+
+    def get(**changes: str) -> requests.Response:
+        parameters = {"model": f"{bucket.uri}/models/linear/", **changes}
+        return requests.get(service.url, params=parameters, timeout=50)
+
+    return get
+
+
+def error(response: requests.Response, code: int, status: str) -> dict[str, Any]:
+    assert response.status_code == code, response.text
+    body: dict[str, Any] = response.json()["error"]
+    assert (body["code"], body["status"]) == (code, status)
+    return body
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Probes, within a deadline; the event only paces it."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
+
+
+def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
+    bucket.put("report/in/a.jsonl", f"{ROW}\n{ROW}\n")
+    response = call(input=f"{bucket.uri}/report/in/a.jsonl", output=f"{bucket.uri}/report/out")
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "application/json"
+    report = response.json()
+    seconds = report.pop("seconds")
+    assert set(seconds) == {"model_download", "server_start", "predict", "total"}
+    assert len(report.pop("job_id")) == 12
+    assert report == {
+        "state": "SUCCEEDED",
+        "model": f"{bucket.uri}/models/linear/",
+        "model_version": "10",
+        "signature_name": "serving_default",
+        "inputs": [f"{bucket.uri}/report/in/a.jsonl"],
+        "output": f"{bucket.uri}/report/out/",
+        "instances": 2,
+        "predictions": 2,
+        "errors": 0,
+        "files": [
+            {
+                "input": f"{bucket.uri}/report/in/a.jsonl",
+                "output": f"{bucket.uri}/report/out/a.jsonl",
+                "instances": 2,
+                "predictions": 2,
+                "errors": 0,
+                "input_bytes": 20,
+                "output_bytes": 44,
+            }
+        ],
+    }
+    assert bucket.get("report/out/a.jsonl").decode() == f"{PREDICTED}\n{PREDICTED}\n"
+
+
+def test_a_hundred_files_in_a_nested_tree_become_the_same_tree(call: Call, bucket: Bucket) -> None:
+    names = [f"{number % 3}/{number % 7}/site {number}.jsonl" for number in range(100)]
+    for number, name in enumerate(names):
+        bucket.put(f"tree/in/{name}", f"[{number},0,0,0]\n")
+    bucket.put("tree/in/3/", "")  # how consoles mark a folder
+    bucket.put("tree/in-other/x.jsonl", ROW)
+    response = call(input=f"{bucket.uri}/tree/in/", output=f"{bucket.uri}/tree/out/")
+    assert response.json()["predictions"] == 100
+    assert bucket.names("tree/out/") == sorted(f"tree/out/{name}" for name in names)
+    for number, name in enumerate(names):
+        expected = f"[{10.0 * number},0.0,0.0,0.0]\n"
+        assert bucket.get(f"tree/out/{name}").decode() == expected
+
+
+def test_a_model_folder_without_versions_works_and_needs_no_slash(
+    call: Call, bucket: Bucket
+) -> None:
+    bucket.put("unversioned/in.jsonl", ROW)
+    model = f"{bucket.uri}/models/unversioned"
+    response = call(
+        model=model,
+        input=f"{bucket.uri}/unversioned/in.jsonl",
+        output=f"{bucket.uri}/unversioned/o",
+    )
+    assert response.json()["model_version"] == "1"
+    assert bucket.get("unversioned/o/in.jsonl") == b"[9.0,18.0,27.0,36.0]\n"
+
+
+def test_line_ends_marks_and_blank_lines_are_no_obstacle(call: Call, bucket: Bucket) -> None:
+    bucket.put("odd/in/a.jsonl", b"\xef\xbb\xbf" + f"{ROW}\r\n\r\n  \n{ROW}".encode())
+    bucket.put("odd/in/empty.jsonl", b"")
+    report = call(input=f"{bucket.uri}/odd/in/", output=f"{bucket.uri}/odd/out/").json()
+    assert [file["instances"] for file in report["files"]] == [2, 0]
+    assert bucket.get("odd/out/a.jsonl").decode() == f"{PREDICTED}\n{PREDICTED}\n"
+    assert bucket.get("odd/out/empty.jsonl") == b""
+
+
+def test_an_output_of_many_blocks_arrives_in_order(call: Call, bucket: Bucket) -> None:
+    rows = 400_000
+    bucket.put("large/in.jsonl", "".join(f"[{n},0,0,{n}]\n" for n in range(rows)))
+    report = call(input=f"{bucket.uri}/large/in.jsonl", output=f"{bucket.uri}/large/out/").json()
+    assert report["predictions"] == rows
+    assert report["files"][0]["output_bytes"] > 8 * 1024 * 1024
+    expected = "".join(f"[{10.0 * n},0.0,0.0,{10.0 * n}]\n" for n in range(rows))
+    assert bucket.get("large/out/in.jsonl").decode() == expected
+
+
+def test_batch_size_and_a_fixed_batch_give_the_same_rows(call: Call, bucket: Bucket) -> None:
+    bucket.put("batch/in.jsonl", "".join(f"[{n},{n}]\n" for n in range(10)))
+    for signature, size in (("vector_float32", "3"), ("fixed", "7")):
+        response = call(
+            model=f"{bucket.uri}/models/zoo/",
+            signature_name=signature,
+            batch_size=size,
+            input=f"{bucket.uri}/batch/in.jsonl",
+            output=f"{bucket.uri}/batch/{signature}/",
+        )
+        assert response.json()["predictions"] == 10, response.text
+    expected = "".join(f"[{float(n)},{float(n)}]\n" for n in range(10))
+    assert bucket.get("batch/vector_float32/in.jsonl").decode() == expected
+    fixed = bucket.get("batch/fixed/in.jsonl").decode().splitlines()
+    assert fixed[3] == '{"sum":12.0,"y":[3.0,3.0]}'
+    # The last batch holds rows 8 and 9, and row 9 twice more as padding.
+    assert fixed[8:] == ['{"sum":70.0,"y":[8.0,8.0]}', '{"sum":70.0,"y":[9.0,9.0]}']
+
+
+def test_a_post_takes_the_same_parameters_as_json(service: RunningService, bucket: Bucket) -> None:
+    bucket.put("post/in.jsonl", ROW)
+    body = {
+        "model": f"{bucket.uri}/models/linear/",
+        "input": f"{bucket.uri}/post/in.jsonl",
+        "output": f"{bucket.uri}/post/out/",
+        "batch_size": 1,
+    }
+    assert requests.post(service.url, json=body, timeout=50).json()["predictions"] == 1
+
+
+# What goes wrong before anything runs
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ("", "missing parameter: model, input, output"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&on_error=skip", "on_error is not"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&model=x", "given 2 times"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&batch_size=x", "batch_size"),
+    ],
+)
+def test_wrong_parameters_are_400(parameters: str, words: str, service: RunningService) -> None:
+    response = requests.get(service.url + "/" + parameters, timeout=10)
+    assert words in error(response, 400, "INVALID_ARGUMENT")["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "words"),
+    [
+        (b"[1]", "application/json", "must be a JSON object, it is list"),
+        (b"{", "application/json", "not JSON"),
+        (b"model=x", "application/x-www-form-urlencoded", "Content-Type application/json"),
+        (b'{"model": "gs://bkt/m"}', "application/json", "model is given in the URL and"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_400(
+    body: bytes, content_type: str, words: str, service: RunningService
+) -> None:
+    response = requests.post(
+        service.url + "/?model=gs://bkt/m",
+        data=body,
+        headers={"Content-Type": content_type},
+        timeout=10,
+    )
+    assert words in error(response, 400, "INVALID_ARGUMENT")["message"]
+
+
+def test_a_body_without_bounds_is_refused(service: RunningService) -> None:
+    response = requests.post(
+        service.url, data=b" " * 2_000_000, headers={"Content-Type": "application/json"}, timeout=10
+    )
+    assert response.status_code == 413
+
+
+def test_unknown_paths_and_methods_are_json_errors(service: RunningService) -> None:
+    error(requests.get(service.url + "/nowhere", timeout=10), 404, "NOT_FOUND")
+    response = requests.delete(service.url, timeout=10)
+    error(response, 405, "METHOD_NOT_ALLOWED")
+    assert "GET" in response.headers["Allow"]
+
+
+def test_a_browser_sees_a_page_that_explains_the_call(service: RunningService) -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    response = requests.get(service.url, headers={"Accept": accept}, timeout=10)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+    assert f'curl "{service.url}/?model=gs://' in response.text
+
+
+def test_local_files_are_refused_outside_local_roots(
+    call: Call, bucket: Bucket, local_root: Any, tmp_path: Any
+) -> None:
+    (tmp_path / "secret.jsonl").write_text(ROW)
+    (local_root / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    outside = f"{local_root}/../{tmp_path.name}/secret.jsonl"
+    for path in (str(tmp_path / "secret.jsonl"), outside, str(local_root / "link.jsonl")):
+        response = call(input=path, output=f"{bucket.uri}/refused/")
+        assert "LOCAL_ROOTS" in error(response, 403, "PERMISSION_DENIED")["message"]
+    response = call(model=str(tmp_path), input=f"{bucket.uri}/x", output=f"{bucket.uri}/refused/")
+    error(response, 404, "NOT_FOUND")
+
+
+def test_local_files_below_a_local_root_are_taken(call: Call, local_root: Any) -> None:
+    (local_root / "in.jsonl").write_text(ROW)
+    response = call(input=f"{local_root}/in.jsonl", output=f"{local_root}/out/")
+    assert response.status_code == 200, response.text
+    assert (local_root / "out" / "in.jsonl").read_text() == PREDICTED + "\n"
+
+
+def test_an_output_that_is_an_input_is_refused(call: Call, bucket: Bucket) -> None:
+    bucket.put("same/in.jsonl", ROW)
+    response = call(input=f"{bucket.uri}/same/in.jsonl", output=f"{bucket.uri}/same/")
+    assert "would be overwritten" in error(response, 400, "INVALID_ARGUMENT")["message"]
+    assert bucket.get("same/in.jsonl").decode() == ROW
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"input": "/absent.jsonl"}, "no such object or file: gs://test-bucket/absent.jsonl"),
+        ({"input": "/absent/"}, "nothing below gs://test-bucket/absent/"),
+        ({"input": "/missing/in"}, "files below gs://test-bucket/missing/in/, which needs the"),
+        ({"model": "/absent"}, "model: nothing below gs://test-bucket/absent/"),
+    ],
+)
+def test_what_is_not_there_is_404(
+    changes: dict[str, str], words: str, call: Call, bucket: Bucket
+) -> None:
+    bucket.put("missing/in/a.jsonl", ROW)
+    parameters = {"input": "/missing/in/", "output": "/missing/out/", **changes}
+    response = call(**{name: bucket.uri + path for name, path in parameters.items()})
+    assert words in error(response, 404, "NOT_FOUND")["message"]
+    assert bucket.names("missing/out") == []
+
+
+def test_a_bucket_that_is_not_there_is_404(call: Call, bucket: Bucket) -> None:
+    response = call(input="gs://no-such-bucket/in/", output=f"{bucket.uri}/out/")
+    assert "gs://no-such-bucket/in/" in error(response, 404, "NOT_FOUND")["message"]
+
+
+# What is wrong with the model
+
+
+@pytest.fixture
+def model_call(call: Call, bucket: Bucket) -> Iterator[Callable[..., requests.Response]]:
+    bucket.put("model-faults/in/1.jsonl", ROW)
+
+    def get(model: str, **changes: str) -> requests.Response:
+        return call(
+            model=f"{bucket.uri}/{model}",
+            input=f"{bucket.uri}/model-faults/in/",
+            output=f"{bucket.uri}/model-faults/out/",
+            **changes,
+        )
+
+    yield get
+    assert bucket.names("model-faults/out") == []
+
+
+def test_a_truncated_model_is_422_with_the_servers_words(model_call: Call) -> None:
+    body = error(model_call("models/broken"), 422, "FAILED_PRECONDITION")
+    assert body["message"].startswith("the model cannot be loaded: ")
+    assert body["details"]["server_output"]
+
+
+def test_a_folder_without_a_saved_model_is_422(model_call: Call, bucket: Bucket) -> None:
+    bucket.put("not-a-model/readme.txt", "hello")
+    message = error(model_call("not-a-model"), 422, "FAILED_PRECONDITION")["message"]
+    assert "expected saved_model.pb in it or in a numbered folder, found readme.txt" in message
+
+
+def test_a_signature_that_is_not_there_is_422_and_the_others_are_listed(model_call: Call) -> None:
+    response = model_call("models/linear", signature_name="classify")
+    message = error(response, 422, "FAILED_PRECONDITION")["message"]
+    assert message == "the model has no signature 'classify'; it has serving_default"
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "assets//x", "../x", "assets/../../../x", "./x"])
+def test_a_name_that_would_leave_the_models_folder_is_422(
+    name: str, model_call: Call, bucket: Bucket
+) -> None:
+    folder = f"evil-{len(name)}"
+    bucket.put(f"{folder}/saved_model.pb", "")
+    bucket.put(f"{folder}/{name}", "x")
+    message = error(model_call(folder), 422, "FAILED_PRECONDITION")["message"]
+    assert f"{folder}/{name}' is no name for a file of a SavedModel" in message
+
+
+# What is wrong with the input
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("[1,2,3", "line 5001: invalid JSON"),
+        ("[1,2,3]", "line 5001, field x: expected the shape [4], found [3]"),
+        ('[1,2,3,"4"]', 'line 5001, field x[3]: expected a number (float32), found "4"'),
+    ],
+)
+def test_a_bad_line_is_422_and_its_file_does_not_appear(
+    line: str, words: str, call: Call, bucket: Bucket
+) -> None:
+    bucket.put("bad/in/a.jsonl", ROW)
+    bucket.put("bad/in/b.jsonl", f"{ROW}\n" * 5000 + f"{line}\n" + f"{ROW}\n" * 5000)
+    bucket.put("bad/in/c.jsonl", ROW)
+    output = f"bad/out-{len(line)}"
+    response = call(input=f"{bucket.uri}/bad/in/", output=f"{bucket.uri}/{output}/")
+    body = error(response, 422, "INVALID_ARGUMENT")
+    assert body["message"].startswith(f"{bucket.uri}/bad/in/b.jsonl, {words}")
+    assert body["details"]["line"] == 5001
+    assert bucket.names(output) == [f"{output}/a.jsonl"]
+
+
+def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, bucket: Bucket) -> None:
+    bucket.put("fails/in.jsonl", "1\n1\n\n1\n-1\n")
+    response = call(
+        model=f"{bucket.uri}/models/zoo/",
+        signature_name="failing",
+        batch_size="2",
+        input=f"{bucket.uri}/fails/in.jsonl",
+        output=f"{bucket.uri}/fails/out/",
+    )
+    body = error(response, 422, "INVALID_ARGUMENT")
+    assert "in.jsonl, lines 4 to 5: the model failed" in body["message"]
+    assert "x must be positive" in body["message"]
+    assert bucket.names("fails/out") == []
+
+
+def test_an_object_stored_compressed_is_refused_by_name(call: Call, bucket: Bucket) -> None:
+    bucket.put("gzip/in.jsonl", ROW, content_encoding="gzip")
+    response = call(input=f"{bucket.uri}/gzip/in.jsonl", output=f"{bucket.uri}/gzip/out/")
+    assert "Content-Encoding gzip" in error(response, 422, "INVALID_ARGUMENT")["message"]
+
+
+# What happens while a job runs
+
+
+@pytest.fixture
+def slow_job(call: Call, bucket: Bucket) -> Callable[[str], "threading.Thread"]:
+    """A job that computes far longer than its time; its answer goes to `thread.response`."""
+    bucket.put("slow/in.jsonl", "100000\n")
+
+    def start(timeout_seconds: str) -> threading.Thread:
+        def run() -> None:
+            thread.response = call(  # type: ignore[attr-defined]  # how a thread answers
+                model=f"{bucket.uri}/models/zoo/",
+                signature_name="slow",
+                timeout_seconds=timeout_seconds,
+                input=f"{bucket.uri}/slow/in.jsonl",
+                output=f"{bucket.uri}/slow/out/",
+            )
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    return start
+
+
+def model_servers(service: RunningService) -> list[psutil.Process]:
+    return [
+        process
+        for process in psutil.Process(service.process.pid).children(recursive=True)
+        if any(argument.startswith("--grpc_socket_path=") for argument in process.cmdline())
+    ]
+
+
+def test_during_a_job_health_answers_and_a_second_job_is_429_until_time_is_up(
+    service: RunningService, slow_job: Any, call: Call, bucket: Bucket
+) -> None:
+    job = slow_job("6")
+    until(lambda: requests.get(service.url + "/health", timeout=5).json()["busy"])
+    response = call(input=f"{bucket.uri}/slow/in.jsonl", output=f"{bucket.uri}/slow/out/")
+    error(response, 429, "RESOURCE_EXHAUSTED")
+    assert int(response.headers["Retry-After"]) > 0
+    job.join()
+    message = error(job.response, 504, "DEADLINE_EXCEEDED")["message"]
+    assert message == "the job's time of 6 s is up"
+    health = requests.get(service.url + "/health", timeout=5).json()
+    assert health == {"status": "ok", "busy": False}
+    assert model_servers(service) == []
+    assert bucket.names("slow/out") == []
+
+
+def test_a_model_server_killed_during_a_batch_is_503(
+    service: RunningService, slow_job: Any, bucket: Bucket
+) -> None:
+    job = slow_job("40")
+    until(lambda: bool(model_servers(service)))
+    server = model_servers(service)[0]
+    # Busy for longer than it takes to load: it is computing.
+    until(lambda: sum(server.cpu_times()[:2]) > 6)
+    server.kill()
+    job.join()
+    message = error(job.response, 503, "UNAVAILABLE")["message"]
+    assert "the model server was killed by SIGKILL while it was serving" in message
+    assert int(job.response.headers["Retry-After"]) > 0
+    assert bucket.names("slow/out") == []
+
+
+def test_the_service_never_loads_tensorflow_and_opens_no_port_for_it(
+    service: RunningService, call: Call, bucket: Bucket
+) -> None:
+    bucket.put("maps/in.jsonl", ROW)
+    call(input=f"{bucket.uri}/maps/in.jsonl", output=f"{bucket.uri}/maps/out/")
+    for worker in psutil.Process(service.process.pid).children():
+        libraries = {region.path.rpartition("/")[2] for region in worker.memory_maps()}
+        assert not [name for name in libraries if "tensorflow" in name]

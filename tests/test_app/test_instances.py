@@ -1,0 +1,86 @@
+"""The quick way and the careful way of reading a batch: they agree, or the quick one declines."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.batches import Batch
+from app.errors import BadRow
+from app.instances import InstanceEncoder
+from tfserving_launcher import Signature, TensorSpec
+
+SPECS = {
+    "float": TensorSpec(np.dtype(np.float32), (None,)),
+    "pair": TensorSpec(np.dtype(np.float64), (None, 2)),
+    "free": TensorSpec(np.dtype(np.float32), None),
+    "small": TensorSpec(np.dtype(np.int8), (None,)),
+    "large": TensorSpec(np.dtype(np.int64), (None, None)),
+    "unsigned": TensorSpec(np.dtype(np.uint64), (None,)),
+    "flag": TensorSpec(np.dtype(np.bool_), (None,)),
+    "text": TensorSpec(np.dtype(object), (None,)),
+}
+
+LEAVES = st.one_of(
+    st.integers(-3, 3),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.just({"b64": "AA=="}),
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+def encoder(*names: str) -> InstanceEncoder:
+    inputs = {name: SPECS[name] for name in sorted(names)}
+    return InstanceEncoder(Signature("s", "", inputs, {}), "file")
+
+
+def batch(rows: list[Any]) -> Batch:
+    return Batch([orjson.dumps(row) for row in rows], range(1, len(rows) + 1))
+
+
+@given(st.sampled_from(sorted(SPECS)), st.lists(VALUES, min_size=1, max_size=4), st.booleans())
+def test_both_ways_give_the_same_tensors_or_the_same_refusal(
+    name: str,
+    values: list[Any],
+    named: bool,  # noqa: FBT001  # hypothesis passes by position
+) -> None:
+    try:
+        rows = batch([{name: value} for value in values] if named else values)
+    except TypeError:
+        return  # an integer that orjson cannot write
+    quick = encoder(name)._quick(rows)
+    if quick is None:
+        return
+    careful = encoder(name)._careful(rows)
+    assert quick[name].dtype == careful[name].dtype
+    assert quick[name].shape == careful[name].shape
+    np.testing.assert_array_equal(quick[name], careful[name])
+
+
+@given(st.sampled_from(sorted(SPECS)), st.lists(st.integers(-100, 100), min_size=1, max_size=4))
+def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
+    makers = {
+        "pair": lambda n: [n, n + 0.5],
+        "free": lambda n: [[n]],
+        "small": lambda n: n,
+        "large": lambda n: [n, 2**40 * n],
+        "unsigned": abs,
+        "flag": lambda n: n > 0,
+        "text": str,
+        "float": lambda n: n / 3,
+    }
+    rows = batch([{name: makers[name](n)} for n in numbers])
+    assert encoder(name)._quick(rows) is not None
+
+
+def test_two_rows_that_only_together_are_json_are_refused() -> None:
+    rows = Batch([b"[1.0, 2.0],[3.0,4.0]", b"[[5.0,6.0]", b"[7.0,8.0]]"], range(1, 4))
+    with pytest.raises(BadRow, match="line 1"):
+        encoder("pair").encode(rows)

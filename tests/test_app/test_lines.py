@@ -1,0 +1,77 @@
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import TooLarge
+from app.lines import read_lines
+
+
+def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
+    groups = read_lines(blocks, max_line_bytes=max_line_bytes, file="f")
+    return [
+        (number, text) for lines in groups for number, text in enumerate(lines.texts, lines.first)
+    ]
+
+
+def test_lines_are_numbered_from_one_and_blank_ones_count() -> None:
+    assert numbered(b"a\n\nb\n") == [(1, b"a"), (2, b""), (3, b"b")]
+
+
+def test_the_last_line_needs_no_end() -> None:
+    assert numbered(b"a\nb") == [(1, b"a"), (2, b"b")]
+
+
+def test_a_file_without_a_byte_has_no_lines() -> None:
+    assert numbered() == []
+    assert numbered(b"", b"") == []
+
+
+def test_windows_line_ends_are_line_ends() -> None:
+    assert numbered(b"a\r\nb\r", b"\nc\r\n") == [(1, b"a"), (2, b"b"), (3, b"c")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    assert numbered(b"\xef\xbb", b"\xbfa\n\xef\xbb\xbfb") == [(1, b"a"), (2, b"\xef\xbb\xbfb")]
+    assert numbered(b"\xef\xbb\xbf") == []
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=8))
+def test_where_blocks_are_cut_does_not_matter(data: bytes, cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(data)]
+    blocks = [data[start:end] for start, end in pairwise(edges)]
+    assert numbered(*blocks) == numbered(data)
+
+
+def test_a_line_as_long_as_the_limit_is_taken() -> None:
+    assert numbered(b"x" * 10 + b"\r\n" + b"\xef", max_line_bytes=10)[0] == (1, b"x" * 10)
+    assert numbered(b"\xef\xbb\xbf" + b"x" * 10, max_line_bytes=10) == [(1, b"x" * 10)]
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [(b"a\n" + b"x" * 11 + b"\nb\n",), (b"a\n", b"x" * 6, b"x" * 5), (b"a\n", *[b"x"] * 99)],
+)
+def test_a_longer_line_is_an_error_that_names_it(blocks: tuple[bytes, ...]) -> None:
+    with pytest.raises(
+        TooLarge, match=r"f, line 2: longer than 10 bytes.*MAX_LINE_BYTES"
+    ) as caught:
+        numbered(*blocks, max_line_bytes=10)
+    assert caught.value.details == {"file": "f", "line": 2, "max_line_bytes": 10}
+
+
+def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
+    def endless() -> Iterator[bytes]:
+        for count in range(1000):
+            assert count < 20, "read on beyond the limit"
+            yield b"x" * 10
+
+    with pytest.raises(TooLarge):
+        list(read_lines(endless(), max_line_bytes=100, file="f"))
+
+
+def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:
+    data = b"\n".join(b"%d" % number for number in range(200_000))
+    assert [text for _, text in numbered(data)] == data.split(b"\n")

@@ -1,0 +1,115 @@
+import threading
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from app.deadline import Deadline
+from app.errors import OutOfTime, ShuttingDown
+from app.log import JobContext, _current, job_context
+from app.pipeline import Pipeline
+
+
+def threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()}
+
+
+def test_items_come_in_order_through_several_steps() -> None:
+    with Pipeline(Deadline.never()) as pipeline:
+        numbers = pipeline.ahead(range(1000), depth=2, name="one")
+        doubled = pipeline.ahead((2 * number for number in numbers), depth=3, name="two")
+        assert list(doubled) == [2 * number for number in range(1000)]
+    assert not {"one", "two"} & threads()
+
+
+def test_a_step_works_ahead_but_no_further_than_its_depth() -> None:
+    made: list[int] = []
+    reached = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in count():
+            made.append(number)
+            if len(made) == 4:
+                reached.set()
+            yield number
+
+    with Pipeline(Deadline.never()) as pipeline:
+        step = pipeline.ahead(items(), depth=3, name="ahead")
+        # Three are ready, a fourth is made and waits for its place.
+        assert reached.wait(10)
+        assert next(step) == 0
+        assert len(made) <= 5
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("two")
+
+    with Pipeline(Deadline.never()) as pipeline:
+        step = pipeline.ahead(items(), depth=5, name="step")
+        assert next(step) == 1
+        with pytest.raises(ValueError, match="two"):
+            next(step)
+
+
+def test_an_error_in_the_first_step_reaches_the_last() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("far away")
+
+    with Pipeline(Deadline.never()) as pipeline:
+        first = pipeline.ahead(items(), depth=1, name="first")
+        last = pipeline.ahead((item for item in first), depth=1, name="last")
+        with pytest.raises(ValueError, match="far away"):
+            list(last)
+
+
+def test_leaving_early_ends_every_step() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield from count()
+        finally:
+            closed.set()
+
+    with Pipeline(Deadline.never()) as pipeline:
+        first = pipeline.ahead(items(), depth=1, name="endless")
+        last = pipeline.ahead((item for item in first), depth=1, name="waiting")
+        assert next(last) == 0
+    assert not {"endless", "waiting"} & threads()
+
+
+def test_a_step_that_waits_for_nothing_is_told_when_time_is_up() -> None:
+    release = threading.Event()
+
+    def items() -> Iterator[int]:
+        release.wait(20)
+        yield 1
+
+    with (
+        pytest.raises(OutOfTime, match=r"time of 0.1 s is up"),
+        Pipeline(Deadline.after(0.1)) as pipeline,
+    ):
+        try:
+            next(pipeline.ahead(items(), depth=1, name="slow"))
+        finally:
+            release.set()
+
+
+def test_a_job_that_is_told_to_stop_says_that_the_instance_ends() -> None:
+    stopped = threading.Event()
+    stopped.set()
+    with pytest.raises(ShuttingDown):
+        Deadline.after(100, stopped).remaining()
+
+
+def test_threads_log_for_the_job_that_started_them() -> None:
+    def items() -> Iterator[str]:
+        context = _current.get()
+        assert context is not None
+        yield context.job_id
+
+    with job_context(JobContext("j1")), Pipeline(Deadline.never()) as pipeline:
+        assert list(pipeline.ahead(items(), depth=1, name="step")) == ["j1"]

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError
+
+
+def test_nothing_set_means_the_defaults() -> None:
+    assert Settings.from_environ({"MAX_LINE_BYTES": ""}) == Settings()
+
+
+def test_every_variable_is_read() -> None:
+    assert Settings.from_environ(
+        {
+            "JOB_TIMEOUT_SECONDS": "60",
+            "START_TIMEOUT_SECONDS": "7.5",
+            "CALL_TIMEOUT_SECONDS": "9",
+            "MAX_LINE_BYTES": "1000",
+            "LOCAL_ROOTS": "/a:/b",
+            "LOG_LEVEL": "debug",
+            "GOOGLE_CLOUD_PROJECT": "p",
+        }
+    ) == Settings(
+        job_timeout_seconds=60,
+        start_timeout_seconds=7.5,
+        call_timeout_seconds=9,
+        max_line_bytes=1000,
+        local_roots=(Path("/a"), Path("/b")),
+        log_level="DEBUG",
+        project="p",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("JOB_TIMEOUT_SECONDS", "soon"),
+        ("START_TIMEOUT_SECONDS", "0"),
+        ("CALL_TIMEOUT_SECONDS", "inf"),
+        ("MAX_LINE_BYTES", "1e6"),
+        ("LOCAL_ROOTS", "relative/folder"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_an_error_with_name_and_value(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} must .*{value}"):
+        Settings.from_environ({name: value})

@@ -1,0 +1,168 @@
+"""Local files and objects behind the same protocol; objects in a real fake-gcs-server."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.errors import NotAllowed, NotFound, StorageFailed
+from app.storage import Location, Storage, StoredFile, parse_location
+from tests.fakes.buckets import Bucket
+
+Place = Callable[[str], Location]
+
+
+@pytest.fixture
+def storage(gcs_url: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
+    return Storage(local_roots=None)
+
+
+@pytest.fixture(params=["gs", "file"])
+def place(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path) -> Place:
+    """Where a name is, in each kind of storage."""
+    if request.param == "gs":
+        return lambda name: parse_location(f"{bucket.uri}{tmp_path}/{name}", parameter="p")
+    return lambda name: parse_location(f"{tmp_path}/{name}", parameter="p")
+
+
+def write(storage: Storage, location: Location, *parts: bytes) -> None:
+    with storage.create(location) as writer:
+        for part in parts:
+            writer.write(part)
+
+
+def read(storage: Storage, location: Location) -> bytes:
+    file = storage.find(location)
+    assert file is not None
+    return b"".join(storage.read(file))
+
+
+@pytest.mark.parametrize("parts", [[], [b"small"], [b"x" * 5_000_000] * 5])
+def test_what_is_written_is_read_back(parts: list[bytes], storage: Storage, place: Place) -> None:
+    write(storage, place("a/b.txt"), *parts)
+    assert read(storage, place("a/b.txt")) == b"".join(parts)
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000_000])
+def test_a_writer_that_fails_leaves_nothing(size: int, storage: Storage, place: Place) -> None:
+    with pytest.raises(ZeroDivisionError), storage.create(place("new/deep/b.txt")) as writer:
+        for _ in range(4):
+            writer.write(b"x" * size)
+        raise ZeroDivisionError
+    assert storage.list_below(place("")) == []
+    assert storage.find(place("new/deep/b.txt")) is None
+
+
+def test_a_local_writer_that_fails_takes_its_folders_with_it(
+    storage: Storage, tmp_path: Path
+) -> None:
+    (tmp_path / "old").mkdir()
+    target = Location("file", "", str(tmp_path / "old" / "new" / "deep" / "b.txt"))
+    with pytest.raises(ZeroDivisionError), storage.create(target):
+        raise ZeroDivisionError
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+
+
+def test_files_below_a_folder_are_listed_by_name(storage: Storage, place: Place) -> None:
+    for name in ("in/b", "in/a/z", "in/a.x", "in-other/c", "in/c/d/e"):
+        write(storage, place(name), b"12345")
+    files = storage.list_below(place("in/"))
+    assert [file.location for file in files] == [
+        place(name) for name in ("in/a.x", "in/a/z", "in/b", "in/c/d/e")
+    ]
+    assert {file.size for file in files} == {5}
+
+
+def test_what_is_not_there_is_not_found(storage: Storage, place: Place) -> None:
+    assert storage.find(place("absent")) is None
+    assert storage.list_below(place("absent/")) == []
+    gone = StoredFile(place("absent"), size=3, generation=1)
+    with pytest.raises(NotFound, match="absent"):
+        list(storage.read(gone))
+
+
+def test_a_folder_is_no_file(storage: Storage, place: Place) -> None:
+    write(storage, place("folder/x"), b"")
+    assert storage.find(place("folder")) is None
+
+
+def test_fetch_copies_to_a_local_file(storage: Storage, place: Place, tmp_path: Path) -> None:
+    write(storage, place("source"), b"data")
+    file = storage.find(place("source"))
+    assert file is not None
+    storage.fetch(file, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"data"
+
+
+def test_content_that_does_not_match_its_checksum_is_an_error(
+    storage: Storage, bucket: Bucket
+) -> None:
+    bucket.put("checksum", b"data")
+    file = storage.find(Location("gs", "test-bucket", "checksum"))
+    assert file is not None
+    assert file.crc32c is not None
+    wrong = StoredFile(file.location, file.size, file.generation, file.crc32c ^ 1)
+    with pytest.raises(StorageFailed, match="crc32c"):
+        list(storage.read(wrong))
+
+
+def test_an_object_replaced_since_it_was_listed_is_not_read(
+    storage: Storage, bucket: Bucket
+) -> None:
+    bucket.put("replaced", b"old")
+    file = storage.find(Location("gs", "test-bucket", "replaced"))
+    assert file is not None
+    bucket.put("replaced", b"new")
+    with pytest.raises(NotFound, match="gs://test-bucket/replaced"):
+        list(storage.read(file))
+
+
+def test_storage_that_does_not_answer_is_an_error_that_names_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr("google.cloud.storage.retry.DEFAULT_RETRY._timeout", 0.1)
+    location = Location("gs", "bucket", "name")
+    with pytest.raises(StorageFailed, match="gs://bucket/name"):
+        Storage(local_roots=None).find(location)
+
+
+def test_a_file_that_may_not_be_written_is_not_allowed(storage: Storage) -> None:
+    with pytest.raises((NotAllowed, StorageFailed, NotFound), match="/proc/no/such"):
+        write(storage, Location("file", "", "/proc/no/such"), b"")
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "inside").write_bytes(b"1")
+    (tmp_path / "outside").write_bytes(b"2")
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["outside", "root/../outside", "root/link", "rootless", "."])
+def test_local_roots_hold_after_links_and_dots(name: str, roots: Path) -> None:
+    storage = Storage(local_roots=(roots / "root",))
+    location = Location("file", "", f"{roots}/{name}")
+    file = StoredFile(location, 1)
+    for use in (storage.find, storage.list_below):
+        with pytest.raises(NotAllowed, match="LOCAL_ROOTS"):
+            use(location)
+    with pytest.raises(NotAllowed):
+        list(storage.read(file))
+    with pytest.raises(NotAllowed):
+        write(storage, location, b"")
+
+
+def test_files_below_a_root_may_be_used(roots: Path) -> None:
+    storage = Storage(local_roots=(roots / "root",))
+    assert read(storage, Location("file", "", f"{roots}/root/inside")) == b"1"
+    write(storage, Location("file", "", f"{roots}/root/new/file"), b"3")
+    assert (roots / "root" / "new" / "file").read_bytes() == b"3"
+
+
+def test_without_roots_no_local_file_may_be_used(tmp_path: Path) -> None:
+    with pytest.raises(NotAllowed):
+        Storage(local_roots=()).find(Location("file", "", str(tmp_path)))

@@ -1,0 +1,117 @@
+"""A server program that misbehaves: what is raised, how soon, and that nothing is left."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfserving_launcher import (
+    BadVersionFolder,
+    ModelLoadError,
+    ModelServer,
+    NotASavedModel,
+    Program,
+    ProgramNotFound,
+    ServerExited,
+    ServerOptions,
+    ServerTimeout,
+)
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def version_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "model" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def fakes_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def misbehaving(how: str) -> Program:
+    command = (sys.executable, "-m", "tests.fakes.misbehaving_server", how)
+    return Program(command, "a test", usage="")
+
+
+def test_a_child_that_exits_is_reported_with_its_status_and_last_words(version_dir: Path) -> None:
+    with (
+        pytest.raises(
+            ServerExited, match=r"exit status 3 before it was ready.*last words"
+        ) as caught,
+        ModelServer(version_dir, program=misbehaving("exits")),
+    ):
+        pass
+    assert caught.value.exit_code == 3
+    assert "first words" in caught.value.output
+
+
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_servers_reason(
+    version_dir: Path,
+) -> None:
+    with (
+        pytest.raises(ModelLoadError) as caught,
+        ModelServer(version_dir, program=misbehaving("cannot_load")),
+    ):
+        pass
+    assert caught.value.reason == "OUT_OF_RANGE: Read less bytes"
+
+
+@pytest.mark.parametrize("how", ["hangs", "hangs_deaf"])
+def test_a_server_that_never_becomes_ready_is_ended_at_the_deadline(
+    how: str, version_dir: Path
+) -> None:
+    options = ServerOptions(start_timeout_seconds=1.0, stop_grace_seconds=0.2)
+    with (
+        pytest.raises(ServerTimeout, match=r"not ready within 1.0 s.*hanging"),
+        ModelServer(version_dir, options, program=misbehaving(how)),
+    ):
+        pass
+
+
+def test_a_program_that_is_not_there_is_an_error_that_names_it(version_dir: Path) -> None:
+    with (
+        pytest.raises(ProgramNotFound, match="/no/such/server"),
+        ModelServer(version_dir, program=Program(("/no/such/server",), "a test", usage="")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["latest", "1.0", "-1", "٣", str(2**63)])
+def test_a_version_folder_must_have_a_number_for_a_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadVersionFolder, match="whole number"), ModelServer(tmp_path / name):
+        pass
+
+
+def test_an_empty_folder_is_not_a_saved_model(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    with pytest.raises(NotASavedModel, match="empty or missing"), ModelServer(tmp_path / "1"):
+        pass
+
+
+def test_a_folder_of_other_things_is_named_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "model.h5").touch()
+    with pytest.raises(NotASavedModel, match=r"only model\.h5"), ModelServer(tmp_path / "1"):
+        pass
+
+
+def test_a_temporary_folder_with_a_long_path_is_not_used_for_the_socket(
+    version_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    # The program prints its flags and ends, so they can be read from the error.
+    echo = Program((sys.executable, "-c", "import sys; print(sys.argv)"), "a test", usage="")
+    with pytest.raises(ServerExited) as caught, ModelServer(version_dir, program=echo):
+        pass
+    flags = caught.value.output
+    socket_path = flags.partition("--grpc_socket_path=")[2].partition("'")[0]
+    assert len(os.fsencode(socket_path)) < 108
+    assert list(deep.iterdir()) == []
