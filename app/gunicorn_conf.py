@@ -4,6 +4,9 @@ Source: docs.gunicorn.org/en/stable/settings.html
 """
 
 import os
+import signal
+from types import FrameType
+from typing import Any
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
@@ -17,7 +20,6 @@ graceful_timeout = 8
 keepalive = 620
 # Nobody administers a running container, and its root is read-only.
 control_socket_disable = True
-accesslog = None
 logconfig_dict = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -26,6 +28,19 @@ logconfig_dict = {
         "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
         "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
-    "formatters": {"json": {"()": "app.log.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "log"}},
+    "formatters": {"log": {"()": "app.log.default_formatter"}},
 }
+
+
+def post_worker_init(worker: Any) -> None:
+    """SIGTERM stops the running job at once; gunicorn alone would wait for its end."""
+    stopped = worker.wsgi.extensions["service"].stopped
+    gunicorns_own = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+        if callable(gunicorns_own):
+            gunicorns_own(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)

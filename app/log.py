@@ -7,6 +7,7 @@ cloud.google.com/trace/docs/trace-context (X-Cloud-Trace-Context: TRACE_ID/SPAN_
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,6 +43,8 @@ def job_context(context: JobContext) -> Iterator[None]:
 class JsonFormatter(logging.Formatter):
     """One line of JSON a record. `project` makes the trace one that Cloud Logging can follow."""
 
+    converter = staticmethod(time.gmtime)
+
     def __init__(self, project: str | None = None) -> None:
         super().__init__()
         self._project = project
@@ -69,10 +72,17 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
 
 
+def default_formatter(
+    *, project: str | None = None, stream: TextIO = sys.stderr
+) -> logging.Formatter:
+    """Text where `stream` is a terminal, JSON elsewhere."""
+    return TextFormatter() if stream.isatty() else JsonFormatter(project)
+
+
 def set_up_logging(level: str, *, project: str | None = None, stream: TextIO = sys.stderr) -> None:
-    """All records go to `stream`: text where it is a terminal, JSON elsewhere."""
+    """All records go to `stream`, in its default format."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter(project))
+    handler.setFormatter(default_formatter(project=project, stream=stream))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -1,7 +1,10 @@
 """One input file streams through the model server into its output file."""
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -44,6 +47,30 @@ class _Call:
     future: PredictFuture
 
 
+class _CallsInFlight:
+    """Calls that are cancelled when the block is left: nobody may wait for them any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: deque[PredictFuture] = deque(maxlen=_CALLS_AHEAD + 2)
+        self._left = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._left = True
+        for future in self._futures:
+            future.cancel()
+
+    def add(self, future: PredictFuture) -> None:
+        with self._lock:
+            self._futures.append(future)
+            if self._left:
+                future.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class _Predicted:
     text: bytes
@@ -69,7 +96,11 @@ def predict_file(
     file = task.input.uri
     encoder = InstanceEncoder(signature, file)
     rows = output_bytes = 0
-    with storage.create(task.output) as output, Pipeline(deadline) as pipeline:
+    with (
+        storage.create(task.output) as output,
+        Pipeline(deadline) as pipeline,
+        _CallsInFlight() as in_flight,
+    ):
         blocks = pipeline.ahead(storage.read(task.input), depth=_BLOCKS_AHEAD, name="read")
         lines = read_lines(blocks, max_line_bytes=streaming.max_line_bytes, file=file)
         batches = make_batches(lines, streaming.limits)
@@ -78,6 +109,7 @@ def predict_file(
                 batches,
                 encoder,
                 server,
+                in_flight,
                 signature_name=signature.name,
                 streaming=streaming,
                 deadline=deadline,
@@ -106,6 +138,7 @@ def _submit(
     batches: Iterable[Batch],
     encoder: InstanceEncoder,
     server: ModelServer,
+    in_flight: "_CallsInFlight",
     *,
     signature_name: str,
     streaming: Streaming,
@@ -120,6 +153,7 @@ def _submit(
             signature_name=signature_name,
             timeout_seconds=min(streaming.call_timeout_seconds, deadline.remaining()),
         )
+        in_flight.add(future)
         yield _Call(batch, future)
 
 

@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -10,7 +12,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService
+from tests.fakes.processes import RunningService, gunicorn
 
 ROW = "[1,2,3,4]"
 PREDICTED = "[10.0,20.0,30.0,40.0]"
@@ -426,6 +428,29 @@ def test_a_model_server_killed_during_a_batch_is_503(
     message = error(job.response, 503, "UNAVAILABLE")["message"]
     assert "the model server was killed by SIGKILL while it was serving" in message
     assert int(job.response.headers["Retry-After"]) > 0
+    assert bucket.names("slow/out") == []
+
+
+def test_sigterm_stops_the_job_with_503_and_then_the_service(
+    gcs_url: str, bucket: Bucket, temporary_folder: Path
+) -> None:
+    bucket.put("slow/in.jsonl", "100000\n")
+    environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
+    with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
+        parameters = {
+            "model": f"{bucket.uri}/models/zoo/",
+            "signature_name": "slow",
+            "input": f"{bucket.uri}/slow/in.jsonl",
+            "output": f"{bucket.uri}/slow/out/",
+        }
+        job = pool.submit(requests.get, own_service.url, params=parameters, timeout=50)
+        until(lambda: bool(model_servers(own_service)))
+        server = model_servers(own_service)[0]
+        until(lambda: sum(server.cpu_times()[:2]) > 6)
+        own_service.process.terminate()
+        response = job.result()
+        assert "shutting down" in error(response, 503, "UNAVAILABLE")["message"]
+        assert own_service.process.wait(10) == 0
     assert bucket.names("slow/out") == []
 
 

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ def test_a_record_is_one_line_of_json_as_cloud_logging_reads_it() -> None:
     assert entry["severity"] == "WARNING"
     assert entry["message"] == "hello\nyou"
     assert "job_id" not in entry
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(entry["time"])) < timedelta(minutes=1)
 
 
 def test_a_record_of_a_job_carries_its_id_and_trace() -> None:
