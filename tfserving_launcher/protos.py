@@ -8,39 +8,11 @@ The name is given back afterwards, so that `import tensorflow` still brings the 
 """
 
 import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
+from tfserving_launcher.plain_tensorflow import tensorflow_as_a_plain_folder
 
-@contextmanager
-def _tensorflow_as_a_plain_folder() -> Iterator[None]:
-    if "tensorflow" in sys.modules:
-        yield
-        return
-    spec = importlib.util.find_spec("tensorflow")
-    if spec is None or spec.submodule_search_locations is None:
-        raise ImportError(
-            "the _pb2 modules of TensorFlow are needed: install tensorflow-cpu, or put the"
-            " package's *_pb2.py files on the Python path",
-            name="tensorflow",
-        )
-    folder = ModuleType("tensorflow")
-    folder.__path__ = list(spec.submodule_search_locations)
-    sys.modules["tensorflow"] = folder
-    try:
-        yield
-    finally:
-        # The _pb2 modules stay: a second copy of a message type would not be the same type.
-        for name in [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]:
-            if not name.endswith("_pb2"):
-                del sys.modules[name]
-
-
-with _tensorflow_as_a_plain_folder():
+with tensorflow_as_a_plain_folder():
     _types = importlib.import_module("tensorflow.core.framework.types_pb2")
     _tensor = importlib.import_module("tensorflow.core.framework.tensor_pb2")
     _apis = {

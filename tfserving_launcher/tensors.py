@@ -26,11 +26,16 @@ _INT4 = (np.dtype(ml_dtypes.int4), np.dtype(ml_dtypes.uint4))
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """How a dtype travels: its repeated field, and the integer type whose bits that field holds."""
+    """How a dtype travels in repeated fields.
+
+    `bits` is the integer type whose values such a field holds instead, `part` the type of the real
+    and imaginary parts that it holds in turn.
+    """
 
     dtype: np.dtype[np.generic]
     field: str
     bits: np.dtype[np.generic] | None = None
+    part: np.dtype[np.generic] | None = None
 
 
 def _encodings() -> dict[int, _Encoding]:
@@ -50,8 +55,12 @@ def _encodings() -> dict[int, _Encoding]:
         "DT_STRING": _Encoding(STRING, "string_val"),
         "DT_HALF": _Encoding(np.dtype(np.float16), "half_val", uint16),
         "DT_BFLOAT16": _Encoding(np.dtype(ml_dtypes.bfloat16), "half_val", uint16),
-        "DT_COMPLEX64": _Encoding(np.dtype(np.complex64), "scomplex_val"),
-        "DT_COMPLEX128": _Encoding(np.dtype(np.complex128), "dcomplex_val"),
+        "DT_COMPLEX64": _Encoding(
+            np.dtype(np.complex64), "scomplex_val", part=np.dtype(np.float32)
+        ),
+        "DT_COMPLEX128": _Encoding(
+            np.dtype(np.complex128), "dcomplex_val", part=np.dtype(np.float64)
+        ),
         "DT_FLOAT8_E5M2": _Encoding(np.dtype(ml_dtypes.float8_e5m2), "float8_val"),
         "DT_FLOAT8_E4M3FN": _Encoding(np.dtype(ml_dtypes.float8_e4m3fn), "float8_val"),
         "DT_INT4": _Encoding(np.dtype(ml_dtypes.int4), "int_val"),
@@ -93,16 +102,34 @@ def integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
 
 def to_proto(array: Array) -> Any:
     """A TensorProto; the values travel as `tensor_content`, except strings, which have none."""
+    if array.dtype == STRING:
+        return to_proto_with_fields(array)
+    return _shaped_proto(array, tensor_content=array.tobytes())
+
+
+def to_proto_with_fields(array: Array) -> Any:
+    """A TensorProto whose values travel in the repeated field of their type."""
+    proto = _shaped_proto(array)
+    encoding = _encoding(proto.dtype)
+    if encoding.field == "float8_val":
+        proto.float8_val = array.tobytes()
+        return proto
+    flat = array.ravel()
+    if encoding.bits is not None:
+        flat = flat.view(encoding.bits)
+    elif encoding.part is not None:
+        flat = flat.view(encoding.part)
+    getattr(proto, encoding.field).extend(flat.tolist())
+    return proto
+
+
+def _shaped_proto(array: Array, **content: bytes) -> Any:
     data_type = _DATA_TYPES.get(array.dtype)
     if data_type is None:
         raise TensorError(f"TensorFlow has no tensor of dtype {array.dtype}")
-    proto = TensorProto(dtype=data_type)
+    proto = TensorProto(dtype=data_type, **content)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
-    if array.dtype == STRING:
-        proto.string_val.extend(array.ravel().tolist())
-    else:
-        proto.tensor_content = array.tobytes()
     return proto
 
 
@@ -157,12 +184,11 @@ def _from_values(values: Any, encoding: _Encoding) -> Array:
         return strings
     if encoding.field == "float8_val":
         return np.frombuffer(values, encoding.dtype)
-    if encoding.field in ("scomplex_val", "dcomplex_val"):
-        part = np.float32 if encoding.field == "scomplex_val" else np.float64
-        return np.array(values, part).view(encoding.dtype)
+    if encoding.part is not None:
+        return np.array(values, encoding.part).view(encoding.dtype)
     if encoding.bits is not None:
         return np.array(values, encoding.bits).view(encoding.dtype)
-    if encoding.dtype.itemsize < 4 and encoding.field == "int_val":
+    if encoding.field == "int_val" and encoding.dtype.itemsize < np.dtype(np.int32).itemsize:
         # The field holds 32-bit integers; a small type is cut from them as C++ does.
         return np.array(values, np.int32).astype(encoding.dtype)
     return np.array(values, encoding.dtype)

@@ -15,22 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-DTYPES = (
-    "bfloat16",
-    "bool",
-    "float16",
-    "float32",
-    "float64",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "string",
-    "uint16",
-    "uint32",
-    "uint64",
-    "uint8",
-)
+from tests.fakes.dtypes import DTYPES
 
 
 def _function(run: Callable[..., Any], **inputs: tuple[str, list[int | None] | None]) -> Any:

@@ -9,7 +9,7 @@ from app.batches import Batch
 from app.errors import BadModel, BadRow
 from app.instances import InstanceEncoder, fixed_batch_size
 from app.predictions import check_outputs, encode_predictions
-from tests.fakes.models import DTYPES
+from tests.fakes.dtypes import DTYPES
 from tfserving_launcher import ModelServer
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")

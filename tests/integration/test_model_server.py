@@ -1,5 +1,6 @@
 """The launcher with the model server program that is found on this machine."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.fakes.dtypes import DTYPES
 from tfserving_launcher import (
     ModelLoadError,
     ModelServer,
@@ -22,6 +24,7 @@ from tfserving_launcher import (
     SignatureNotFound,
     TensorError,
     TensorSpec,
+    find_program,
 )
 
 
@@ -43,6 +46,19 @@ def test_predict_takes_lists_and_gives_arrays(zoo: ModelServer) -> None:
     assert list(outputs) == ["y"]
     assert outputs["y"].dtype == np.float32
     assert outputs["y"].tolist() == [[3.0, 5.0, 7.0], [9.0, 11.0, 13.0]]
+
+
+def test_answers_without_tensor_content_are_the_same(models: Path, zoo: ModelServer) -> None:
+    program = dataclasses.replace(find_program(), usage="--model_base_path=")
+    with ModelServer(models / "zoo" / "1", program=program) as server:
+        for dtype in DTYPES:
+            values = {"string": ["a", "b"], "bool": [True, False]}.get(dtype, [3, 7])
+            rows = {"x": [values, values[::-1]]}
+            name = f"vector_{dtype}"
+            answer = server.predict(rows, signature_name=name)["y"]
+            expected = zoo.predict(rows, signature_name=name)["y"]
+            assert answer.dtype == expected.dtype
+            assert answer.tolist() == expected.tolist()
 
 
 def test_more_calls_than_fit_in_flight_are_all_answered(zoo: ModelServer) -> None:

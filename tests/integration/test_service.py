@@ -394,8 +394,16 @@ def model_servers(service: RunningService) -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process(service.process.pid).children(recursive=True)
-        if any(argument.startswith("--grpc_socket_path=") for argument in process.cmdline())
+        if any(argument.startswith("--grpc_socket_path=") for argument in arguments(process))
     ]
+
+
+def arguments(process: psutil.Process) -> list[str]:
+    try:
+        command_line: list[str] = process.cmdline()
+    except psutil.Error:
+        return []  # it has just ended
+    return command_line
 
 
 def test_during_a_job_health_answers_and_a_second_job_is_429_until_time_is_up(

@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from tfserving_launcher import TensorError
 from tfserving_launcher.protos import DataType, TensorProto
-from tfserving_launcher.tensors import STRING, from_proto, to_proto
+from tfserving_launcher.tensors import STRING, from_proto, to_proto, to_proto_with_fields
 
 NUMBERS = [
     np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16,
@@ -13,10 +15,13 @@ NUMBERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("encode", [to_proto, to_proto_with_fields])
 @pytest.mark.parametrize("dtype", NUMBERS)
-def test_an_array_of_every_dtype_comes_back_as_it_was(dtype: type) -> None:
+def test_an_array_of_every_dtype_comes_back_as_it_was(
+    dtype: type, encode: Callable[[np.ndarray], object]
+) -> None:
     array = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
-    back = from_proto(to_proto(array))
+    back = from_proto(encode(array))
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
 

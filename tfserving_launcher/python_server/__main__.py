@@ -56,10 +56,13 @@ def _serve(flags: Flags) -> int:
     # Imported only here: --help and --version must not wait for TensorFlow.
     from tfserving_launcher.python_server.saved_model import LoadedModel
     from tfserving_launcher.python_server.services import Servable, start_server
+    from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
 
+    runtime = load_runtime()
     try:
         model = LoadedModel(
             versions[version],
+            runtime,
             tags=flags.saved_model_tags.split(","),
             intra_op_threads=flags.tensorflow_intra_op_parallelism,
             inter_op_threads=flags.tensorflow_inter_op_parallelism,

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
+from tfserving_launcher.python_server.tensorflow_runtime import TensorFlowRuntime
 from tfserving_launcher.tensors import Array, from_proto
 
 
@@ -27,14 +26,21 @@ class LoadedModel:
     """The session of one loaded SavedModel version."""
 
     def __init__(
-        self, version_dir: Path, *, tags: list[str], intra_op_threads: int, inter_op_threads: int
+        self,
+        version_dir: Path,
+        runtime: TensorFlowRuntime,
+        *,
+        tags: list[str],
+        intra_op_threads: int,
+        inter_op_threads: int,
     ) -> None:
-        config = tf.compat.v1.ConfigProto(
+        config = runtime.config_proto(
             intra_op_parallelism_threads=intra_op_threads,
             inter_op_parallelism_threads=inter_op_threads,
         )
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
-        meta_graph = tf.compat.v1.saved_model.loader.load(self._session, tags, str(version_dir))
+        self._errors = runtime.errors
+        self._session = runtime.session(graph=runtime.graph(), config=config)
+        meta_graph = runtime.load_saved_model(self._session, tags, str(version_dir))
         self.signature_defs = dict(meta_graph.signature_def)
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         self._lock = threading.Lock()
@@ -57,11 +63,19 @@ class LoadedModel:
         run = self._callable(name, signature, tuple(feeds), fetches)
         try:
             values = run(*feeds.values())
-        except tf.errors.OpError as error:
-            raise Refusal(_code_name(error.error_code), error.message) from error
+        except self._errors.OpError as error:
+            raise Refusal(self._code_name(error.error_code), error.message) from error
         except (TypeError, ValueError) as error:
             raise Refusal("INVALID_ARGUMENT", str(error)) from error
         return dict(zip(fetches, values, strict=True))
+
+    def _code_name(self, number: int) -> str:
+        names: dict[int, str] = {
+            value: name
+            for name, value in vars(self._errors).items()
+            if name.isupper() and isinstance(value, int)
+        }
+        return names.get(number, "UNKNOWN")
 
     def _callable(
         self, name: str, signature: Any, feeds: tuple[str, ...], fetches: tuple[str, ...]
@@ -94,12 +108,3 @@ def _feeds(signature: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
         name: inputs[name] if name in inputs else defaults[name]
         for name in sorted(signature.inputs)
     }
-
-
-def _code_name(number: int) -> str:
-    names: dict[int, str] = {
-        value: name
-        for name, value in vars(tf.errors).items()
-        if name.isupper() and isinstance(value, int)
-    }
-    return names.get(number, "UNKNOWN")

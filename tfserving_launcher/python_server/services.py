@@ -4,13 +4,13 @@ Source of codes and messages: model_servers/grpc_status_util.cc, servables/tenso
 predict_impl.cc and get_model_metadata_impl.cc, model_servers/get_model_status_impl.cc.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
 import numpy as np
-import tensorflow as tf
 
 from tfserving_launcher.errors import TensorError
 from tfserving_launcher.protos import (
@@ -23,9 +23,11 @@ from tfserving_launcher.protos import (
     prediction_service,
 )
 from tfserving_launcher.python_server.saved_model import LoadedModel, Refusal
-from tfserving_launcher.tensors import from_proto, to_proto
+from tfserving_launcher.tensors import Array, from_proto, to_proto, to_proto_with_fields
 
 _LONGEST_MESSAGE = 1024
+
+TensorEncoder = Callable[[Array], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def start_server(
         maximum_concurrent_rpcs=max_threads,
     )
     prediction_service.add_PredictionServiceServicer_to_server(
-        _PredictionService(servable, tensor_content=tensor_content), server
+        _PredictionService(servable, to_proto if tensor_content else to_proto_with_fields), server
     )
     model_service.add_ModelServiceServicer_to_server(_ModelService(servable), server)
     server.add_insecure_port(f"unix:{socket_path}")
@@ -56,9 +58,9 @@ def start_server(
 
 
 class _PredictionService(prediction_service.PredictionServiceServicer):  # type: ignore[misc]  # generated, untyped
-    def __init__(self, servable: Servable, *, tensor_content: bool) -> None:
+    def __init__(self, servable: Servable, encode: TensorEncoder) -> None:
         self._servable = servable
-        self._tensor_content = tensor_content
+        self._encode = encode
 
     def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         servable = self._servable
@@ -77,10 +79,7 @@ class _PredictionService(prediction_service.PredictionServiceServicer):  # type:
         response.model_spec.version.value = servable.version
         response.model_spec.signature_name = request.model_spec.signature_name or "serving_default"
         for name, value in outputs.items():
-            array = np.asarray(value)
-            response.outputs[name].CopyFrom(
-                to_proto(array) if self._tensor_content else _proto_with_fields(array)
-            )
+            response.outputs[name].CopyFrom(self._encode(np.asarray(value)))
         return response
 
     def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -125,14 +124,3 @@ def _abort(context: grpc.ServicerContext, code: str, message: str) -> NoReturn:
     if len(message) > _LONGEST_MESSAGE:
         message = message[:_LONGEST_MESSAGE] + "...TRUNCATED"
     context.abort(grpc.StatusCode[code], message)
-
-
-def _proto_with_fields(array: Any) -> Any:
-    """The encoding without the tensor_content flag: a repeated field for each type."""
-    fast: Any = to_proto(array)
-    if not fast.tensor_content:
-        return fast
-    proto = type(fast)()
-    slow = tf.make_tensor_proto(array.reshape(-1).tolist(), dtype=array.dtype, shape=array.shape)
-    proto.ParseFromString(slow.SerializeToString())
-    return proto

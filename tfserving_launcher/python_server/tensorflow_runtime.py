@@ -1,0 +1,60 @@
+"""The few parts of TensorFlow that serve a SavedModel: kernels, session, loader.
+
+`import tensorflow` takes over two seconds, most of them for Keras, datasets and the public names;
+these parts take half of one. They are private modules, so where a version of the package has moved
+them, the same things are taken from the public names of the whole.
+"""
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from tfserving_launcher.plain_tensorflow import put_plain_tensorflow
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFlowRuntime:
+    """TensorFlow's own functions and classes, which carry no types."""
+
+    session: Any
+    graph: Any
+    config_proto: Any
+    errors: Any
+    load_saved_model: Any
+
+
+def load_runtime() -> TensorFlowRuntime:
+    """The parts alone where they can be had, else from the whole package."""
+    try:
+        return _from_parts()
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]:
+            if not name.endswith("_pb2"):
+                del sys.modules[name]
+        return _from_package()
+
+
+def _from_parts() -> TensorFlowRuntime:
+    put_plain_tensorflow()
+    part = importlib.import_module
+    # The kernels; without them the other modules find no operations.
+    part("tensorflow.python.pywrap_tensorflow")
+    return TensorFlowRuntime(
+        session=part("tensorflow.python.client.session").Session,
+        graph=part("tensorflow.python.framework.ops").Graph,
+        config_proto=part("tensorflow.core.protobuf.config_pb2").ConfigProto,
+        errors=part("tensorflow.python.framework.errors_impl"),
+        load_saved_model=part("tensorflow.python.saved_model.loader_impl").load,
+    )
+
+
+def _from_package() -> TensorFlowRuntime:
+    tf = importlib.import_module("tensorflow")
+    return TensorFlowRuntime(
+        session=tf.compat.v1.Session,
+        graph=tf.Graph,
+        config_proto=tf.compat.v1.ConfigProto,
+        errors=tf.errors,
+        load_saved_model=tf.compat.v1.saved_model.loader.load,
+    )
