@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.batches import Batch
 from app.errors import BadRow
 from app.instances import InstanceEncoder
+from app.number_rows import NumberRowReader
 from tfserving_launcher import Signature, TensorSpec
 
 SPECS = {
@@ -55,13 +56,55 @@ def test_both_ways_give_the_same_tensors_or_the_same_refusal(
         rows = batch([{name: value} for value in values] if named else values)
     except TypeError:
         return  # an integer that orjson cannot write
-    quick = encoder(name)._quick(rows)
+    quick = encoder(name).quick(rows)
     if quick is None:
         return
-    careful = encoder(name)._careful(rows)
+    careful = encoder(name).careful(rows)
     assert quick[name].dtype == careful[name].dtype
     assert quick[name].shape == careful[name].shape
     np.testing.assert_array_equal(quick[name], careful[name])
+
+
+PIECES = [
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    '"pair"',
+    '"free"',
+    "1",
+    "2.5",
+    "-0",
+    " ",
+    "true",
+    "NaN",
+    "7",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
+
+
+@given(
+    st.sampled_from(["pair", "free", "float", "large", "flag"]),
+    st.lists(TEXTS.filter(str.strip), min_size=1, max_size=3),
+)
+@example("pair", ["[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]"])
+@example("pair", ["[1,2],[3,4]", "[5", "6]"])
+@example("pair", ["[1,[2]]", "[3,4]"])
+@example("free", ["[[1],[2]],[[3]", "[4]]"])
+@example("free", ["[[1],[2]],[[3],[4]]", "[[4]]"])
+@example("free", ["[[1,2],[3]]", "[[1],[2,3]]"])
+@example("float", ["1,2", "3"])
+@example("float", ['{"float": 1, "float": 2}', '{"float": 3}'])
+@example("large", ["[]", "[]"])
+def test_no_text_is_read_quickly_that_is_not_read_carefully(name: str, lines: list[str]) -> None:
+    rows = Batch([line.encode() for line in lines], range(1, len(lines) + 1))
+    quick = encoder(name).quick(rows)
+    if quick is not None:
+        careful = encoder(name).careful(rows)
+        assert quick[name].shape == careful[name].shape
+        np.testing.assert_array_equal(quick[name], careful[name])
 
 
 @given(st.sampled_from(sorted(SPECS)), st.lists(st.integers(-100, 100), min_size=1, max_size=4))
@@ -77,10 +120,28 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
         "float": lambda n: n / 3,
     }
     rows = batch([{name: makers[name](n)} for n in numbers])
-    assert encoder(name)._quick(rows) is not None
+    assert encoder(name).quick(rows) is not None
 
 
 def test_two_rows_that_only_together_are_json_are_refused() -> None:
     rows = Batch([b"[1.0, 2.0],[3.0,4.0]", b"[[5.0,6.0]", b"[7.0,8.0]]"], range(1, 4))
     with pytest.raises(BadRow, match="line 1"):
         encoder("pair").encode(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("pair", ["[1,2.5]", "[3,4]"]),
+        ("pair", ['{"pair": [1,2.5]}', '{"pair": [3,4]}']),
+        ("free", ["[[1],[2]]", "[[3],[4]]"]),
+        ("float", ["1", "2.5"]),
+        ("large", ["[9007199254740993]", "[-1]"]),
+    ],
+)
+def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> None:
+    reader = NumberRowReader(name, SPECS[name])
+    tensor = reader.read([line.encode() for line in lines])
+    assert tensor is not None
+    careful = encoder(name).careful(Batch([line.encode() for line in lines], range(2)))
+    np.testing.assert_array_equal(tensor, careful[name])

@@ -1,0 +1,173 @@
+"""Rows read value by value: whatever is odd is either taken or named with its place."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pybase64
+
+from app.json_values import shown
+from tfserving_launcher import TensorSpec
+from tfserving_launcher.tensors import STRING, Array, Family, dtype_name, family, integer_range
+
+Shape = tuple[int, ...]
+
+_DEEPEST_NESTING = 32
+
+
+class Misfit(Exception):
+    """A value that does not fit its input; `indices` lead to it, the innermost first."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.indices: list[int] = []
+
+
+def is_bytes(value: Any) -> bool:
+    """Whether a value is `{"b64": ...}`."""
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def input_values(row: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+    """The value of each input: the bare row, or the fields of an object. Raises Misfit."""
+    if not isinstance(row, dict) or is_bytes(row):
+        if len(inputs) == 1:
+            return {next(iter(inputs)): row}
+        raise Misfit(f"expected an object with the fields {', '.join(inputs)}, found {shown(row)}")
+    if missing := [name for name in inputs if name not in row]:
+        raise Misfit(
+            f"missing; expected the fields {', '.join(inputs)}, found {', '.join(row) or 'none'}",
+            field=missing[0],
+        )
+    if unknown := [name for name in row if name not in inputs]:
+        raise Misfit(
+            f"the signature has no such input; expected the fields {', '.join(inputs)}",
+            field=unknown[0],
+        )
+    return row
+
+
+def read_row(value: Any, spec: TensorSpec, name: str) -> Array:
+    """One row's array of any shape, or Misfit with the place of the first value at fault."""
+    rank = None if spec.shape is None else len(spec.shape) - 1
+    kind = family(spec.dtype)
+    flat: list[Any] = []
+    try:
+        shape = _flatten(value, rank, partial(_LEAVES[kind], spec), flat)
+    except Misfit as misfit:
+        misfit.field = name + "".join(f"[{index}]" for index in reversed(misfit.indices))
+        raise
+    if kind == "string":
+        row = np.empty(len(flat), STRING)
+        row[:] = flat
+        return row.reshape(shape)
+    # Leaves are checked against their dtype, so only floats are left to be cast.
+    with np.errstate(over="ignore"):
+        array = np.array(flat, np.float64 if kind == "float" else spec.dtype)
+        return array.astype(spec.dtype, copy=False).reshape(shape)
+
+
+def _flatten(
+    value: Any, rank: int | None, leaf: Callable[[Any], Any], flat: list[Any], depth: int = 0
+) -> Shape:
+    """Appends the leaves of nested lists to `flat`; gives their shape. `rank` None: any."""
+    if rank == depth or (rank is None and not isinstance(value, list)):
+        flat.append(leaf(value))
+        return ()
+    if not isinstance(value, list):
+        raise Misfit(f"expected a list, found {shown(value)}")
+    if depth >= _DEEPEST_NESTING:
+        raise Misfit(f"nested more than {_DEEPEST_NESTING} deep")
+    inner: Shape | None = None
+    for index, element in enumerate(value):
+        try:
+            shape = _flatten(element, rank, leaf, flat, depth + 1)
+            inner = _same_shape(shape, inner)
+        except Misfit as misfit:
+            misfit.indices.append(index)
+            raise
+    if inner is None:
+        # An empty list says nothing of the sizes inside it.
+        inner = (0,) * (rank - depth - 1 if rank is not None else 0)
+    return (len(value), *inner)
+
+
+def _same_shape(shape: Shape, neighbour: Shape | None) -> Shape:
+    if neighbour is not None and shape != neighbour:
+        raise Misfit(
+            f"expected the shape of its neighbours, {list(neighbour)}, found {list(shape)}"
+        )
+    return shape
+
+
+def fits(shape: Shape, spec: TensorSpec) -> bool:
+    """Whether a row of this shape is one of the spec."""
+    if spec.shape is None:
+        return True
+    wanted = spec.shape[1:]
+    return len(shape) == len(wanted) and all(
+        size is None or size == found for size, found in zip(wanted, shape, strict=True)
+    )
+
+
+def check_shape(shape: Shape, spec: TensorSpec, first: Shape, name: str) -> None:
+    if not fits(shape, spec):
+        assert spec.shape is not None
+        sizes = ", ".join("?" if size is None else str(size) for size in spec.shape[1:])
+        raise Misfit(f"expected the shape [{sizes}], found {list(shape)}", field=name)
+    if shape != first:
+        raise Misfit(
+            f"expected the shape of the rows before it, {list(first)}, found {list(shape)}",
+            field=name,
+        )
+
+
+def _float_leaf(spec: TensorSpec, value: Any) -> float:
+    if type(value) not in (int, float):
+        raise Misfit(f"expected a number ({dtype_name(spec.dtype)}), found {shown(value)}")
+    return float(value)
+
+
+def _integer_leaf(spec: TensorSpec, value: Any) -> int:
+    name = dtype_name(spec.dtype)
+    if type(value) is not int:
+        raise Misfit(f"expected an integer ({name}), found {shown(value)}")
+    smallest, largest = integer_range(spec.dtype)
+    if not smallest <= value <= largest:
+        raise Misfit(f"expected an integer from {smallest} to {largest} ({name}), found {value}")
+    return value
+
+
+def _bool_leaf(_: TensorSpec, value: Any) -> bool:
+    if type(value) is not bool:
+        raise Misfit(f"expected true or false, found {shown(value)}")
+    return value
+
+
+def _string_leaf(_: TensorSpec, value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise Misfit("an unpaired surrogate, which has no UTF-8 form") from None
+    if not is_bytes(value) or not isinstance(value["b64"], str):
+        raise Misfit(f'expected a string or {{"b64": "..."}}, found {shown(value)}')
+    return _decode_base64(value["b64"])
+
+
+def _decode_base64(text: str) -> bytes:
+    """Standard alphabet; the padding may be left off, as TF Serving allows."""
+    try:
+        return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        raise Misfit(f"not base64 of the standard alphabet: {shown(text)}") from None
+
+
+_LEAVES: dict[Family, Callable[[TensorSpec, Any], Any]] = {
+    "float": _float_leaf,
+    "integer": _integer_leaf,
+    "bool": _bool_leaf,
+    "string": _string_leaf,
+}
