@@ -17,7 +17,7 @@ RUN python -m venv /opt/embedded-tf \
 RUN version="$(sed -n 's/^tensorflow-cpu==\([^ ;]*\).*/\1/p' requirements/development.txt)" \
  && python -m pip download --no-deps --only-binary=:all: --platform manylinux_2_27_x86_64 \
         --python-version 3.11 --dest wheel "tensorflow-cpu==${version}" \
- && python -c "import glob, zipfile; wheel = zipfile.ZipFile(glob.glob('wheel/*.whl')[0]); wheel.extractall('/opt/embedded-tf/lib/python3.11/site-packages', [name for name in wheel.namelist() if name.endswith('_pb2.py')])" \
+ && /opt/embedded-tf/bin/python -c "import glob, sysconfig, zipfile; wheel = zipfile.ZipFile(glob.glob('wheel/*.whl')[0]); wheel.extractall(sysconfig.get_path('purelib'), [name for name in wheel.namelist() if name.endswith('_pb2.py')])" \
  && rm -rf wheel
 COPY app/ /opt/embedded-tf/src/app/
 COPY tfserving_launcher/ /opt/embedded-tf/src/tfserving_launcher/

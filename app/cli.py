@@ -34,6 +34,7 @@ from app.storage import Storage
 
 _JOB_FAILED = 1
 _USAGE = 2
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 logger = logging.getLogger(__name__)
 
@@ -59,23 +60,24 @@ def predict(*, verbose: bool, **options: Any) -> None:
     """
     settings = _settings()
     set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)
-    with _sigterm_unwinds():
-        try:
-            spec = parse_job_spec({k: v for k, v in options.items() if v is not None})
-            context = JobContext(uuid.uuid4().hex[:12])
-            with job_context(context), _progress(bar=not verbose) as progress:
-                report = run_job(
-                    spec,
-                    job_id=context.job_id,
-                    settings=settings,
-                    storage=Storage(local_roots=None),
-                    progress=progress,
-                )
-        except JobError as error:
-            _fail(error)
-        except Exception:
-            logger.exception("unexpected error")
-            _fail(InternalError("internal error; the log has its trace"))
+    with _signals_unwind():
+        context = JobContext(uuid.uuid4().hex[:12])
+        with job_context(context):
+            try:
+                spec = parse_job_spec({k: v for k, v in options.items() if v is not None})
+                with _progress(bar=not verbose) as progress:
+                    report = run_job(
+                        spec,
+                        job_id=context.job_id,
+                        settings=settings,
+                        storage=Storage(local_roots=None, project=settings.project),
+                        progress=progress,
+                    )
+            except JobError as error:
+                _fail(error)
+            except Exception:
+                logger.exception("unexpected error")
+                _fail(InternalError("internal error; the log has its trace"))
     _print(report.as_json())
 
 
@@ -126,17 +128,18 @@ def _progress(*, bar: bool) -> Iterator[Progress]:
 
 
 @contextmanager
-def _sigterm_unwinds() -> Iterator[None]:
-    """SIGTERM ends the job as Ctrl-C does: through the context managers that clean up."""
+def _signals_unwind() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the job as Ctrl-C does: through the context managers that clean up."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in _ENDING_SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settings() -> Settings:

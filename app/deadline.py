@@ -1,11 +1,20 @@
 """When a job must be over, and whether it has been told to stop."""
 
+import contextvars
 import math
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from app.errors import OutOfTime, ShuttingDown
+
+_TICK_SECONDS = 0.25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +41,27 @@ class Deadline:
         if seconds <= 0:
             raise OutOfTime(f"the job's time of {self.seconds:g} s is up")
         return seconds
+
+    def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises, unless the deadline comes first.
+
+        For waits that cannot be interrupted: `work` runs in a thread of its own, which is left to
+        its own time-outs when this one is told to stop waiting.
+        """
+        done: Future[T] = Future()
+
+        def run_and_tell() -> None:
+            try:
+                done.set_result(work())
+            # Not swallowed: it is raised in the thread that waits.
+            except BaseException as error:  # noqa: BLE001
+                done.set_exception(error)
+
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(run_and_tell,), name="wait", daemon=True).start()
+        while True:
+            try:
+                return done.result(timeout=min(_TICK_SECONDS, self.remaining()))
+            except FutureTimeout:
+                if done.done():
+                    raise  # the work's own

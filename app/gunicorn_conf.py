@@ -34,13 +34,15 @@ logconfig_dict = {
 
 
 def post_worker_init(worker: Any) -> None:
-    """SIGTERM stops the running job at once; gunicorn alone would wait for its end."""
+    """The signals that end the service stop the running job at once, so that it cleans up.
+
+    Gunicorn alone would wait for the job's end, or not at all.
+    """
     stopped = worker.wsgi.extensions["service"].stopped
-    gunicorns_own = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopped.set()
-        if callable(gunicorns_own):
-            gunicorns_own(number, frame)
+        worker.handle_exit(number, frame)
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, stop)

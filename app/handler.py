@@ -7,13 +7,14 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import BadParameter, Busy, InternalError, JobError
 from app.job import run_job
-from app.job_spec import parse_job_spec
+from app.job_spec import JobSpec, parse_job_spec
 from app.log import JobContext, job_context
 from app.progress import LoggedProgress
+from app.report import Report
 from app.settings import Settings
 from app.storage import Storage
 
@@ -28,7 +29,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.storage = Storage(local_roots=settings.local_roots)
+        self.storage = Storage(local_roots=settings.local_roots, project=settings.project)
         self.running = threading.Lock()
         self.stopped = threading.Event()
 
@@ -39,7 +40,6 @@ def create_app(settings: Settings) -> Flask:
     flask_app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY_BYTES
     flask_app.extensions["service"] = Service(settings)
     flask_app.register_blueprint(routes)
-    flask_app.register_error_handler(JobError, _answer_job_error)
     flask_app.register_error_handler(HTTPException, _answer_http_error)
     flask_app.register_error_handler(Exception, _answer_bug)
     return flask_app
@@ -54,28 +54,41 @@ def health() -> Response:
 @routes.route("/", methods=["GET", "POST"])
 def predict() -> Response:
     """Runs one job and answers with its report."""
-    parameters = _parameters()
-    if not parameters and _is_browser():
-        return Response(render_template("usage.html"))
-    spec = parse_job_spec(parameters)
-    service = _service()
+    if request.method == "HEAD":
+        raise MethodNotAllowed(valid_methods=["GET", "POST"])
     context = JobContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
+    with job_context(context):
+        try:
+            parameters = _parameters()
+            if not parameters and _is_browser():
+                return Response(render_template("usage.html"))
+            return _json(_run_alone(parse_job_spec(parameters), context.job_id).as_json())
+        except JobError as error:
+            return _answer_job_error(error)
+        except HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001  # logged while the context still names the job
+            return _answer_bug(error)
+
+
+def _run_alone(spec: JobSpec, job_id: str) -> Report:
+    """Raises Busy where another job is running."""
+    service = _service()
     if not service.running.acquire(blocking=False):
         raise Busy("another job is running in this instance; it takes one at a time")
     try:
-        with job_context(context):
-            report = run_job(
-                spec,
-                job_id=context.job_id,
-                settings=service.settings,
-                storage=service.storage,
-                progress=LoggedProgress(),
-                stopped=service.stopped,
-            )
-            logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
-            return _json(report.as_json())
+        report = run_job(
+            spec,
+            job_id=job_id,
+            settings=service.settings,
+            storage=service.storage,
+            progress=LoggedProgress(),
+            stopped=service.stopped,
+        )
     finally:
         service.running.release()
+    logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
+    return report
 
 
 def _service() -> Service:
@@ -96,8 +109,8 @@ def _parameters() -> dict[str, Any]:
                 f"parameter {name} is given {len(values)} times", {"parameters": [name]}
             )
         parameters[name] = values[0]
-    if request.method == "POST" and request.content_length:
-        for name, value in _json_body().items():
+    if request.method == "POST" and (body := request.get_data()):
+        for name, value in _json_object(body).items():
             if name in parameters:
                 raise BadParameter(
                     f"parameter {name} is given in the URL and in the body", {"parameters": [name]}
@@ -106,14 +119,14 @@ def _parameters() -> dict[str, Any]:
     return parameters
 
 
-def _json_body() -> dict[str, Any]:
+def _json_object(data: bytes) -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise BadParameter(
             "the body must be a JSON object with Content-Type application/json,"
             f" its type is {request.mimetype or 'not given'}"
         )
     try:
-        body = orjson.loads(request.get_data())
+        body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise BadParameter(f"the body is not JSON: {error.msg}") from None
     if not isinstance(body, dict):

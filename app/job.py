@@ -1,9 +1,11 @@
 """run_job(): the whole story of a job."""
 
 import os
+import sys
 import tempfile
 import threading
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from app.batches import BatchLimits
@@ -23,10 +25,11 @@ from tfserving_launcher import ModelServer, ServerOptions, Signature
 
 # Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
 # small enough that a few batches in flight stay far below the memory of the smallest instance.
-_ROWS_PER_BATCH = 4096
-_BYTES_PER_BATCH = 1 * MEBIBYTE
+ROWS_PER_BATCH = 4096
+BYTES_PER_BATCH = 1 * MEBIBYTE
 # A batch size that was asked for is bounded as well.
-_MOST_BYTES_PER_BATCH = 32 * MEBIBYTE
+_MOST_ROWS_PER_BATCH = 32 * 1024
+_MOST_BYTES_PER_BATCH = 8 * MEBIBYTE
 
 _CREDENTIAL_PREFIXES = ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "AWS_")
 
@@ -46,15 +49,15 @@ def run_job(
     """
     deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stopped)
     watch = Stopwatch()
-    tasks = plan_files(spec, storage)
+    tasks = deadline.run(partial(plan_files, spec, storage))
     progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
     with ExitStack() as stack:
         stack.enter_context(model_server_errors(deadline))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-tf-"))
         progress.phase(f"fetching the model {spec.model}")
         with watch.phase("model_download"):
-            model = find_model(spec.model, storage)
-            version_dir = fetch_model(model, storage, Path(folder))
+            model = deadline.run(partial(find_model, spec.model, storage))
+            version_dir = deadline.run(partial(fetch_model, model, storage, Path(folder)))
         progress.phase(f"starting a model server for version {model.version}")
         with watch.phase("server_start"):
             server = stack.enter_context(ModelServer(version_dir, _options(settings, deadline)))
@@ -90,6 +93,7 @@ def _options(settings: Settings, deadline: Deadline) -> ServerOptions:
     return ServerOptions(
         start_timeout_seconds=min(settings.start_timeout_seconds, deadline.remaining()),
         call_timeout_seconds=settings.call_timeout_seconds,
+        check_while_waiting=deadline.remaining,
         # A SavedModel is a program: it is not handed this service's credentials.
         environment={
             name: value
@@ -103,12 +107,17 @@ def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Strea
     """Raises BadModel where the signature cannot be called with JSON lines."""
     check_outputs(signature)
     fixed = fixed_batch_size(signature)
-    asked = fixed or spec.batch_size
+    if fixed is not None:
+        # The model takes nothing else, however many bytes that is.
+        limits = BatchLimits(max_rows=fixed, max_bytes=sys.maxsize)
+    elif spec.batch_size is not None:
+        limits = BatchLimits(
+            max_rows=min(spec.batch_size, _MOST_ROWS_PER_BATCH), max_bytes=_MOST_BYTES_PER_BATCH
+        )
+    else:
+        limits = BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)
     return Streaming(
-        limits=BatchLimits(
-            max_rows=asked or _ROWS_PER_BATCH,
-            max_bytes=_MOST_BYTES_PER_BATCH if asked else _BYTES_PER_BATCH,
-        ),
+        limits=limits,
         padded_rows=fixed,
         max_line_bytes=settings.max_line_bytes,
         call_timeout_seconds=settings.call_timeout_seconds,

@@ -1,6 +1,7 @@
 """The parameters of a job: names and values from outside become a frozen JobSpec."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ NOT_YET_SUPPORTED = frozenset(
         "warm_up_count",
     }
 )
+_WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
 OPTIONAL = ("signature_name", "batch_size", "timeout_seconds")
 
@@ -100,7 +102,7 @@ def _batch_size(parameters: Mapping[str, Any]) -> int | None:
     value = parameters.get("batch_size")
     if value is None or value == "":
         return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _malformed("batch_size", "a whole number of rows above 0", value)

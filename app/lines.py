@@ -7,9 +7,11 @@ file is no part of its first line.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from app.errors import TooLarge
+from app.errors import TooLarge, UnsupportedInput
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# RFC 1952, section 2.3.1
+_GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 512 * 1024
 
 
@@ -25,13 +27,17 @@ def read_lines(blocks: Iterable[bytes], *, max_line_bytes: int, file: str) -> It
     """The lines of `file`, grouped as its blocks happen to come; blank ones included.
 
     Holds one block, the lines of a piece of it, and one unfinished line. Raises TooLarge, naming
-    file and line.
+    file and line, and UnsupportedInput.
     """
     number = 1
     unfinished: list[bytes] = []
     unfinished_bytes = 0
     at_start = True
     for piece in _pieces(blocks):
+        if at_start and not unfinished and piece.startswith(_GZIP_MAGIC):
+            raise UnsupportedInput(
+                f"{file}: gzipped, which is not read yet; store plain JSON lines"
+            )
         head, *rest = piece.split(b"\n")
         unfinished.append(head)
         unfinished_bytes += len(head)

@@ -16,7 +16,9 @@ from typing import Any, TextIO
 
 import orjson
 
-_TRACE_CONTEXT = re.compile(r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]+))?(?:;o=(?P<o>[01]))?")
+_TRACE_CONTEXT = re.compile(
+    r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]{1,20}))?(?:;o=(?P<o>[01]))?"
+)
 
 
 @dataclass(frozen=True, slots=True)

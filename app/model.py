@@ -65,8 +65,11 @@ def fetch_model(model: ModelFiles, storage: Storage, target: Path) -> Path:
         version_dir.symlink_to(model.folder.path, target_is_directory=True)
         return version_dir
     places = [(file, _place(file, model, version_dir)) for file in model.files]
-    for folder in {place.parent for _, place in places}:
-        folder.mkdir(parents=True, exist_ok=True)
+    folders = {folder for _, place in places for folder in place.parents}
+    for file, place in places:
+        if place in folders:
+            raise BadModel(f"model: {file.uri} is a file and a folder of the SavedModel")
+        place.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_PARALLEL_FETCHES, thread_name_prefix="fetch-model") as pool:
         fetches = [pool.submit(storage.fetch, file, place) for file, place in places]
         try:

@@ -14,8 +14,8 @@ from typing import Generic, Self, TypeVar
 
 from app.deadline import Deadline
 
-_TICK_SECONDS = 1.0
-_JOIN_SECONDS = 10.0
+_TICK_SECONDS = 0.25
+_JOIN_SECONDS = 3.0
 
 T = TypeVar("T")
 

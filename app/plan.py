@@ -1,5 +1,6 @@
 """Which input files a job has, and where the output of each goes."""
 
+import os
 from dataclasses import dataclass
 
 from app.errors import BadParameter, NotFound, UnsupportedInput
@@ -26,9 +27,10 @@ def plan_files(spec: JobSpec, storage: Storage) -> list[FileTask]:
         FileTask(file, spec.output.below(file.location.path.removeprefix(folder.path)))
         for file in _find_inputs(spec.input, storage)
     ]
-    inputs = {task.input.location for task in tasks}
+    inputs = {_place(task.input.location) for task in tasks}
     for task in tasks:
-        if task.output in inputs:
+        storage.check_target(task.output)
+        if _place(task.output) in inputs:
             raise BadParameter(
                 f"output: {task.output} is an input of this job and would be overwritten",
                 {"parameters": ["output"]},
@@ -39,6 +41,11 @@ def plan_files(spec: JobSpec, storage: Storage) -> list[FileTask]:
                 " which is not read yet; store plain JSON lines"
             )
     return tasks
+
+
+def _place(location: Location) -> str:
+    """What two names of one file have in common."""
+    return str(location) if location.scheme == "gs" else os.path.realpath(location.path)
 
 
 def _find_inputs(location: Location, storage: Storage) -> list[StoredFile]:

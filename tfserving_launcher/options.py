@@ -1,6 +1,6 @@
 """How a model server is run, and the command line that says so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ class ServerOptions:
     call_timeout_seconds   for one call
     stop_grace_seconds     between SIGTERM and SIGKILL
     output_tail_bytes      how much of the server's own output is kept for error messages
+    check_while_waiting    called again and again until the server is ready; what it raises ends
+                           the start
     environment            the child's whole environment; None hands on this process's own
     extra_arguments        appended to the command line, `--name=value` each
     """
@@ -33,6 +35,7 @@ class ServerOptions:
     call_timeout_seconds: float = 600.0
     stop_grace_seconds: float = 2.0
     output_tail_bytes: int = 16 * 1024
+    check_while_waiting: Callable[[], object] | None = None
     environment: Mapping[str, str] | None = None
     extra_arguments: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ import contextvars
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,6 +20,7 @@ _READ_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 4 * 1024
 _KILL_WAIT_SECONDS = 10.0
 _DRAIN_WAIT_SECONDS = 1.0
+_UNKNOWN_EXIT_CODE = 255
 
 logger = logging.getLogger(__name__)
 output_logger = logging.getLogger("tfserving_launcher.output")
@@ -51,9 +53,13 @@ class ChildProcess:
 
     def __enter__(self) -> Self:
         logger.debug("starting %s", shlex.join(self._argv))
+        if shutil.which(self._argv[0]) is None:
+            raise ProgramNotFound(
+                f"the model server program {self._argv[0]} cannot be run: there is no such program"
+            )
         try:
             self._popen = subprocess.Popen(
-                self._argv,
+                [*_dies_with_this_process(), *self._argv],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -107,9 +113,15 @@ class ChildProcess:
     def _await_exit(self) -> None:
         # WNOWAIT leaves the child a zombie, which keeps its process group's number taken
         # until the rest of the group has been killed.
-        end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
-        assert end is not None
-        self._exit_code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        try:
+            end = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            # Where SIGCHLD is ignored the kernel keeps no status; the wait itself is over.
+            end = None
+        if end is None:
+            self._exit_code = _UNKNOWN_EXIT_CODE
+        else:
+            self._exit_code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
         self.exited.set()
 
     def _drain(self) -> None:
@@ -159,6 +171,16 @@ class ChildProcess:
         except PermissionError:
             # macOS says so of a group in which only zombies are left.
             logger.debug("process group %d cannot be signalled", self.pid)
+
+
+def _dies_with_this_process() -> list[str]:
+    """A command that has the kernel kill what it becomes when the thread that started it ends.
+
+    Nobody else is left to do so when this process is killed itself. Source: setpriv(1), of
+    util-linux, and PR_SET_PDEATHSIG in prctl(2).
+    """
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 class _Tail:

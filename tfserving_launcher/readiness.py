@@ -33,12 +33,16 @@ class Readiness(enum.Enum):
 
 
 def wait_until_ready(
-    process: ChildProcess, probe: Callable[[float], Readiness], *, timeout_seconds: float
+    process: ChildProcess,
+    probe: Callable[[float], Readiness],
+    *,
+    timeout_seconds: float,
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Returns when `probe` says READY.
 
     `probe` is given the seconds it may take. Raises ModelLoadError or ServerExited as soon as the
-    child has ended, ServerTimeout at the deadline, and what `probe` raises.
+    child has ended, ServerTimeout at the deadline, and what `probe` and `check` raise.
     """
     deadline = time.monotonic() + timeout_seconds
     while True:
@@ -50,6 +54,8 @@ def wait_until_ready(
                 f"the model server was not ready within {timeout_seconds:.1f} s; its last output:"
                 f" {process.tail().strip()[-500:] or 'none'}"
             )
+        if check is not None:
+            check()
         if probe(remaining) is Readiness.READY:
             return
         process.exited.wait(min(_POLL_SECONDS, remaining))

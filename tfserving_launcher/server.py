@@ -1,5 +1,6 @@
 """ModelServer: the life of one throw-away model server."""
 
+import dataclasses
 import logging
 import os
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tfserving_launcher.client import ModelServerClient, PredictCall
 from tfserving_launcher.cpus import available_cpus
@@ -46,8 +47,10 @@ class ModelServer:
     """A model server for one SavedModel, alive between enter and exit.
 
     `version_dir` is a numbered folder that holds a SavedModel, for example `/models/energy/1`.
-    Entering returns when the model is available. It raises BadVersionFolder, NotASavedModel,
+    Options are fields of ServerOptions, given as that or by name. Entering returns when the model
+    is available. It raises BadVersionFolder, NotASavedModel,
     ProgramNotFound, ModelLoadError, ServerExited or ServerTimeout, and leaves nothing behind then.
+    The thread that enters must live as long as the block: the server ends with it.
     """
 
     def __init__(
@@ -56,9 +59,10 @@ class ModelServer:
         options: ServerOptions | None = None,
         *,
         program: Program | None = None,
+        **changes: Any,
     ) -> None:
         self._version_dir = Path(version_dir)
-        self._options = options or ServerOptions()
+        self._options = dataclasses.replace(options or ServerOptions(), **changes)
         self._program = program
         self._signatures: dict[str, Signature] = {}
         self._signature_defs: dict[str, object] = {}
@@ -91,7 +95,10 @@ class ModelServer:
                 ModelServerClient(folder / _SOCKET_NAME, _MODEL_NAME)
             )
             wait_until_ready(
-                self._process, self._client.probe, timeout_seconds=options.start_timeout_seconds
+                self._process,
+                self._client.probe,
+                timeout_seconds=options.start_timeout_seconds,
+                check=options.check_while_waiting,
             )
             self._signature_defs = self._read_signature_defs()
             self._stack = stack.pop_all()
@@ -169,7 +176,7 @@ class ModelServer:
         return PredictFuture(call, self._process, seconds)
 
     def _read_signature_defs(self) -> dict[str, object]:
-        seconds = self._options.call_timeout_seconds
+        seconds = min(self._options.call_timeout_seconds, self._options.start_timeout_seconds)
         try:
             return self._client.signature_defs(seconds)
         except PredictError as error:
@@ -238,12 +245,15 @@ def _checked_version(version_dir: Path) -> str:
 
 
 def _private_folder(stack: ExitStack) -> Path:
-    """A folder of mode 0700 with a path short enough for a socket in it."""
+    """A folder of mode 0700 with a path fit for a socket: short, and without %, which gRPC would
+    take for an escape.
+    """
     for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfs-", dir=parent)))
-        if len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+        path = str(folder / _SOCKET_NAME)
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH and "%" not in path:
             return folder
-    raise OSError(f"no temporary folder with a path short enough for a socket: {folder}")
+    raise OSError(f"no temporary folder with a path fit for a socket: {folder}")
 
 
 def _only_version(folder: Path, version_dir: Path, version: str) -> Path:

@@ -107,6 +107,13 @@ def to_proto(array: Array) -> Any:
     return _shaped_proto(array, tensor_content=array.tobytes())
 
 
+def to_proto_with_content(array: Array) -> Any:
+    """A TensorProto whose values travel as `tensor_content`, those of strings as well."""
+    if array.dtype != STRING:
+        return to_proto(array)
+    return _shaped_proto(array, tensor_content=_encode_strings(array.ravel().tolist()))
+
+
 def to_proto_with_fields(array: Array) -> Any:
     """A TensorProto whose values travel in the repeated field of their type."""
     proto = _shaped_proto(array)
@@ -165,7 +172,7 @@ def _from_content(
     content: bytes, dtype: np.dtype[np.generic], shape: tuple[int, ...], size: int
 ) -> Array:
     if dtype == STRING:
-        raise TensorError("a string tensor came as tensor_content, which TensorFlow never writes")
+        return _decode_strings(content, size).reshape(shape)
     if len(content) != size * dtype.itemsize:
         raise TensorError(
             f"a {dtype_name(dtype)} tensor of shape {shape} takes {size * dtype.itemsize} bytes,"
@@ -192,6 +199,51 @@ def _from_values(values: Any, encoding: _Encoding) -> Array:
         # The field holds 32-bit integers; a small type is cut from them as C++ does.
         return np.array(values, np.int32).astype(encoding.dtype)
     return np.array(values, encoding.dtype)
+
+
+def _encode_strings(values: list[bytes]) -> bytes:
+    """All lengths as base-128 varints, then all bytes.
+
+    Source: EncodeStringList in tensorflow/core/platform/tensor_coding.cc.
+    """
+    lengths = bytearray()
+    for value in values:
+        length = len(value)
+        while length >= 0x80:
+            lengths.append(length & 0x7F | 0x80)
+            length >>= 7
+        lengths.append(length)
+    return bytes(lengths) + b"".join(values)
+
+
+def _decode_strings(content: bytes, count: int) -> Array:
+    lengths, start = _read_varints(content, count)
+    if start + sum(lengths) != len(content):
+        raise TensorError(
+            f"{count} strings of {start + sum(lengths)} bytes were announced, {len(content)} came"
+        )
+    strings = np.empty(count, STRING)
+    for index, length in enumerate(lengths):
+        strings[index] = content[start : start + length]
+        start += length
+    return strings
+
+
+def _read_varints(content: bytes, count: int) -> tuple[list[int], int]:
+    """The values, and where they end."""
+    values: list[int] = []
+    value = shift = position = 0
+    while len(values) < count:
+        if position == len(content):
+            raise TensorError(f"{count} strings were announced, {len(values)} lengths came")
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            values.append(value)
+            value = shift = 0
+    return values, position
 
 
 def _zero(dtype: np.dtype[np.generic]) -> Array:

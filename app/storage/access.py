@@ -15,7 +15,8 @@ class Storage:
     used; None allows any.
     """
 
-    def __init__(self, *, local_roots: tuple[Path, ...] | None) -> None:
+    def __init__(self, *, local_roots: tuple[Path, ...] | None, project: str | None = None) -> None:
+        self._project = project
         self._local = LocalBackend(local_roots)
         self._gcs: Backend | None = None
         self._lock = threading.Lock()
@@ -32,6 +33,9 @@ class Storage:
     def fetch(self, file: StoredFile, path: Path) -> None:
         self._backend(file.location).fetch(file, path)
 
+    def check_target(self, location: Location) -> None:
+        self._backend(location).check_target(location)
+
     def create(self, location: Location) -> AbstractContextManager[Writer]:
         return self._backend(location).create(location)
 
@@ -45,5 +49,5 @@ class Storage:
                 # service must not wait for and a job on local files never needs.
                 from app.storage.gcs import GcsBackend  # noqa: PLC0415
 
-                self._gcs = GcsBackend()
+                self._gcs = GcsBackend(self._project)
             return self._gcs

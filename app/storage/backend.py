@@ -49,5 +49,8 @@ class Backend(Protocol):
     def fetch(self, file: StoredFile, path: Path) -> None:
         """Copies the content to a new local file, its folder being there."""
 
+    def check_target(self, location: Location) -> None:
+        """Raises what `create` would raise for the place alone, before anything is done."""
+
     def create(self, location: Location) -> AbstractContextManager[Writer]:
         """A new file, which appears whole when the block ends, or not at all when it raises."""

@@ -31,9 +31,10 @@ class GcsBackend:
     Requests are retried by Google's client, with its own backoff, where that is safe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, project: str | None) -> None:
         try:
-            self._client = gcs.Client()
+            # Only making and listing buckets needs a project, and user credentials name none.
+            self._client = gcs.Client(project=project or "none")
         except auth_exceptions.DefaultCredentialsError as error:
             raise NotAllowed(f"no Google Cloud credentials for gs://: {error}") from None
 
@@ -78,6 +79,9 @@ class GcsBackend:
     def fetch(self, file: StoredFile, path: Path) -> None:
         with _storage_errors_of(file.location, "storage.objects.get"):
             self._blob(file).download_to_filename(str(path), raw_download=True, checksum="crc32c")
+
+    def check_target(self, location: Location) -> None:
+        """Any name is one for an object; whether it may be written, only writing can tell."""
 
     @contextmanager
     def create(self, location: Location) -> Iterator[Writer]:

@@ -1,5 +1,6 @@
 """Local files."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from app.errors import NotAllowed, NotFound, StorageFailed
+from app.errors import BadParameter, NotAllowed, NotFound, StorageFailed, UnsupportedInput
 from app.storage.backend import StoredFile, Writer
 from app.storage.location import Location
 
@@ -32,11 +33,9 @@ class LocalBackend:
         with _os_errors_of(folder):
             if not root.is_dir():
                 return []
-            for directory, _, names in os.walk(root, onerror=_raise):
-                for path in (Path(directory, name) for name in names):
-                    if path.is_file():
-                        location = folder.below(path.relative_to(root).as_posix())
-                        files.append(StoredFile(location, path.stat().st_size))
+            for path in _files_below(root):
+                location = folder.below(_text_name(path.relative_to(root)))
+                files.append(StoredFile(location, path.stat().st_size))
         return sorted(files, key=lambda file: file.location.path)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
@@ -48,6 +47,12 @@ class LocalBackend:
     def fetch(self, file: StoredFile, path: Path) -> None:
         with _os_errors_of(file.location):
             shutil.copyfile(self._allowed(file.location), path)
+
+    def check_target(self, location: Location) -> None:
+        """A name that comes from an object must stay below the output's folder."""
+        if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
+            raise BadParameter(f"output: {str(location)!r} is no name for a local file")
+        self._allowed(location)
 
     @contextmanager
     def create(self, location: Location) -> Iterator[Writer]:
@@ -77,7 +82,7 @@ class _PartFile:
 
     def __init__(self, path: Path, location: Location) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+        self._part = path.with_name(f".{secrets.token_hex(8)}.part")
         self._location = location
         self._folders_made: list[Path] = []
 
@@ -106,6 +111,27 @@ class _PartFile:
             folder.rmdir()
 
 
+def _files_below(root: Path) -> Iterator[Path]:
+    """Regular files at any depth, through links to folders, but into no folder twice."""
+    seen = set()
+    for directory, folders, names in os.walk(root, onerror=_raise, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (path for name in names if (path := Path(directory, name)).is_file())
+
+
+def _text_name(path: Path) -> str:
+    name = path.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedInput(f"a file's name is not UTF-8 text: {name!r}") from None
+    return name
+
+
 def _raise(error: OSError) -> NoReturn:
     raise error
 
@@ -118,5 +144,9 @@ def _os_errors_of(location: Location) -> Iterator[None]:
         raise NotFound(f"{location}: no such file") from None
     except PermissionError as error:
         raise NotAllowed(f"{location}: {error.strerror}") from None
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        raise BadParameter(f"{location}: {error.strerror}") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise BadParameter(f"{location}: {error.strerror}") from None
         raise StorageFailed(f"{location}: {error.strerror or error}") from error

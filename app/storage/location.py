@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from app.errors import BadParameter
 
@@ -57,10 +57,12 @@ def parse_location(uri: str, *, parameter: str) -> Location:
             raise BadParameter(f"{parameter}: no valid bucket name in {uri!r}")
         return Location("gs", bucket, name)
     if uri.startswith("file://"):
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost") or not parts.path:
+        path = unquote(uri.removeprefix("file://").removeprefix("localhost"))
+        if not path.startswith("/"):
             raise BadParameter(f"{parameter}: expected file:///path, it is {uri!r}")
-        return _local(unquote(parts.path))
+        if _CONTROL_CHARACTERS.search(path):
+            raise BadParameter(f"{parameter}: control characters in {uri!r}")
+        return _local(path)
     if "://" in uri:
         scheme = uri.partition("://")[0]
         raise BadParameter(

@@ -27,6 +27,7 @@ class RunningService:
 
     url: str
     process: "subprocess.Popen[bytes]"
+    output: Callable[[], str]
 
 
 @contextmanager
@@ -44,6 +45,7 @@ def running(
         )
         try:
             _await(process, probe, lambda: _text(output))
+            process.output = lambda: _text(output)  # type: ignore[attr-defined]  # for errors
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
@@ -120,4 +122,4 @@ def gunicorn(environment: Mapping[str, str]) -> Iterator[RunningService]:
             environment={**os.environ, **environment},
             pass_fds=(listener.fileno(),),
         ) as process:
-            yield RunningService(url, process)
+            yield RunningService(url, process, process.output)

@@ -1,5 +1,6 @@
 """Jobs from the command line, on local files: no cloud, no HTTP."""
 
+import gzip
 import json
 import os
 import pty
@@ -102,6 +103,57 @@ def test_a_folder_without_its_slash_is_told_of(run: Run) -> None:
     assert "which needs the closing slash" in done.stderr
 
 
+def test_links_to_folders_are_followed_but_not_in_circles(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "c.jsonl").write_text(ROW)
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "circle").symlink_to(tmp_path / "in")
+    assert run().returncode == 0
+    assert files(tmp_path / "out") == ["a.jsonl", "deep/b.jsonl", "linked/c.jsonl"]
+
+
+def test_an_output_that_is_the_input_under_another_name_is_refused(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "other").symlink_to(tmp_path / "in")
+    done = run(output="other")
+    assert done.returncode == 2
+    assert "would be overwritten" in done.stderr
+    assert (tmp_path / "in" / "a.jsonl").read_text() == ROW * 3
+
+
+def test_gzipped_input_is_told_of(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a.jsonl").write_bytes(gzip.compress(ROW.encode()))
+    done = run(input="in/a.jsonl")
+    assert done.returncode == 1
+    assert "gzipped, which is not read yet" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [("in/a.jsonl/deeper", "Not a directory"), ("x" * 300, "File name too long")],
+)
+def test_an_output_that_cannot_be_written_there_is_wrong_usage(
+    output: str, words: str, run: Run
+) -> None:
+    done = run(output=output)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_a_name_that_is_no_text_is_told_of(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / os.fsdecode(b"\xff.jsonl")).write_text(ROW)
+    done = run()
+    assert done.returncode == 1
+    assert "not UTF-8 text" in done.stderr
+
+
+def test_file_uris_keep_question_marks_and_hashes(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a.jsonl#b").write_text(ROW)
+    assert run(input=f"file://{tmp_path}/in/a.jsonl%23b").returncode == 0
+    assert files(tmp_path / "out") == ["a.jsonl#b"]
+
+
 def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.jsonl").write_text("before")
@@ -123,7 +175,7 @@ def test_without_a_model_server_program_the_error_says_how_to_get_one(run: Run) 
     assert "/no/such/program (TENSORFLOW_MODEL_SERVER) cannot be run" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_job_and_leaves_nothing(
     number: signal.Signals, models: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,9 @@
 """Jobs over HTTP: real gunicorn, real fake-gcs-server, the model server that is found."""
 
+import json
+import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -195,6 +199,38 @@ def test_a_body_that_is_no_json_object_is_400(
     assert words in error(response, 400, "INVALID_ARGUMENT")["message"]
 
 
+def test_a_chunked_body_is_read(service: RunningService) -> None:
+    response = requests.post(
+        service.url,
+        data=iter([b'{"model": ', b'"gs://bkt/m"}']),
+        headers={"Content-Type": "application/json"},
+        timeout=10,
+    )
+    message = error(response, 400, "INVALID_ARGUMENT")["message"]
+    assert message == "missing parameter: input, output"
+
+
+def test_head_runs_no_job(service: RunningService, bucket: Bucket) -> None:
+    parameters = {
+        "model": f"{bucket.uri}/models/linear/",
+        "input": f"{bucket.uri}/models/linear/",
+        "output": f"{bucket.uri}/head/",
+    }
+    assert requests.head(service.url, params=parameters, timeout=30).status_code == 405
+    assert bucket.names("head/") == []
+
+
+@pytest.mark.parametrize("name", ["../../escaped.jsonl", "../in-out/x", "./x", "a/../../x"])
+def test_an_objects_name_cannot_place_a_file_outside_the_output(
+    name: str, call: Call, bucket: Bucket, local_root: Any
+) -> None:
+    folder = f"escape-{len(name)}/in"
+    bucket.put(f"{folder}/{name}", ROW)
+    response = call(input=f"{bucket.uri}/{folder}/", output=f"{local_root}/deep/er/out/")
+    assert "no name for a local file" in error(response, 400, "INVALID_ARGUMENT")["message"]
+    assert not (local_root / "deep").exists()
+
+
 def test_a_body_without_bounds_is_refused(service: RunningService) -> None:
     response = requests.post(
         service.url, data=b" " * 2_000_000, headers={"Content-Type": "application/json"}, timeout=10
@@ -226,8 +262,11 @@ def test_local_files_are_refused_outside_local_roots(
     for path in (str(tmp_path / "secret.jsonl"), outside, str(local_root / "link.jsonl")):
         response = call(input=path, output=f"{bucket.uri}/refused/")
         assert "LOCAL_ROOTS" in error(response, 403, "PERMISSION_DENIED")["message"]
-    response = call(model=str(tmp_path), input=f"{bucket.uri}/x", output=f"{bucket.uri}/refused/")
-    error(response, 404, "NOT_FOUND")
+    bucket.put("refused/in.jsonl", ROW)
+    inside = f"{bucket.uri}/refused/in.jsonl"
+    for places in ({"model": str(tmp_path)}, {"output": str(tmp_path)}):
+        response = call(**{"input": inside, "output": f"{bucket.uri}/refused/out/", **places})
+        assert "LOCAL_ROOTS" in error(response, 403, "PERMISSION_DENIED")["message"]
 
 
 def test_local_files_below_a_local_root_are_taken(call: Call, local_root: Any) -> None:
@@ -439,11 +478,20 @@ def test_a_model_server_killed_during_a_batch_is_503(
     assert bucket.names("slow/out") == []
 
 
-def test_sigterm_stops_the_job_with_503_and_then_the_service(
-    gcs_url: str, bucket: Bucket, temporary_folder: Path
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("while_starting", [True, False])
+def test_a_signal_stops_the_job_with_503_and_then_the_service(
+    number: signal.Signals,
+    while_starting: bool,  # noqa: FBT001  # pytest passes by name
+    gcs_url: str,
+    bucket: Bucket,
+    temporary_folder: Path,
 ) -> None:
     bucket.put("slow/in.jsonl", "100000\n")
     environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
+    if while_starting:
+        hangs = f"{sys.executable} -m tests.fakes.misbehaving_server hangs"
+        environment["TENSORFLOW_MODEL_SERVER"] = hangs
     with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
         parameters = {
             "model": f"{bucket.uri}/models/zoo/",
@@ -454,19 +502,84 @@ def test_sigterm_stops_the_job_with_503_and_then_the_service(
         job = pool.submit(requests.get, own_service.url, params=parameters, timeout=50)
         until(lambda: bool(model_servers(own_service)))
         server = model_servers(own_service)[0]
-        until(lambda: sum(server.cpu_times()[:2]) > 6)
-        own_service.process.terminate()
+        if not while_starting:
+            until(lambda: sum(server.cpu_times()[:2]) > 4)
+        own_service.process.send_signal(number)
         response = job.result()
         assert "shutting down" in error(response, 503, "UNAVAILABLE")["message"]
         assert own_service.process.wait(10) == 0
+        assert not server.is_running()
     assert bucket.names("slow/out") == []
 
 
-def test_the_service_never_loads_tensorflow_and_opens_no_port_for_it(
-    service: RunningService, call: Call, bucket: Bucket
+def test_a_killed_worker_takes_its_model_server_with_it(
+    gcs_url: str, bucket: Bucket, tmp_path: Path
 ) -> None:
-    bucket.put("maps/in.jsonl", ROW)
-    call(input=f"{bucket.uri}/maps/in.jsonl", output=f"{bucket.uri}/maps/out/")
-    for worker in psutil.Process(service.process.pid).children():
-        libraries = {region.path.rpartition("/")[2] for region in worker.memory_maps()}
-        assert not [name for name in libraries if "tensorflow" in name]
+    bucket.put("slow/in.jsonl", "100000\n")
+    environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(tmp_path)}
+    with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
+        parameters = {
+            "model": f"{bucket.uri}/models/zoo/",
+            "signature_name": "slow",
+            "input": f"{bucket.uri}/slow/in.jsonl",
+            "output": f"{bucket.uri}/slow/out/",
+        }
+        job = pool.submit(requests.get, own_service.url, params=parameters, timeout=50)
+        until(lambda: bool(model_servers(own_service)))
+        server = model_servers(own_service)[0]
+        psutil.Process(own_service.process.pid).children()[0].kill()
+        with pytest.raises(requests.ConnectionError):
+            job.result()
+        psutil.wait_procs([server], timeout=5)
+        assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_storage_that_stays_silent_is_504_when_time_is_up(temporary_folder: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {"STORAGE_EMULATOR_HOST": address, "TMPDIR": str(temporary_folder)}
+        with gunicorn(environment) as own_service:
+            parameters = {"model": "gs://bkt/m", "input": "gs://bkt/i", "output": "gs://bkt/o"}
+            response = requests.get(
+                own_service.url, params={**parameters, "timeout_seconds": "1"}, timeout=30
+            )
+            error(response, 504, "DEADLINE_EXCEEDED")
+
+
+def test_every_record_of_a_failed_job_carries_its_id_and_trace(
+    gcs_url: str, temporary_folder: Path
+) -> None:
+    trace = "105445aa7843bc8bf206b12000100000"
+    environment = {
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "TMPDIR": str(temporary_folder),
+        "GOOGLE_CLOUD_PROJECT": "p",
+    }
+    with gunicorn(environment) as own_service:
+        parameters = {"model": "gs://bkt/m", "input": "gs://bkt/i", "output": "gs://bkt/o"}
+        headers = {"X-Cloud-Trace-Context": f"{trace}/1;o=1"}
+        response = requests.get(own_service.url, params=parameters, headers=headers, timeout=30)
+        error(response, 404, "NOT_FOUND")
+        records = [json.loads(line) for line in own_service.output().splitlines()]
+    (failure,) = [record for record in records if "job failed" in record["message"]]
+    assert failure["severity"] == "WARNING"
+    assert failure["job_id"]
+    assert failure["logging.googleapis.com/trace"] == f"projects/p/traces/{trace}"
+
+
+def test_during_a_job_no_tensorflow_is_in_the_service_and_no_port_is_open_for_it(
+    service: RunningService, slow_job: Any
+) -> None:
+    job = slow_job("6")
+    until(lambda: bool(model_servers(service)))
+    (server,) = model_servers(service)
+    until(lambda: sum(server.cpu_times()[:2]) > 4)
+    (worker,) = psutil.Process(service.process.pid).children()
+    libraries = {region.path.rpartition("/")[2] for region in worker.memory_maps()}
+    assert any("grpc" in name or "cygrpc" in name for name in libraries)
+    assert not [name for name in libraries if "tensorflow" in name]
+    assert server.net_connections("inet") == []
+    job.join()
+    error(job.response, 504, "DEADLINE_EXCEEDED")

@@ -57,6 +57,8 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
         ("batch_size", True, "whole number"),
         ("batch_size", "-3", "whole number"),
         ("batch_size", "٣", "whole number"),
+        ("batch_size", "9" * 5000, "whole number"),
+        ("input", "file:///a%00b", "control characters"),
         ("timeout_seconds", "soon", "number of seconds above 0, it is 'soon'"),
         ("timeout_seconds", "-1", "seconds above 0"),
         ("timeout_seconds", "inf", "seconds above 0"),

@@ -30,5 +30,14 @@ def test_a_quota_of_cgroup_v1_limits_the_affinity(quota: str, cpus: int, tmp_pat
 
 
 @pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize("limited", ["outer", "outer/inner"])
+def test_a_quota_of_any_cgroup_around_the_process_counts(limited: str, tmp_path: Path) -> None:
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / limited / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "own").write_text("0::/outer/inner\n")
+    assert available_cpus(tmp_path, tmp_path / "own") == 1
+
+
+@pytest.mark.usefixtures("two_cpus")
 def test_without_a_cgroup_the_affinity_counts(tmp_path: Path) -> None:
     assert available_cpus(tmp_path) == 2

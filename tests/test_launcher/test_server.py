@@ -1,9 +1,11 @@
 """A server program that misbehaves: what is raised, how soon, and that nothing is left."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tfserving_launcher import (
@@ -74,6 +76,50 @@ def test_a_server_that_never_becomes_ready_is_ended_at_the_deadline(
         pass
 
 
+def test_what_the_check_raises_ends_the_start(version_dir: Path) -> None:
+    def check() -> None:
+        raise InterruptedError("told to stop")
+
+    with (
+        pytest.raises(InterruptedError),
+        ModelServer(version_dir, program=misbehaving("hangs"), check_while_waiting=check),
+    ):
+        pass
+
+
+def test_options_may_be_given_by_name(version_dir: Path) -> None:
+    with pytest.raises(TypeError, match="no_such_option"):
+        ModelServer(version_dir, no_such_option=1)
+    echo = Program((sys.executable, "-c", "import sys; print(sys.argv)"), "a test", usage="")
+    options = ServerOptions(cpus=7, max_calls_in_flight=1)
+    with (
+        pytest.raises(ServerExited) as caught,
+        ModelServer(version_dir, options, program=echo, cpus=5),
+    ):
+        pass
+    assert "--tensorflow_intra_op_parallelism=5" in caught.value.output
+    assert "--grpc_max_threads=9" in caught.value.output
+
+
+def test_the_server_dies_with_a_process_that_is_killed(version_dir: Path, tmp_path: Path) -> None:
+    script = """
+import logging, sys
+from tfserving_launcher import ModelServer, Program
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+sleeper = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait()"
+with ModelServer(sys.argv[1], program=Program((sys.executable, "-c", sleeper), "", "")):
+    pass
+"""
+    argv = [sys.executable, "-u", "-c", script, str(version_dir)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT, env=environment) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([server], timeout=5)
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_program_that_is_not_there_is_an_error_that_names_it(version_dir: Path) -> None:
     with (
         pytest.raises(ProgramNotFound, match="/no/such/server"),
@@ -101,10 +147,11 @@ def test_a_folder_of_other_things_is_named_with_what_is_in_it(tmp_path: Path) ->
         pass
 
 
-def test_a_temporary_folder_with_a_long_path_is_not_used_for_the_socket(
-    version_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["d" * 100, "pc%41t"])
+def test_a_temporary_folder_that_a_socket_cannot_be_in_is_not_used(
+    name: str, version_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deep = tmp_path / ("d" * 100)
+    deep = tmp_path / name
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     # The program prints its flags and ends, so they can be read from the error.

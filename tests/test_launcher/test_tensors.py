@@ -6,7 +6,13 @@ import pytest
 
 from tfserving_launcher import TensorError
 from tfserving_launcher.protos import DataType, TensorProto
-from tfserving_launcher.tensors import STRING, from_proto, to_proto, to_proto_with_fields
+from tfserving_launcher.tensors import (
+    STRING,
+    from_proto,
+    to_proto,
+    to_proto_with_content,
+    to_proto_with_fields,
+)
 
 NUMBERS = [
     np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16,
@@ -26,11 +32,28 @@ def test_an_array_of_every_dtype_comes_back_as_it_was(
     np.testing.assert_array_equal(back, array)
 
 
-def test_strings_come_back_as_bytes_in_their_shape() -> None:
-    array = np.array([[b"a", b""], [b"\xff\x00", "é".encode()]], STRING)
-    back = from_proto(to_proto(array))
+@pytest.mark.parametrize("encode", [to_proto, to_proto_with_content, to_proto_with_fields])
+def test_strings_come_back_as_bytes_in_their_shape(encode: Callable[[np.ndarray], object]) -> None:
+    array = np.array([[b"a", b""], [b"\xff\x00" * 100_000, "é".encode()]], STRING)
+    back = from_proto(encode(array))
     assert back.dtype == STRING
     assert back.tolist() == array.tolist()
+
+
+def test_strings_in_tensor_content_are_lengths_and_then_bytes() -> None:
+    proto = TensorProto(dtype=DataType.Value("DT_STRING"))
+    proto.tensor_shape.dim.add(size=3)
+    proto.tensor_content = b"\x02\x00\x80\x01" + b"ab" + b"c" * 128
+    assert from_proto(proto).tolist() == [b"ab", b"", b"c" * 128]
+    assert to_proto_with_content(from_proto(proto)) == proto
+
+
+@pytest.mark.parametrize("content", [b"\x02\x01ab", b"\x02", b"\x01\x01abc", b"\x80"])
+def test_strings_in_tensor_content_that_do_not_add_up_are_an_error(content: bytes) -> None:
+    proto = TensorProto(dtype=DataType.Value("DT_STRING"), tensor_content=content)
+    proto.tensor_shape.dim.add(size=2)
+    with pytest.raises(TensorError, match="2 strings"):
+        from_proto(proto)
 
 
 def test_a_transposed_array_travels_in_its_own_order() -> None:

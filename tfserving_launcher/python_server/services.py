@@ -23,7 +23,12 @@ from tfserving_launcher.protos import (
     prediction_service,
 )
 from tfserving_launcher.python_server.saved_model import LoadedModel, Refusal
-from tfserving_launcher.tensors import Array, from_proto, to_proto, to_proto_with_fields
+from tfserving_launcher.tensors import (
+    Array,
+    from_proto,
+    to_proto_with_content,
+    to_proto_with_fields,
+)
 
 _LONGEST_MESSAGE = 1024
 
@@ -49,7 +54,10 @@ def start_server(
         maximum_concurrent_rpcs=max_threads,
     )
     prediction_service.add_PredictionServiceServicer_to_server(
-        _PredictionService(servable, to_proto if tensor_content else to_proto_with_fields), server
+        _PredictionService(
+            servable, to_proto_with_content if tensor_content else to_proto_with_fields
+        ),
+        server,
     )
     model_service.add_ModelServiceServicer_to_server(_ModelService(servable), server)
     server.add_insecure_port(f"unix:{socket_path}")
