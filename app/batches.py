@@ -1,61 +1,59 @@
 """Numbered lines become batches, bounded in rows and in bytes."""
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
-from app.lines import Lines
+import numpy as np
+
+from app.lines import Lines, as_lines
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """A batch is full at `max_rows` rows, or once it holds `max_bytes` bytes of text."""
+    """A batch has at most `max_rows` lines, and `max_bytes` bytes unless a single line has more."""
 
     max_rows: int
     max_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows in order, with the number that each has as a line of its file."""
-
-    texts: list[bytes]
-    numbers: Sequence[int]
-
-
-def make_batches(groups: Iterable[Lines], limits: BatchLimits) -> Iterator[Batch]:
-    """Batches of the lines that are not blank. A single row may be larger than `max_bytes`."""
-    texts: list[bytes] = []
-    numbers: list[int] = []
-    size = 0
+def make_batches(groups: Iterable[Lines], limits: BatchLimits) -> Iterator[Lines]:
+    """All lines in order, blank ones included. A group that fits becomes a batch as it is."""
+    waiting: list[Lines] = []
+    room = limits
     for group in groups:
-        new_texts, new_numbers = _without_blanks(group)
-        # sizes[i] is the length of the rows before row i.
-        sizes = list(accumulate(map(len, new_texts), initial=0))
-        start = 0
-        while start < len(new_texts):
-            rows_end = start + limits.max_rows - len(texts)
-            bytes_end = bisect_left(sizes, sizes[start] + limits.max_bytes - size, lo=start + 1)
-            end = min(rows_end, bytes_end, len(new_texts))
-            texts += new_texts[start:end]
-            numbers += new_numbers[start:end]
-            size += sizes[end] - sizes[start]
-            if len(texts) >= limits.max_rows or size >= limits.max_bytes:
-                yield Batch(texts, numbers)
-                texts, numbers, size = [], [], 0
-            start = end
-    if texts:
-        yield Batch(texts, numbers)
+        for part in _parts(group, limits, room):
+            if waiting and not _has_room(room, part):
+                yield _joined(waiting)
+                waiting, room = [], limits
+            waiting.append(part)
+            room = BatchLimits(room.max_rows - len(part.ends), room.max_bytes - len(part.text))
+            if room.max_rows == 0:
+                yield _joined(waiting)
+                waiting, room = [], limits
+    if waiting:
+        yield _joined(waiting)
 
 
-def _without_blanks(group: Lines) -> tuple[list[bytes], Sequence[int]]:
-    numbers = range(group.first, group.first + len(group.texts))
-    if all(group.texts) and not any(map(bytes.isspace, group.texts)):
-        return group.texts, numbers
-    kept = [
-        (text, number)
-        for text, number in zip(group.texts, numbers, strict=True)
-        if text and not text.isspace()
-    ]
-    return [text for text, _ in kept], [number for _, number in kept]
+def _parts(group: Lines, limits: BatchLimits, room: BatchLimits) -> Iterator[Lines]:
+    """The group cut so that the first part fills the room that is left, and none is over a limit.
+
+    Cut only where it must be: a group within the limits stays whole unless its rows fill a batch.
+    """
+    start_row = start = 0
+    while start_row < len(group.ends):
+        within_bytes = int(np.searchsorted(group.ends, start + limits.max_bytes))
+        end_row = max(start_row + 1, min(start_row + room.max_rows, within_bytes))
+        end = int(group.ends[end_row - 1]) + 1
+        whole = end - start == len(group.text)
+        yield group if whole else as_lines(group.first + start_row, group.text[start:end])
+        start_row, start, room = end_row, end, limits
+
+
+def _has_room(room: BatchLimits, part: Lines) -> bool:
+    return len(part.ends) <= room.max_rows and len(part.text) <= room.max_bytes
+
+
+def _joined(parts: list[Lines]) -> Lines:
+    if len(parts) == 1:
+        return parts[0]
+    return as_lines(parts[0].first, b"".join(part.text for part in parts))

@@ -13,11 +13,11 @@ value (careful_rows.py), which either finds the fault or agrees with the others.
 
 import numpy as np
 
-from app.batches import Batch
 from app.careful_rows import Misfit, Shape, check_shape, fits, input_values, read_row
 from app.columns import read_columns
 from app.errors import BadModel, BadRow, RowFault
 from app.json_values import InvalidJson, parse_json
+from app.lines import Lines
 from app.number_rows import NumberRowReader
 from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, family
@@ -59,40 +59,47 @@ class InstanceEncoder:
             if family(spec.dtype) in ("float", "integer"):
                 self._numbers = NumberRowReader(name, spec)
 
-    def encode(self, batch: Batch) -> dict[str, Array]:
-        """Tensors by input name; the first dimension is the batch. Raises BadRow."""
+    def encode(self, batch: Lines) -> dict[str, Array]:
+        """Tensors by input name; the first dimension is the batch, without its blank lines.
+
+        Raises BadRow. Empty where all lines are blank.
+        """
         tensors = self.quick(batch) or self.careful(batch)
         for name, tensor in tensors.items():
             self._row_shapes.setdefault(name, tensor.shape[1:])
         return tensors
 
-    def quick(self, batch: Batch) -> dict[str, Array] | None:
+    def quick(self, batch: Lines) -> dict[str, Array] | None:
         """The same tensors as `careful`, or None where anything is not as expected."""
-        tensors = self._as_numbers(batch) or read_columns(batch.texts, self._inputs)
+        tensors = self._as_numbers(batch) or self._as_columns(batch)
         if tensors is None:
             return None
         return tensors if all(self._shape_fits(*named) for named in tensors.items()) else None
 
-    def careful(self, batch: Batch) -> dict[str, Array]:
+    def careful(self, batch: Lines) -> dict[str, Array]:
         """Row by row. Raises BadRow for the first that does not fit."""
-        rows: dict[str, list[Array]] = {name: [] for name in self._inputs}
+        columns: dict[str, list[Array]] = {}
         shapes = dict(self._row_shapes)
-        for text, number in zip(batch.texts, batch.numbers, strict=True):
+        for number, text in batch.rows():
             try:
                 values = input_values(parse_json(text), self._inputs)
                 for name, spec in self._inputs.items():
                     row = read_row(values[name], spec, name)
                     check_shape(row.shape, spec, shapes.setdefault(name, row.shape), name)
-                    rows[name].append(row)
+                    columns.setdefault(name, []).append(row)
             except InvalidJson as error:
                 raise BadRow(self._file, RowFault(number, None, str(error))) from None
             except Misfit as misfit:
                 raise BadRow(self._file, RowFault(number, misfit.field, str(misfit))) from None
-        return {name: np.stack(column) for name, column in rows.items()}
+        return {name: np.stack(rows) for name, rows in columns.items()}
 
-    def _as_numbers(self, batch: Batch) -> dict[str, Array] | None:
-        tensor = None if self._numbers is None else self._numbers.read(batch.texts)
+    def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:
+        tensor = None if self._numbers is None else self._numbers.read(batch)
         return None if tensor is None else {next(iter(self._inputs)): tensor}
+
+    def _as_columns(self, batch: Lines) -> dict[str, Array] | None:
+        texts = [text for _, text in batch.rows()]
+        return read_columns(texts, self._inputs) if texts else None
 
     def _shape_fits(self, name: str, tensor: Array) -> bool:
         shape = tensor.shape[1:]

@@ -1,8 +1,8 @@
 """Regular rows of numbers, read as one buffer: the quickest way from text to a tensor.
 
-The lines of a batch are joined to one JSON array, which simdjson parses and copies out as a flat
-buffer of numbers. A flat buffer says nothing of where lists began and ended, so it is taken only
-with a proof that each line is exactly one list of the same shape:
+The lines of a batch are made one JSON array, which simdjson parses and copies out as a flat buffer
+of numbers. A flat buffer says nothing of where lists began and ended, so it is taken only with a
+proof that each line is exactly one list of the same shape:
 
 - each line starts with as many opening brackets as rows have dimensions, and ends with as many
   closing ones;
@@ -16,18 +16,21 @@ anything but numbers: strings, booleans, null and objects included.
 
 import re
 from collections.abc import Iterable
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 import orjson
 import simdjson
+from numpy.typing import NDArray
 
 from app.casting import cast_exactly
+from app.lines import Lines, as_lines
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family, integer_range
 
-_OPENING = ord("[")
+_OPENING_BRACKETS = re.compile(rb"\[+")
+_COMMA, _OPENING, _CLOSING = b",[]"
 
 
 class NumberRowReader:
@@ -37,44 +40,62 @@ class NumberRowReader:
         self._spec = spec
         self._key = re.compile(rb"\{" + re.escape(orjson.dumps(name)) + rb": ?")
         self._parser = simdjson.Parser()
+        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
         self._buffer_type, self._buffer_dtype = _buffer_types(spec)
 
-    def read(self, texts: list[bytes]) -> Array | None:
-        """The tensor, its first dimension the batch; None where anything is not as expected."""
-        bodies = self._bodies(texts)
-        if bodies is None:
+    def read(self, lines: Lines) -> Array | None:
+        """The tensor, its first dimension the batch.
+
+        None where anything is not as expected, a blank line included.
+        """
+        bare = self._without_keys(lines) if lines.text.startswith(b"{") else lines
+        if bare is None:
             return None
-        rank = _rank(bodies[0], self._spec)
-        if rank and not _all_enclosed(bodies, b"[" * rank, b"]" * rank):
+        document = self._memory_for(len(bare.text) + 1)
+        document[0] = _OPENING
+        document[1:] = np.frombuffer(bare.text, np.uint8)
+        ends = bare.ends + 1
+        rank = _rank(bare.text, self._spec)
+        if rank and not _are_enclosed(document, ends, rank):
             return None
+        document[ends] = _COMMA
+        document[-1] = _CLOSING
         try:
-            values, shape = self._values(bodies, rank)
+            values = self._values(document, rows=len(ends), rank=rank)
         except (ValueError, TypeError, RuntimeError):
             # simdjson's words for: not JSON, not numbers, numbers beyond 64 bits.
             return None
-        if values is None:
-            return None
-        return cast_exactly(values.reshape(shape), self._spec)
+        return None if values is None else cast_exactly(values, self._spec)
 
-    def _bodies(self, texts: list[bytes]) -> list[bytes] | None:
-        """The bare rows: of `{"name": row}` what is behind the key, the same in every line."""
-        if not texts[0].startswith(b"{"):
-            return texts
-        key = self._key.match(texts[0])
-        if key is None or not _all_enclosed(texts, key[0], b"}"):
-            return None
-        start = key.end()
-        return [text[start:-1] for text in texts]
+    def _memory_for(self, size: int) -> NDArray[np.uint8]:
+        """Memory that is used again and again: fresh pages cost as much as filling them."""
+        if size > len(self._memory):
+            self._memory = np.empty(size + size // 4, np.uint8)
+        return self._memory[:size]
 
-    def _values(self, rows: list[bytes], rank: int) -> tuple[Array | None, tuple[int, ...]]:
-        text = b"[" + b",".join(rows) + b"]"
-        document = self._parser.parse(text)
-        assert isinstance(document, simdjson.Array)
-        shape = _shape(document, rank)
-        if shape is None or shape[0] != len(rows) or _brackets(text) != _lists(shape):
-            return None, ()
-        buffer = document.as_buffer(of_type=self._buffer_type)
-        return np.frombuffer(buffer, self._buffer_dtype), shape
+    def _without_keys(self, lines: Lines) -> Lines | None:
+        """Of lines `{"name": row}` the bare rows; None unless all have the first one's form."""
+        key = self._key.match(lines.text)
+        if key is None:
+            return None
+        count = len(lines.ends)
+        rows = lines.text[key.end() :].replace(b"\n" + key[0], b"\n")
+        if len(lines.text) - len(rows) != count * len(key[0]):
+            return None
+        bare = rows.replace(b"}\n", b"\n")
+        return as_lines(lines.first, bare) if len(rows) - len(bare) == count else None
+
+    def _values(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
+        parsed = self._parser.parse(document.data)
+        assert isinstance(parsed, simdjson.Array)
+        shape = _shape(parsed, rank)
+        if shape is None or shape[0] != rows:
+            return None
+        if np.count_nonzero(document == _OPENING) != _lists(shape):
+            return None
+        return np.frombuffer(
+            parsed.as_buffer(of_type=self._buffer_type), self._buffer_dtype
+        ).reshape(shape)
 
 
 def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np.generic]]:
@@ -85,13 +106,22 @@ def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np
     return "u", np.dtype(np.uint64)
 
 
-def _rank(row: bytes, spec: TensorSpec) -> int:
-    return len(row) - len(row.lstrip(b"[")) if spec.shape is None else len(spec.shape) - 1
+def _rank(rows: bytes, spec: TensorSpec) -> int:
+    if spec.shape is not None:
+        return len(spec.shape) - 1
+    opening = _OPENING_BRACKETS.match(rows)
+    return 0 if opening is None else len(opening[0])
 
 
-def _all_enclosed(texts: list[bytes], start: bytes, end: bytes) -> bool:
-    return all(map(bytes.startswith, texts, repeat(start))) and all(
-        map(bytes.endswith, texts, repeat(end))
+def _are_enclosed(document: NDArray[np.uint8], ends: NDArray[np.intp], rank: int) -> bool:
+    """Whether each line starts and ends with `rank` brackets; the first starts at 1."""
+    starts = np.concatenate(([1], ends[:-1] + 1))
+    if (ends - starts).min() < 2 * rank:
+        return False
+    return all(
+        (document[starts + depth] == _OPENING).all()
+        and (document[ends - 1 - depth] == _CLOSING).all()
+        for depth in range(rank)
     )
 
 
@@ -112,7 +142,3 @@ def _shape(document: Any, rank: int) -> tuple[int, ...] | None:
 def _lists(shape: tuple[int, ...]) -> int:
     """How many lists a document of this shape is made of: itself, its rows, and so on."""
     return int(np.cumprod((1, *shape[:-1])).sum())
-
-
-def _brackets(text: bytes) -> int:
-    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == _OPENING))

@@ -8,11 +8,11 @@ from typing import Self
 
 import numpy as np
 
-from app.batches import Batch, BatchLimits, make_batches
+from app.batches import BatchLimits, make_batches
 from app.deadline import Deadline
 from app.errors import ModelFailed
 from app.instances import InstanceEncoder
-from app.lines import read_lines
+from app.lines import Lines, read_lines
 from app.pipeline import Pipeline
 from app.plan import FileTask
 from app.predictions import encode_predictions
@@ -43,7 +43,8 @@ class Streaming:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    batch: Batch
+    batch: Lines
+    rows: int
     future: PredictFuture
 
 
@@ -135,7 +136,7 @@ def predict_file(
 
 
 def _submit(
-    batches: Iterable[Batch],
+    batches: Iterable[Lines],
     encoder: InstanceEncoder,
     server: ModelServer,
     in_flight: "_CallsInFlight",
@@ -146,6 +147,9 @@ def _submit(
 ) -> Iterator[_Call]:
     for batch in batches:
         tensors = encoder.encode(batch)
+        if not tensors:
+            continue
+        rows = len(next(iter(tensors.values())))
         if streaming.padded_rows is not None:
             tensors = _padded(tensors, streaming.padded_rows)
         future = server.submit(
@@ -154,27 +158,27 @@ def _submit(
             timeout_seconds=min(streaming.call_timeout_seconds, deadline.remaining()),
         )
         in_flight.add(future)
-        yield _Call(batch, future)
+        yield _Call(batch, rows, future)
 
 
 def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Iterator[_Predicted]:
     for call in calls:
-        rows = len(call.batch.texts)
         try:
             outputs = call.future.result()
         except PredictError as error:
             if error.code in _NOT_THE_BATCH:
                 raise
-            first, last = call.batch.numbers[0], call.batch.numbers[-1]
+            lines = call.batch.rows()
+            first, last = lines[0][0], lines[-1][0]
             raise ModelFailed(
                 f"{file}, lines {first} to {last}: the model failed on this batch:"
                 f" {error.code}: {error.message}",
                 {"file": file, "first_line": first, "last_line": last},
             ) from None
         yield _Predicted(
-            encode_predictions(outputs, rows, rows_sent=padded_rows or rows),
-            rows,
-            sum(map(len, call.batch.texts)) + rows,
+            encode_predictions(outputs, call.rows, rows_sent=padded_rows or call.rows),
+            call.rows,
+            len(call.batch.text),
         )
 
 

@@ -40,19 +40,18 @@ def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: in
     `outputs` map names to arrays whose first dimension is the batch of `rows_sent` rows. Raises
     BadModel where one has another number of rows, or is text that is not UTF-8.
     """
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        _check_rows(name, array, rows_sent)
+        return _lines(name, array[:rows])
     columns = {}
     for name in sorted(outputs):
         _check_rows(name, outputs[name], rows_sent)
         columns[name] = _column(name, outputs[name][:rows])
-    if len(columns) == 1:
-        lines = next(iter(columns.values()))
-    else:
-        # Formatting knows % alone, which a name may hold.
-        keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
-        template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
-        lines = [template % cells for cells in zip(*columns.values(), strict=True)]
-    lines.append(b"")
-    return b"\n".join(lines)
+    # Formatting knows % alone, which a name may hold.
+    keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
+    template = b"{" + b",".join(key + b":%b" for key in keys) + b"}\n"
+    return b"".join([template % cells for cells in zip(*columns.values(), strict=True)])
 
 
 def _check_rows(name: str, array: Array, rows: int) -> None:
@@ -64,35 +63,40 @@ def _check_rows(name: str, array: Array, rows: int) -> None:
         )
 
 
+def _lines(name: str, array: Array) -> bytes:
+    """The JSON of each row of one output, with an LF after each."""
+    if family(array.dtype) == "string" or array.size == 0:
+        return b"".join([cell + b"\n" for cell in _column(name, array)])
+    text, brackets = _dump(array)
+    between_rows = b"]" * brackets + b"," + b"[" * brackets
+    return text[1:-1].replace(between_rows, between_rows.replace(b",", b"\n")) + b"\n"
+
+
 def _column(name: str, array: Array) -> list[bytes]:
     """The JSON of each row of one output."""
-    kind = family(array.dtype)
-    if kind == "string":
+    if family(array.dtype) == "string":
         return _string_column(name, array)
     if array.size == 0:
         return [orjson.dumps(row) for row in array.tolist()]
-    if kind == "float" and array.dtype.itemsize < np.dtype(np.float32).itemsize:
+    text, brackets = _dump(array)
+    opening, closing = b"[" * brackets, b"]" * brackets
+    cells = text[1 + brackets : -1 - brackets].split(closing + b"," + opening)
+    return [opening + cell + closing for cell in cells] if brackets else cells
+
+
+def _dump(array: Array) -> tuple[bytes, int]:
+    """The JSON of a whole array that has values, and how many brackets a row is enclosed in.
+
+    Between rows so many brackets close and open around the comma; everywhere else inside, fewer.
+    """
+    if family(array.dtype) == "float" and array.dtype.itemsize < np.dtype(np.float32).itemsize:
         array = array.astype(np.float32)
     elif dtype_name(array.dtype) in ("int4", "uint4"):
         array = array.astype(np.int8)
-    return _number_column(array)
-
-
-def _number_column(array: Array) -> list[bytes]:
-    """One dump of the whole array, cut where one row ends and the next begins.
-
-    Between rows of rank r there are r closing and r opening brackets around the comma; everywhere
-    else inside there are fewer.
-    """
     text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     if family(array.dtype) == "float" and not np.isfinite(array).all():
         text = _name_non_finite(text, array)
-    brackets = array.ndim - 1
-    if brackets == 0:
-        return text[1:-1].split(b",")
-    opening, closing = b"[" * brackets, b"]" * brackets
-    cells = text[1 + brackets : -1 - brackets].split(closing + b"," + opening)
-    return [opening + cell + closing for cell in cells]
+    return text, array.ndim - 1
 
 
 def _name_non_finite(text: bytes, array: Array) -> bytes:

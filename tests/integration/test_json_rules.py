@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.batches import Batch
 from app.errors import BadModel, BadRow
 from app.instances import InstanceEncoder, fixed_batch_size
+from app.lines import as_lines
 from app.predictions import check_outputs, encode_predictions
 from tests.fakes.dtypes import DTYPES
 from tfserving_launcher import ModelServer
@@ -21,8 +21,7 @@ def predict(server: ModelServer, signature_name: str, *lines: str) -> list[str]:
     """What the lines of one file become, by the very steps of a job."""
     signature = server.signature(signature_name)
     encoder = InstanceEncoder(signature, "in.jsonl")
-    texts = [line.encode() for line in lines]
-    tensors = encoder.encode(Batch(texts, range(1, len(texts) + 1)))
+    tensors = encoder.encode(as_lines(1, "".join(line + "\n" for line in lines).encode()))
     outputs = server.predict(tensors, signature_name=signature_name)
     predicted = encode_predictions(outputs, len(lines), rows_sent=len(lines))
     return predicted.decode().splitlines()
@@ -287,9 +286,9 @@ def test_an_input_of_any_rank_takes_any_shape(line: str, zoo: ModelServer) -> No
 
 def test_a_shape_is_kept_over_all_batches_of_a_file(zoo: ModelServer) -> None:
     encoder = InstanceEncoder(zoo.signature("any_length"), "in.jsonl")
-    encoder.encode(Batch([b"[1,2]"], [1]))
+    encoder.encode(as_lines(1, b"[1,2]\n"))
     with pytest.raises(BadRow, match=r"line 2.*rows before it, \[2\], found \[3\]"):
-        encoder.encode(Batch([b"[1,2,3]"], [2]))
+        encoder.encode(as_lines(2, b"[1,2,3]\n"))
 
 
 def test_rows_without_values_keep_their_shape(zoo: ModelServer) -> None:

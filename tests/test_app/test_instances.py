@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.batches import Batch
 from app.errors import BadRow
 from app.instances import InstanceEncoder
+from app.lines import Lines, as_lines
 from app.number_rows import NumberRowReader
 from tfserving_launcher import Signature, TensorSpec
 
@@ -42,8 +42,12 @@ def encoder(*names: str) -> InstanceEncoder:
     return InstanceEncoder(Signature("s", "", inputs, {}), "file")
 
 
-def batch(rows: list[Any]) -> Batch:
-    return Batch([orjson.dumps(row) for row in rows], range(1, len(rows) + 1))
+def batch(rows: list[Any]) -> Lines:
+    return text_batch(*(orjson.dumps(row).decode() for row in rows))
+
+
+def text_batch(*lines: str) -> Lines:
+    return as_lines(1, "".join(line + "\n" for line in lines).encode())
 
 
 @given(st.sampled_from(sorted(SPECS)), st.lists(VALUES, min_size=1, max_size=4), st.booleans())
@@ -87,7 +91,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 
 @given(
     st.sampled_from(["pair", "free", "float", "large", "flag"]),
-    st.lists(TEXTS.filter(str.strip), min_size=1, max_size=3),
+    st.lists(TEXTS, min_size=1, max_size=3),
 )
 @example("pair", ["[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]"])
 @example("pair", ["[1,2],[3,4]", "[5", "6]"])
@@ -98,11 +102,16 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 @example("float", ["1,2", "3"])
 @example("float", ['{"float": 1, "float": 2}', '{"float": 3}'])
 @example("large", ["[]", "[]"])
+@example("pair", ["[1,2]", "", "[3,4]"])
+@example("pair", ['{"pair": [1,2]}', "", '{"pair": [3,4]}'])
+@example("pair", ['{"pair": [1,2]}}', '{"pair": [3,4]'])
+@example("float", ["1", " ", "2"])
 def test_no_text_is_read_quickly_that_is_not_read_carefully(name: str, lines: list[str]) -> None:
-    rows = Batch([line.encode() for line in lines], range(1, len(lines) + 1))
+    rows = text_batch(*lines)
     quick = encoder(name).quick(rows)
     if quick is not None:
         careful = encoder(name).careful(rows)
+        assert quick[name].dtype == careful[name].dtype
         assert quick[name].shape == careful[name].shape
         np.testing.assert_array_equal(quick[name], careful[name])
 
@@ -124,7 +133,7 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
 
 
 def test_two_rows_that_only_together_are_json_are_refused() -> None:
-    rows = Batch([b"[1.0, 2.0],[3.0,4.0]", b"[[5.0,6.0]", b"[7.0,8.0]]"], range(1, 4))
+    rows = text_batch("[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]")
     with pytest.raises(BadRow, match="line 1"):
         encoder("pair").encode(rows)
 
@@ -141,7 +150,7 @@ def test_two_rows_that_only_together_are_json_are_refused() -> None:
 )
 def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> None:
     reader = NumberRowReader(name, SPECS[name])
-    tensor = reader.read([line.encode() for line in lines])
+    tensor = reader.read(text_batch(*lines))
     assert tensor is not None
-    careful = encoder(name).careful(Batch([line.encode() for line in lines], range(2)))
+    careful = encoder(name).careful(text_batch(*lines))
     np.testing.assert_array_equal(tensor, careful[name])

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +11,13 @@ from app.lines import read_lines
 
 
 def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
-    groups = read_lines(blocks, max_line_bytes=max_line_bytes, file="f")
-    return [
-        (number, text) for lines in groups for number, text in enumerate(lines.texts, lines.first)
-    ]
+    numbered_lines = []
+    for lines in read_lines(blocks, max_line_bytes=max_line_bytes, file="f"):
+        texts = lines.text.split(b"\n")
+        assert texts.pop() == b""
+        assert np.diff(lines.ends, prepend=-1).tolist() == [len(text) + 1 for text in texts]
+        numbered_lines += enumerate(texts, lines.first)
+    return numbered_lines
 
 
 def test_lines_are_numbered_from_one_and_blank_ones_count() -> None:
@@ -73,5 +77,5 @@ def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
 
 
 def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:
-    data = b"\n".join(b"%d" % number for number in range(200_000))
+    data = b"\n".join(b"%d" % number for number in range(500_000))
     assert [text for _, text in numbered(data)] == data.split(b"\n")
