@@ -5,6 +5,7 @@ Source: docs.gunicorn.org/en/stable/settings.html
 
 import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -34,14 +35,15 @@ logconfig_dict = {
 
 
 def post_worker_init(worker: Any) -> None:
-    """The signals that end the service stop the running job at once, so that it cleans up.
+    """Warms the service up, and has the signals that end it stop the running job first.
 
     Gunicorn alone would wait for the job's end, or not at all.
     """
-    stopped = worker.wsgi.extensions["service"].stopped
+    service = worker.wsgi.extensions["service"]
+    threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        stopped.set()
+        service.stopped.set()
         worker.handle_exit(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

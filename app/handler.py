@@ -17,6 +17,7 @@ from app.progress import LoggedProgress
 from app.report import Report
 from app.settings import Settings
 from app.storage import Storage
+from tfserving_launcher import ProgramNotFound, find_program
 
 _LARGEST_BODY_BYTES = 1024 * 1024
 
@@ -32,6 +33,17 @@ class Service:
         self.storage = Storage(local_roots=settings.local_roots, project=settings.project)
         self.running = threading.Lock()
         self.stopped = threading.Event()
+
+    def warm_up(self) -> None:
+        """Does in the background what the first job would have to wait for.
+
+        What fails is tried again by that job, and told to its caller.
+        """
+        for step in (self.storage.warm_up, find_program):
+            try:
+                step()
+            except (JobError, ProgramNotFound) as error:
+                logger.warning("%s", error)
 
 
 def create_app(settings: Settings) -> Flask:

@@ -12,11 +12,13 @@ from app.batches import BatchLimits
 from app.deadline import Deadline
 from app.instances import fixed_batch_size
 from app.job_spec import JobSpec
-from app.model import fetch_model, find_model
+from app.model import drop_variables, fetch_model, find_model
+from app.pipeline import Pipeline
 from app.plan import plan_files
 from app.predict_file import Streaming, predict_file
 from app.predictions import check_outputs
 from app.progress import Progress
+from app.read_ahead import InputsAhead
 from app.report import Report, Stopwatch
 from app.server_errors import model_server_errors
 from app.settings import MEBIBYTE, Settings
@@ -49,11 +51,12 @@ def run_job(
     """
     deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stopped)
     watch = Stopwatch()
-    tasks = deadline.run(partial(plan_files, spec, storage))
-    progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
     with ExitStack() as stack:
         stack.enter_context(model_server_errors(deadline))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-tf-"))
+        tasks = deadline.run(partial(plan_files, spec, storage))
+        progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
+        inputs = InputsAhead(tasks, storage, stack.enter_context(Pipeline(deadline)))
         progress.phase(f"fetching the model {spec.model}")
         with watch.phase("model_download"):
             model = deadline.run(partial(find_model, spec.model, storage))
@@ -63,11 +66,14 @@ def run_job(
             server = stack.enter_context(ModelServer(version_dir, _options(settings, deadline)))
             signature = server.signature(spec.signature_name)
             streaming = _streaming(spec, signature, settings)
+            if not settings.keep_variables:
+                drop_variables(model, version_dir)
         progress.phase("predicting")
         with watch.phase("predict"):
             files = [
                 predict_file(
                     task,
+                    blocks,
                     server,
                     signature,
                     storage=storage,
@@ -75,7 +81,7 @@ def run_job(
                     progress=progress,
                     deadline=deadline,
                 )
-                for task in tasks
+                for task, blocks in inputs
             ]
     return Report(
         job_id=job_id,

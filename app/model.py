@@ -1,5 +1,6 @@
 """A model's URI becomes a local version folder that a model server can load."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -79,6 +80,16 @@ def fetch_model(model: ModelFiles, storage: Storage, target: Path) -> Path:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return version_dir
+
+
+def drop_variables(model: ModelFiles, version_dir: Path) -> None:
+    """Gives back what the fetched variables take, in memory where the disk is memory.
+
+    A server that has loaded the model does not read them again; assets it may.
+    """
+    variables = version_dir / "variables"
+    if model.folder.scheme == "gs" and variables.exists():
+        shutil.rmtree(variables)
 
 
 def _place(file: StoredFile, model: ModelFiles, version_dir: Path) -> Path:

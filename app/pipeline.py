@@ -44,6 +44,7 @@ class Pipeline:
     def ahead(self, items: Iterable[T], *, depth: int, name: str) -> Iterator[T]:
         """The same items, made in a thread up to `depth` items before they are asked for."""
         step = _Step(items, depth=depth, name=name, deadline=self._deadline)
+        self._steps = [running for running in self._steps if running.thread.is_alive()]
         self._steps.append(step)  # type: ignore[arg-type]  # the list never puts items in
         step.thread.start()
         return step

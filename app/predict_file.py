@@ -22,7 +22,6 @@ from app.storage import Storage
 from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
 from tfserving_launcher.tensors import Array
 
-_BLOCKS_AHEAD = 1
 _BATCHES_AHEAD = 2
 _CALLS_AHEAD = 3
 _TEXTS_AHEAD = 2
@@ -81,6 +80,7 @@ class _Predicted:
 
 def predict_file(
     task: FileTask,
+    blocks: Iterable[bytes],
     server: ModelServer,
     signature: Signature,
     *,
@@ -89,7 +89,7 @@ def predict_file(
     progress: Progress,
     deadline: Deadline,
 ) -> FileReport:
-    """Reading, encoding, decoding and uploading overlap, each in a thread of its own.
+    """Encoding, decoding and uploading of `blocks`, the input's content, overlap.
 
     The output appears whole or not at all. Raises BadRow, TooLarge, ModelFailed, BadModel, what
     storage and the launcher raise, and what the deadline raises.
@@ -102,7 +102,6 @@ def predict_file(
         Pipeline(deadline) as pipeline,
         _CallsInFlight() as in_flight,
     ):
-        blocks = pipeline.ahead(storage.read(task.input), depth=_BLOCKS_AHEAD, name="read")
         lines = read_lines(blocks, max_line_bytes=streaming.max_line_bytes, file=file)
         batches = make_batches(lines, streaming.limits)
         calls = pipeline.ahead(
@@ -168,11 +167,11 @@ def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Itera
         except PredictError as error:
             if error.code in _NOT_THE_BATCH:
                 raise
-            lines = call.batch.rows()
-            first, last = lines[0][0], lines[-1][0]
+            rows = call.batch.rows()
+            first, last = rows[0][0], rows[-1][0]
+            lines = f"line {first}" if first == last else f"lines {first} to {last}"
             raise ModelFailed(
-                f"{file}, lines {first} to {last}: the model failed on this batch:"
-                f" {error.code}: {error.message}",
+                f"{file}, {lines}: the model failed on this batch: {error.code}: {error.message}",
                 {"file": file, "first_line": first, "last_line": last},
             ) from None
         yield _Predicted(

@@ -19,6 +19,8 @@ class Settings:
     start_timeout_seconds    START_TIMEOUT_SECONDS    for the model server to become ready
     call_timeout_seconds     CALL_TIMEOUT_SECONDS     for the model to answer one batch
     max_line_bytes           MAX_LINE_BYTES           longest line that is taken
+    keep_variables           KEEP_VARIABLES           true for models that read their variables/
+                                                      again after they are loaded
     local_roots              LOCAL_ROOTS              folders (separated by :) whose files may be
                                                       used over HTTP; None: any file
     log_level                LOG_LEVEL                DEBUG, INFO, WARNING or ERROR
@@ -29,6 +31,7 @@ class Settings:
     start_timeout_seconds: float = 300.0
     call_timeout_seconds: float = 600.0
     max_line_bytes: int = 64 * MEBIBYTE
+    keep_variables: bool = False
     local_roots: tuple[Path, ...] | None = ()
     log_level: str = "INFO"
     project: str | None = None
@@ -48,6 +51,7 @@ class Settings:
                 environ, "CALL_TIMEOUT_SECONDS", default.call_timeout_seconds
             ),
             max_line_bytes=_bytes(environ, "MAX_LINE_BYTES", default.max_line_bytes),
+            keep_variables=_flag(environ, "KEEP_VARIABLES"),
             local_roots=_folders(environ, "LOCAL_ROOTS"),
             log_level=_log_level(environ, "LOG_LEVEL", default.log_level),
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
@@ -70,6 +74,13 @@ def _bytes(environ: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise SettingsError(f"{name} must be a whole number of bytes above 0, it is {text!r}")
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name) or "false"
+    if text not in ("true", "false"):
+        raise SettingsError(f"{name} must be true or false, it is {text!r}")
+    return text == "true"
 
 
 def _folders(environ: Mapping[str, str], name: str) -> tuple[Path, ...]:

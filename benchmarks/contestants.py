@@ -1,11 +1,11 @@
 """Who runs a case: the service, the script with TensorFlow, and the ceiling without any model."""
 
-import io
+import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,17 @@ import psutil
 import requests
 
 from app.batches import BatchLimits, make_batches
+from app.deadline import Deadline
 from app.instances import InstanceEncoder
 from app.job import BYTES_PER_BATCH, ROWS_PER_BATCH
-from app.lines import read_lines
+from app.lines import as_lines, read_lines
+from app.pipeline import Pipeline
 from app.predictions import encode_predictions
+from app.storage import Storage, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
 from tfserving_launcher import ModelServer, Signature
 from tfserving_launcher.tensors import Array
-
-_BLOCK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ def call(service: RunningService, model: str, source: str) -> ServiceRun:
 
 def peak_memory(service: RunningService) -> int:
     """Bytes: the largest resident set that the worker has had (proc(5), VmHWM)."""
-    (worker,) = psutil.Process(service.process.pid).children()
+    (worker,) = [
+        child
+        for child in psutil.Process(service.process.pid).children()
+        if "gunicorn" in " ".join(child.cmdline())
+    ]
     status = Path(f"/proc/{worker.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
@@ -73,14 +78,14 @@ def run_script(storage_url: str, model: str, source: str) -> float:
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     started = time.monotonic()
-    subprocess.run(argv, env=environment, stderr=subprocess.DEVNULL, check=True)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
     return time.monotonic() - started
 
 
 def same_predictions(bucket: Bucket, name: str) -> bool:
     """Whether service and script wrote the same numbers, to what two builds may differ in."""
-    import json
-
     ours = [json.loads(line) for line in bucket.get(f"ours/{name}").splitlines()]
     script = [json.loads(line) for line in bucket.get("script/out.jsonl").splitlines()]
     return len(ours) == len(script) and all(map(_close, ours, script))
@@ -93,33 +98,50 @@ def _close(one: object, other: object) -> bool:
     return np.allclose(np.array(one), np.array(other), rtol=1e-4, atol=1e-6)
 
 
-def ceiling(signature: Signature, data: bytes, predict: Callable[[int], dict[str, Array]]) -> float:
-    """Seconds to parse the lines and write as many predictions, one thread, no model, no storage.
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The service's own steps between storage and storage, with outputs from memory for a model."""
 
-    `predict` gives the outputs of so many rows from memory.
-    """
-    source, target = io.BytesIO(data), io.BytesIO()
-    encoder = InstanceEncoder(signature, "bench")
-    limits = BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)
+    signature: Signature
+    outputs: dict[str, Array]
+
+    def run(self, storage_url: str, source: str) -> float:
+        """Seconds to read, parse, write and upload; the same threads, no model server."""
+        os.environ["STORAGE_EMULATOR_HOST"] = storage_url
+        storage = Storage(local_roots=None)
+        storage.warm_up()
+        file = storage.find(parse_location(f"gs://bench/{source}", parameter="input"))
+        assert file is not None
+        target = parse_location("gs://bench/ceiling/out.jsonl", parameter="output")
+        started = time.monotonic()
+        with storage.create(target) as output, Pipeline(Deadline.never()) as pipeline:
+            blocks = pipeline.ahead(storage.read(file), depth=4, name="read")
+            rows = pipeline.ahead(self._rows(blocks), depth=3, name="encode")
+            for text in pipeline.ahead(self._texts(rows), depth=2, name="decode"):
+                output.write(text)
+        return time.monotonic() - started
+
+    def _rows(self, blocks: Iterator[bytes]) -> Iterator[int]:
+        encoder = InstanceEncoder(self.signature, "bench")
+        limits = BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)
+        for batch in make_batches(read_lines(blocks, max_line_bytes=2**30, file="bench"), limits):
+            yield len(next(iter(encoder.encode(batch).values())))
+
+    def _texts(self, batches: Iterator[int]) -> Iterator[bytes]:
+        for rows in batches:
+            outputs = {name: np.repeat(one, rows, axis=0) for name, one in self.outputs.items()}
+            yield encode_predictions(outputs, rows, rows_sent=rows)
+
+
+def ceiling_of(version_dir: Path, first_line: bytes) -> tuple[Ceiling, float]:
+    """The ceiling for a model, and the seconds that its server took to start, alone."""
     started = time.monotonic()
-    blocks = iter(lambda: source.read(_BLOCK_BYTES), b"")
-    for batch in make_batches(read_lines(blocks, max_line_bytes=2**30, file="bench"), limits):
-        encoder.encode(batch)
-        rows = len(batch.texts)
-        target.write(encode_predictions(predict(rows), rows, rows_sent=rows))
-    return time.monotonic() - started
-
-
-def signature_and_outputs(
-    version_dir: Path, first_line: bytes
-) -> tuple[Signature, Callable[[int], dict[str, Array]]]:
-    """What `ceiling` needs of a model: its signature, and outputs to repeat."""
-    from app.batches import Batch
-
     with ModelServer(version_dir) as server:
+        start_seconds = time.monotonic() - started
         signature = server.signature()
-        tensors = InstanceEncoder(signature, "bench").encode(Batch([first_line], [1]))
-        outputs = server.predict(tensors)
-    return signature, lambda rows: {
-        name: np.repeat(array, rows, axis=0) for name, array in outputs.items()
-    }
+        tensors = InstanceEncoder(signature, "bench").encode(as_lines(1, first_line + b"\n"))
+        return Ceiling(signature, server.predict(tensors)), start_seconds
+
+
+def median_of(run: Callable[[], float], rounds: int) -> float:
+    return float(np.median([run() for _ in range(rounds)]))

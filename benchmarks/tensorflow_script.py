@@ -72,6 +72,8 @@ def to_array(column: list[Any], spec: Any, tf: Any) -> Any:
 
 
 def dump_rows(array: Any) -> list[bytes]:
+    if array.ndim == 1:
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
     return [orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY) for row in array]
 
 

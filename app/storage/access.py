@@ -21,6 +21,10 @@ class Storage:
         self._gcs: Backend | None = None
         self._lock = threading.Lock()
 
+    def warm_up(self) -> None:
+        """Makes the first use of gs:// as quick as the others."""
+        self._gcs_backend()
+
     def find(self, location: Location) -> StoredFile | None:
         return self._backend(location).find(location)
 

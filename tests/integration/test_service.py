@@ -384,7 +384,7 @@ def test_a_bad_line_is_422_and_its_file_does_not_appear(
 
 
 def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, bucket: Bucket) -> None:
-    bucket.put("fails/in.jsonl", "1\n1\n\n1\n-1\n")
+    bucket.put("fails/in.jsonl", "1\n1\n1\n-1\n")
     response = call(
         model=f"{bucket.uri}/models/zoo/",
         signature_name="failing",
@@ -393,7 +393,7 @@ def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, buck
         output=f"{bucket.uri}/fails/out/",
     )
     body = error(response, 422, "INVALID_ARGUMENT")
-    assert "in.jsonl, lines 4 to 5: the model failed" in body["message"]
+    assert "in.jsonl, lines 3 to 4: the model failed" in body["message"]
     assert "x must be positive" in body["message"]
     assert bucket.names("fails/out") == []
 
@@ -570,7 +570,7 @@ def test_every_record_of_a_failed_job_carries_its_id_and_trace(
 
 
 def test_during_a_job_no_tensorflow_is_in_the_service_and_no_port_is_open_for_it(
-    service: RunningService, slow_job: Any
+    service: RunningService, slow_job: Any, temporary_folder: Path
 ) -> None:
     job = slow_job("6")
     until(lambda: bool(model_servers(service)))
@@ -581,5 +581,9 @@ def test_during_a_job_no_tensorflow_is_in_the_service_and_no_port_is_open_for_it
     assert any("grpc" in name or "cygrpc" in name for name in libraries)
     assert not [name for name in libraries if "tensorflow" in name]
     assert server.net_connections("inet") == []
+    # What the server has loaded is not kept on a disk that may be memory.
+    model_files = {path.name for path in temporary_folder.glob("embedded-tf-*/1/*")}
+    assert "saved_model.pb" in model_files
+    assert "variables" not in model_files
     job.join()
     error(job.response, 504, "DEADLINE_EXCEEDED")

@@ -16,6 +16,7 @@ def test_every_variable_is_read() -> None:
             "START_TIMEOUT_SECONDS": "7.5",
             "CALL_TIMEOUT_SECONDS": "9",
             "MAX_LINE_BYTES": "1000",
+            "KEEP_VARIABLES": "true",
             "LOCAL_ROOTS": "/a:/b",
             "LOG_LEVEL": "debug",
             "GOOGLE_CLOUD_PROJECT": "p",
@@ -25,6 +26,7 @@ def test_every_variable_is_read() -> None:
         start_timeout_seconds=7.5,
         call_timeout_seconds=9,
         max_line_bytes=1000,
+        keep_variables=True,
         local_roots=(Path("/a"), Path("/b")),
         log_level="DEBUG",
         project="p",
@@ -39,6 +41,7 @@ def test_every_variable_is_read() -> None:
         ("CALL_TIMEOUT_SECONDS", "inf"),
         ("MAX_LINE_BYTES", "1e6"),
         ("LOCAL_ROOTS", "relative/folder"),
+        ("KEEP_VARIABLES", "yes"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

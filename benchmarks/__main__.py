@@ -1,0 +1,137 @@
+"""The command line of the benchmark: `scripts/bench --help`."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks import costs as measure
+from benchmarks.cases import CASES, Case
+from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
+from benchmarks.results import CaseResult, Cost, print_tables, write_results
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import fake_gcs_server
+from tfserving_launcher import available_cpus, find_program
+
+COSTS = ("small files", "one row", "start", "memory", "large model")
+_NAMES = [case.name for case in CASES] + list(COSTS)
+
+
+@click.command()
+@click.option("--case", "names", multiple=True, type=click.Choice(_NAMES), help="Only these.")
+@click.option("--rounds", default=3, show_default=True, help="Of which medians are taken.")
+@click.option("--quick", is_flag=True, help="Fewer rows, one round, under two minutes.")
+@click.option("--write", is_flag=True, help="Write benchmarks/results.md and the chart.")
+def main(names: tuple[str, ...], rounds: int, *, quick: bool, write: bool) -> None:
+    """Measures the service and its rivals on the same data, by turns, in this run."""
+    rounds = 1 if quick else rounds
+    chosen = names or _NAMES
+    with tempfile.TemporaryDirectory() as folder, fake_gcs_server() as url:
+        models = Path(folder)
+        argv = [sys.executable, "-m", "benchmarks.models", folder]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run(argv, env=environment, stderr=subprocess.DEVNULL, check=True)
+        os.environ["STORAGE_EMULATOR_HOST"] = url
+        bucket = Bucket(url, "bench")
+        bucket.put_folder("models", models)
+        results = [
+            run_case(case, url, bucket, models, rounds=rounds, quick=quick)
+            for case in CASES
+            if case.name in chosen
+        ]
+        costs = run_costs(chosen, url, bucket, models, rounds=rounds, quick=quick)
+    size = "quick mode, " if quick else ""
+    title = f"{size}{available_cpus()} CPUs, medians of {rounds}, model server: {find_program()}"
+    title = title.replace(sys.executable, "python")
+    print_tables(results, costs, title)
+    if write:
+        write_results(results, costs, title)
+
+
+def run_case(
+    case: Case, url: str, bucket: Bucket, models: Path, *, rounds: int, quick: bool
+) -> CaseResult:
+    rows = case.quick_rows if quick else case.rows
+    data = case.data(rows)
+    bucket.put("in.jsonl", data)
+    ceiling, start = ceiling_of(models / case.model / "1", data.partition(b"\n")[0])
+    ours, scripts, ceilings = [], [], []
+    for _ in range(rounds):
+        ours.append(run_service(url, case.model, "in.jsonl"))
+        scripts.append(run_script(url, case.model, "in.jsonl"))
+        ceilings.append(ceiling.run(url, "in.jsonl"))
+        click.echo(
+            f"{case.name}: service {ours[-1].seconds:.2f} s, script {scripts[-1]:.2f} s,"
+            f" ceiling {ceilings[-1]:.2f} s of {ours[-1].phases['predict']:.2f} s",
+            err=True,
+        )
+    return CaseResult(
+        name=case.name,
+        rows=rows,
+        megabytes=len(data) / measure.MEGABYTE,
+        ours=float(np.median([run.seconds for run in ours])),
+        script=float(np.median(scripts)),
+        steady=float(np.median([run.phases["predict"] for run in ours])),
+        ceiling=float(np.median(ceilings)),
+        start=float(np.median([start, *(run.phases["server_start"] for run in ours)])),
+        at_most=case.at_most,
+        same=same_predictions(bucket, "in.jsonl"),
+    )
+
+
+def run_costs(
+    chosen: tuple[str, ...] | list[str],
+    url: str,
+    bucket: Bucket,
+    models: Path,
+    *,
+    rounds: int,
+    quick: bool,
+) -> list[Cost]:
+    wide = CASES[0].data(1000)
+    bucket.put("one.jsonl", wide.partition(b"\n")[0])
+    costs = []
+    if "small files" in chosen:
+        files = 100 if quick else 500
+        lines = b"\n".join(wide.splitlines()[:200]) + b"\n"
+        job, calls = measure.small_files(url, bucket, lines, files=files, rounds=rounds)
+        costs.append(
+            Cost(
+                f"{files} files of 200 rows, a file",
+                f"{job:.1f} ms; its storage calls alone {calls:.1f} ms",
+                "5 ms beyond the calls",
+                job - calls <= 5,
+            )
+        )
+    if "one row" in chosen:
+        job, start = measure.one_row(url, models, rounds=max(3, rounds))
+        costs.append(
+            Cost(
+                "a job of one row",
+                f"{1000 * job:.0f} ms; its server alone {1000 * start:.0f} ms",
+                "100 ms beyond the server",
+                job - start <= 0.1,
+            )
+        )
+    if "start" in chosen:
+        seconds = measure.service_start(url, rounds=max(3, rounds))
+        costs.append(Cost("process start to /health", f"{seconds:.2f} s", "0.8 s", seconds <= 0.8))
+    if "memory" in chosen:
+        sizes = (10, 100) if quick else (10, 100, 1000)
+        for size, peak in measure.memory(url, bucket, wide, sizes).items():
+            costs.append(
+                Cost(f"peak memory, {size} MB of input", f"{peak:.0f} MB", "150 MB", peak <= 150)
+            )
+    if "large model" in chosen and not quick:
+        phases = measure.large_model(url, rounds=rounds)
+        words = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())
+        costs.append(Cost("a model of 300 MB, one row", words, "", None))
+    return costs
+
+
+if __name__ == "__main__":
+    main()

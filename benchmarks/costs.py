@@ -1,0 +1,86 @@
+"""The costs that rows have no part in: files, one row, start, memory, a large model."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from app.storage import Storage, parse_location
+from benchmarks.contestants import call, run_service
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import gunicorn
+from tfserving_launcher import ModelServer
+
+MEGABYTE = 1_000_000
+
+
+def small_files(
+    storage_url: str, bucket: Bucket, data: bytes, *, files: int, rounds: int
+) -> tuple[float, float]:
+    """Milliseconds a file: of a job, its server's start left out; and of the storage calls alone.
+
+    The calls: one read and one write for each file, one after the other, by the same code.
+    """
+    for number in range(files):
+        bucket.put(f"small/{number:04}.jsonl", data)
+    environment = {"STORAGE_EMULATOR_HOST": storage_url, "LOG_LEVEL": "WARNING"}
+    jobs, calls = [], []
+    with gunicorn(environment) as service:
+        for _ in range(rounds):
+            jobs.append(call(service, "network", "small/").phases["predict"] / files)
+            calls.append(_storage_calls() / files)
+    return 1000 * float(np.median(jobs)), 1000 * float(np.median(calls))
+
+
+def _storage_calls() -> float:
+    storage = Storage(local_roots=None)
+    storage.warm_up()
+    target = parse_location("gs://bench/calls/", parameter="output")
+    found = storage.list_below(parse_location("gs://bench/small/", parameter="input"))
+    started = time.monotonic()
+    for number, file in enumerate(found):
+        content = b"".join(storage.read(file))
+        with storage.create(target.below(f"{number}.jsonl")) as output:
+            output.write(content[: len(content) // 10])
+    return time.monotonic() - started
+
+
+def one_row(storage_url: str, models: Path, *, rounds: int) -> tuple[float, float]:
+    """Seconds of a job of one row, and of starting the same server alone; medians."""
+    jobs, starts = [], []
+    environment = {"STORAGE_EMULATOR_HOST": storage_url, "LOG_LEVEL": "WARNING"}
+    with gunicorn(environment) as service:
+        for _ in range(rounds):
+            jobs.append(call(service, "network", "one.jsonl").seconds)
+            started = time.monotonic()
+            with ModelServer(models / "network" / "1"):
+                starts.append(time.monotonic() - started)
+    return float(np.median(jobs)), float(np.median(starts))
+
+
+def service_start(storage_url: str, *, rounds: int) -> float:
+    """Seconds from starting the process until /health answers; the median."""
+    seconds = []
+    for _ in range(rounds):
+        started = time.monotonic()
+        with gunicorn({"STORAGE_EMULATOR_HOST": storage_url, "LOG_LEVEL": "WARNING"}):
+            seconds.append(time.monotonic() - started)
+    return float(np.median(seconds))
+
+
+def memory(
+    storage_url: str, bucket: Bucket, data: bytes, sizes: tuple[int, ...]
+) -> dict[int, float]:
+    """Peak megabytes of the service's process, by megabytes of input."""
+    peaks = {}
+    for size in sizes:
+        repeats = size * MEGABYTE // len(data) + 1
+        bucket.put("memory.jsonl", data * repeats)
+        peaks[size] = run_service(storage_url, "network", "memory.jsonl").peak_bytes / MEGABYTE
+    return peaks
+
+
+def large_model(storage_url: str, *, rounds: int) -> dict[str, float]:
+    """Seconds by phase of a job of one row with a model of 300 MB; medians."""
+    runs = [run_service(storage_url, "large", "one.jsonl").phases for _ in range(rounds)]
+    return {phase: float(np.median([run[phase] for run in runs])) for phase in runs[0]}
