@@ -4,8 +4,8 @@ The lines of a batch are made one JSON array, which simdjson parses and copies o
 of numbers. A flat buffer says nothing of where lists began and ended, so it is taken only with a
 proof that each line is exactly one list of the same shape:
 
-- each line starts with as many opening brackets as rows have dimensions, and ends with as many
-  closing ones;
+- each line, without `{"name": ` and `}` where all have them, starts with as many opening brackets
+  as rows have dimensions, and ends with as many closing ones;
 - the array has as many elements as there are lines, and all lists of one depth are equally long;
 - there is no opening bracket beyond those lists.
 
@@ -25,12 +25,11 @@ import simdjson
 from numpy.typing import NDArray
 
 from app.casting import cast_exactly
-from app.lines import Lines, as_lines
+from app.lines import Lines
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family, integer_range
 
-_OPENING_BRACKETS = re.compile(rb"\[+")
-_COMMA, _OPENING, _CLOSING = b",[]"
+_COMMA, _OPENING, _CLOSING, _CLOSING_BRACE, _BLANK = b",[]} "
 
 
 class NumberRowReader:
@@ -48,42 +47,38 @@ class NumberRowReader:
 
         None where anything is not as expected, a blank line included.
         """
-        bare = self._without_keys(lines) if lines.text.startswith(b"{") else lines
-        if bare is None:
-            return None
-        document = self._memory_for(len(bare.text) + 1)
+        document = self._memory_for(len(lines.text) + 1)
         document[0] = _OPENING
-        document[1:] = np.frombuffer(bare.text, np.uint8)
-        ends = bare.ends + 1
-        rank = _rank(bare.text, self._spec)
-        if rank and not _are_enclosed(document, ends, rank):
-            return None
+        document[1:] = np.frombuffer(lines.text, np.uint8)
+        ends = lines.ends + 1
         document[ends] = _COMMA
         document[-1] = _CLOSING
+        starts = np.concatenate(([1], ends[:-1] + 1))
+        if lines.text.startswith(b"{"):
+            key = self._key.match(lines.text)
+            if key is None or not _blank_out(document, starts, ends, key[0]):
+                return None
+            starts, ends = starts + key.end(), ends - 1
+        rank = self._rank(document[starts[0] :])
+        if not _are_enclosed(document, starts, ends, rank):
+            return None
         try:
-            values = self._values(document, rows=len(ends), rank=rank)
+            values = self._values(document, rows=len(starts), rank=rank)
         except (ValueError, TypeError, RuntimeError):
             # simdjson's words for: not JSON, not numbers, numbers beyond 64 bits.
             return None
         return None if values is None else cast_exactly(values, self._spec)
+
+    def _rank(self, row: NDArray[np.uint8]) -> int:
+        if self._spec.shape is not None:
+            return len(self._spec.shape) - 1
+        return int(np.argmax(row != _OPENING))
 
     def _memory_for(self, size: int) -> NDArray[np.uint8]:
         """Memory that is used again and again: fresh pages cost as much as filling them."""
         if size > len(self._memory):
             self._memory = np.empty(size + size // 4, np.uint8)
         return self._memory[:size]
-
-    def _without_keys(self, lines: Lines) -> Lines | None:
-        """Of lines `{"name": row}` the bare rows; None unless all have the first one's form."""
-        key = self._key.match(lines.text)
-        if key is None:
-            return None
-        count = len(lines.ends)
-        rows = lines.text[key.end() :].replace(b"\n" + key[0], b"\n")
-        if len(lines.text) - len(rows) != count * len(key[0]):
-            return None
-        bare = rows.replace(b"}\n", b"\n")
-        return as_lines(lines.first, bare) if len(rows) - len(bare) == count else None
 
     def _values(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
         parsed = self._parser.parse(document.data)
@@ -106,16 +101,26 @@ def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np
     return "u", np.dtype(np.uint64)
 
 
-def _rank(rows: bytes, spec: TensorSpec) -> int:
-    if spec.shape is not None:
-        return len(spec.shape) - 1
-    opening = _OPENING_BRACKETS.match(rows)
-    return 0 if opening is None else len(opening[0])
+def _blank_out(
+    document: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp], key: bytes
+) -> bool:
+    """Makes `key` and the closing brace of each line blank; False where a line lacks them."""
+    if (ends - starts).min() <= len(key):
+        return False
+    if not (document[ends - 1] == _CLOSING_BRACE).all():
+        return False
+    for place, character in enumerate(key):
+        if not (document[starts + place] == character).all():
+            return False
+        document[starts + place] = _BLANK
+    document[ends - 1] = _BLANK
+    return True
 
 
-def _are_enclosed(document: NDArray[np.uint8], ends: NDArray[np.intp], rank: int) -> bool:
-    """Whether each line starts and ends with `rank` brackets; the first starts at 1."""
-    starts = np.concatenate(([1], ends[:-1] + 1))
+def _are_enclosed(
+    document: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp], rank: int
+) -> bool:
+    """Whether each row starts and ends with `rank` brackets."""
     if (ends - starts).min() < 2 * rank:
         return False
     return all(

@@ -7,7 +7,7 @@ from app.plan import FileTask
 from app.storage import Storage
 
 # Blocks are a mebibyte or less.
-_BLOCKS_AHEAD = 4
+_BLOCKS_AHEAD = 2
 
 
 class InputsAhead:

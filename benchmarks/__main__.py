@@ -17,7 +17,7 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tfserving_launcher import available_cpus, find_program
 
-COSTS = ("small files", "one row", "start", "memory", "large model")
+COSTS = ("steady", "small files", "one row", "start", "memory", "large model")
 _NAMES = [case.name for case in CASES] + list(COSTS)
 
 
@@ -95,6 +95,18 @@ def run_costs(
     wide = CASES[0].data(1000)
     bucket.put("one.jsonl", wide.partition(b"\n")[0])
     costs = []
+    if "steady" in chosen:
+        ceiling, _ = ceiling_of(models / "network" / "1", wide.partition(b"\n")[0])
+        repeats = 100 if quick else 500
+        job, most = measure.steady(url, bucket, wide, ceiling, repeats=repeats, rounds=rounds)
+        costs.append(
+            Cost(
+                f"steady state, {repeats * 1000:,} wide rows",
+                f"{job:,.0f} rows/s, {job / most:.2f} of the ceiling's {most:,.0f}",
+                "300,000 rows/s and 0.7 of the ceiling",
+                job >= 300_000 and job / most >= 0.7,
+            )
+        )
     if "small files" in chosen:
         files = 100 if quick else 500
         lines = b"\n".join(wide.splitlines()[:200]) + b"\n"

@@ -6,12 +6,25 @@ from pathlib import Path
 import numpy as np
 
 from app.storage import Storage, parse_location
-from benchmarks.contestants import call, run_service
+from benchmarks.contestants import Ceiling, call, run_service
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import gunicorn
 from tfserving_launcher import ModelServer
 
 MEGABYTE = 1_000_000
+
+
+def steady(
+    storage_url: str, bucket: Bucket, data: bytes, ceiling: Ceiling, *, repeats: int, rounds: int
+) -> tuple[float, float]:
+    """Rows a second of a long stream of wide rows; and of the same stream without a model."""
+    bucket.put("steady.jsonl", data * repeats)
+    rows = data.count(b"\n") * repeats
+    jobs, ceilings = [], []
+    for _ in range(rounds):
+        jobs.append(rows / run_service(storage_url, "network", "steady.jsonl").phases["predict"])
+        ceilings.append(rows / ceiling.run(storage_url, "steady.jsonl"))
+    return float(np.median(jobs)), float(np.median(ceilings))
 
 
 def small_files(

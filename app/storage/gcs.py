@@ -30,7 +30,7 @@ from app.storage.backend import StoredFile, Writer
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
-_UPLOAD_BLOCK_BYTES = 8 * 1024 * 1024
+_UPLOAD_BLOCK_BYTES = 4 * 1024 * 1024
 _SLICE_BYTES = 32 * 1024 * 1024
 _PARALLEL_SLICES = 4
 _CONNECTIONS = 32
