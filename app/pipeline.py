@@ -9,8 +9,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Generic, Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
 from app.deadline import Deadline
 
@@ -22,12 +23,16 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+def _weightless(_: object) -> int:
+    return 0
+
+
 class Pipeline:
     """The steps of one stream. At exit all of them are told to stop, then waited for."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._steps: list[_Step[object]] = []
+        self._steps: list[_Step[Any]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -41,19 +46,41 @@ class Pipeline:
             if step.thread.is_alive():
                 logger.error("the thread %s did not stop", step.thread.name)
 
-    def ahead(self, items: Iterable[T], *, depth: int, name: str) -> Iterator[T]:
-        """The same items, made in a thread up to `depth` items before they are asked for."""
-        step = _Step(items, depth=depth, name=name, deadline=self._deadline)
+    def ahead(
+        self,
+        items: Iterable[T],
+        *,
+        depth: int,
+        name: str,
+        weigh: Callable[[T], int] = _weightless,
+        most_weight: int = 1,
+    ) -> Iterator[T]:
+        """The same items, made in a thread up to `depth` items before they are asked for.
+
+        Fewer where those that wait weigh `most_weight` already.
+        """
+        limits = _Limits(depth, weigh, most_weight)
+        step = _Step(items, limits, name=name, deadline=self._deadline)
         self._steps = [running for running in self._steps if running.thread.is_alive()]
-        self._steps.append(step)  # type: ignore[arg-type]  # the list never puts items in
+        self._steps.append(step)
         step.thread.start()
         return step
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    depth: int
+    weigh: Callable[[Any], int]
+    most_weight: int
+
+
 class _Step(Generic[T]):
-    def __init__(self, items: Iterable[T], *, depth: int, name: str, deadline: Deadline) -> None:
+    def __init__(
+        self, items: Iterable[T], limits: _Limits, *, name: str, deadline: Deadline
+    ) -> None:
         self._items = items
-        self._depth = depth
+        self._limits = limits
+        self._weight = 0
         self._deadline = deadline
         self._ready: deque[T] = deque()
         self._changed = threading.Condition()
@@ -75,6 +102,7 @@ class _Step(Generic[T]):
                 self._changed.wait(min(_TICK_SECONDS, self._deadline.remaining()))
             if self._ready:
                 item = self._ready.popleft()
+                self._weight -= self._limits.weigh(item)
                 self._changed.notify_all()
                 return item
             if self._error is not None:
@@ -103,10 +131,14 @@ class _Step(Generic[T]):
     def _put(self, item: T) -> bool:
         """False when nobody will ask for it any more."""
         with self._changed:
-            while len(self._ready) >= self._depth and not self._closed:
+            while self._is_full() and not self._closed:
                 self._changed.wait(_TICK_SECONDS)
             if self._closed:
                 return False
             self._ready.append(item)
+            self._weight += self._limits.weigh(item)
             self._changed.notify_all()
             return True
+
+    def _is_full(self) -> bool:
+        return len(self._ready) >= self._limits.depth or self._weight >= self._limits.most_weight

@@ -18,13 +18,16 @@ from app.plan import FileTask
 from app.predictions import encode_predictions
 from app.progress import Progress
 from app.report import FileReport
+from app.settings import MEBIBYTE
 from app.storage import Storage
 from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
 from tfserving_launcher.tensors import Array
 
 _BATCHES_AHEAD = 2
 _CALLS_AHEAD = 3
-_TEXTS_AHEAD = 2
+# What storage takes at once; the steps before it go on meanwhile.
+_TEXTS_AHEAD = 256
+_BYTES_AHEAD = 6 * MEBIBYTE
 
 # Codes of a refusal that says nothing of the rows.
 _NOT_THE_BATCH = ("CANCELLED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
@@ -118,7 +121,13 @@ def predict_file(
             name="encode",
         )
         answers = _decode(calls, file, streaming.padded_rows)
-        for predicted in pipeline.ahead(answers, depth=_TEXTS_AHEAD, name="decode"):
+        for predicted in pipeline.ahead(
+            answers,
+            depth=_TEXTS_AHEAD,
+            name="decode",
+            weigh=lambda predicted: len(predicted.text),
+            most_weight=_BYTES_AHEAD,
+        ):
             output.write(predicted.text)
             rows += predicted.rows
             output_bytes += len(predicted.text)

@@ -17,7 +17,7 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tfserving_launcher import available_cpus, find_program
 
-COSTS = ("steady", "small files", "one row", "start", "memory", "large model")
+COSTS = ("whole file by REST", "steady", "small files", "one row", "start", "memory", "large model")
 _NAMES = [case.name for case in CASES] + list(COSTS)
 
 
@@ -62,7 +62,7 @@ def run_case(
     ours, scripts, ceilings = [], [], []
     for _ in range(rounds):
         ours.append(run_service(url, case.model, "in.jsonl"))
-        scripts.append(run_script(url, case.model, "in.jsonl"))
+        scripts.append(run_script("tensorflow_script", url, case.model, "in.jsonl"))
         ceilings.append(ceiling.run(url, "in.jsonl"))
         click.echo(
             f"{case.name}: service {ours[-1].seconds:.2f} s, script {scripts[-1]:.2f} s,"
@@ -83,6 +83,22 @@ def run_case(
     )
 
 
+def whole_file_cost(url: str, bucket: Bucket, *, rounds: int, quick: bool) -> Cost:
+    name = "wide rows, the whole file as one REST request"
+    target = "the honest ratio; Embedded-tf in Go took 117 s"
+    if not find_program().knows("rest_api_port"):
+        return Cost(name, "this model server program offers no REST", target, None)
+    case = CASES[0]
+    bucket.put("in.jsonl", case.data(case.quick_rows if quick else case.rows))
+    theirs, ours = [], []
+    for _ in range(rounds):
+        theirs.append(run_script("whole_file_rest", url, case.model, "in.jsonl"))
+        ours.append(run_service(url, case.model, "in.jsonl").seconds)
+    ratio = float(np.median(theirs) / np.median(ours))
+    words = f"{np.median(theirs):.1f} s, {ratio:.1f} times the service's {np.median(ours):.2f} s"
+    return Cost(name, words, target, None)
+
+
 def run_costs(
     chosen: tuple[str, ...] | list[str],
     url: str,
@@ -95,6 +111,8 @@ def run_costs(
     wide = CASES[0].data(1000)
     bucket.put("one.jsonl", wide.partition(b"\n")[0])
     costs = []
+    if "whole file by REST" in chosen:
+        costs.append(whole_file_cost(url, bucket, rounds=rounds, quick=quick))
     if "steady" in chosen:
         ceiling, _ = ceiling_of(models / "network" / "1", wide.partition(b"\n")[0])
         repeats = 100 if quick else 500

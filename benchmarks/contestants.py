@@ -68,10 +68,10 @@ def peak_memory(service: RunningService) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def run_script(storage_url: str, model: str, source: str) -> float:
-    """Seconds of the whole script, from its start to its end."""
-    argv = [sys.executable, "-m", "benchmarks.tensorflow_script"]
-    argv += [f"gs://bench/models/{model}/", f"gs://bench/{source}", "gs://bench/script/out.jsonl"]
+def run_script(script: str, storage_url: str, model: str, source: str) -> float:
+    """Seconds of a whole rival script, `benchmarks.<script>`, from its start to its end."""
+    argv = [sys.executable, "-m", f"benchmarks.{script}", f"gs://bench/models/{model}/"]
+    argv += [f"gs://bench/{source}", "gs://bench/script/out.jsonl"]
     environment = {
         **os.environ,
         "STORAGE_EMULATOR_HOST": storage_url,

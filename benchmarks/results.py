@@ -63,12 +63,14 @@ def rows_of(results: list[CaseResult]) -> list[tuple[str, ...]]:
 
 
 def print_tables(results: list[CaseResult], costs: list[Cost], title: str) -> None:
-    console = Console()
-    header, *cells = rows_of(results)
-    table = Table(*header, title=title)
-    for row in cells:
-        table.add_row(*row)
-    console.print(table)
+    console = Console(width=160)
+    console.print(title)
+    if results:
+        header, *cells = rows_of(results)
+        table = Table(*header)
+        for row in cells:
+            table.add_row(*row)
+        console.print(table)
     table = Table("cost", "measured", "to reach")
     for cost in costs:
         table.add_row(cost.name, cost.value, f"{cost.target} {_mark(cost.met)}")

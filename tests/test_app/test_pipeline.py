@@ -41,6 +41,24 @@ def test_a_step_works_ahead_but_no_further_than_its_depth() -> None:
         assert len(made) <= 5
 
 
+def test_items_that_are_heavy_enough_are_as_good_as_many() -> None:
+    made: list[int] = []
+    reached = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in count():
+            made.append(number)
+            if len(made) == 4:
+                reached.set()
+            yield number
+
+    with Pipeline(Deadline.never()) as pipeline:
+        step = pipeline.ahead(items(), depth=99, name="step", weigh=lambda _: 10, most_weight=25)
+        assert reached.wait(10)
+        assert [next(step) for _ in range(100)] == list(range(100))
+        assert len(made) <= 105
+
+
 def test_an_error_comes_after_the_items_before_it() -> None:
     def items() -> Iterator[int]:
         yield 1
