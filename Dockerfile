@@ -33,7 +33,6 @@ ENV PATH=/opt/embedded-tf/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/embedded-tf/src \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
-    MALLOC_ARENA_MAX=2 \
     PORT=8080
 WORKDIR /opt/embedded-tf/src
 USER 65532:65532

@@ -9,6 +9,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from app.heap import share_heaps
+
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
 worker_class = "gthread"
@@ -39,6 +41,7 @@ def post_worker_init(worker: Any) -> None:
 
     Gunicorn alone would wait for the job's end, or not at all.
     """
+    share_heaps()
     service = worker.wsgi.extensions["service"]
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
 

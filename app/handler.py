@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, Response, current_app, render_template, requ
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.errors import BadParameter, Busy, InternalError, JobError
+from app.heap import give_back_free_memory
 from app.job import run_job
 from app.job_spec import JobSpec, parse_job_spec
 from app.log import JobContext, job_context
@@ -98,6 +99,7 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
             stopped=service.stopped,
         )
     finally:
+        give_back_free_memory()
         service.running.release()
     logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
     return report

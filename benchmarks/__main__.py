@@ -138,7 +138,7 @@ def run_costs(
             )
         )
     if "one row" in chosen:
-        job, start = measure.one_row(url, models, rounds=max(3, rounds))
+        job, start = measure.one_row(url, models, rounds=max(7, rounds))
         costs.append(
             Cost(
                 "a job of one row",
