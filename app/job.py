@@ -60,7 +60,9 @@ def run_job(
         progress.phase(f"fetching the model {spec.model}")
         with watch.phase("model_download"):
             model = deadline.run(partial(find_model, spec.model, storage))
-            version_dir = deadline.run(partial(fetch_model, model, storage, Path(folder)))
+            version_dir = deadline.run(
+                partial(fetch_model, model, storage, Path(folder), deadline.remaining)
+            )
         progress.phase(f"starting a model server for version {model.version}")
         with watch.phase("server_start"):
             server = stack.enter_context(ModelServer(version_dir, _options(settings, deadline)))

@@ -1,6 +1,7 @@
 """A model's URI becomes a local version folder that a model server can load."""
 
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -56,10 +57,13 @@ def find_model(model: Location, storage: Storage) -> ModelFiles:
     )
 
 
-def fetch_model(model: ModelFiles, storage: Storage, target: Path) -> Path:
+def fetch_model(
+    model: ModelFiles, storage: Storage, target: Path, check: Callable[[], object]
+) -> Path:
     """The path of a version folder below `target`; local models are linked, not copied.
 
-    Raises BadModel where a name would leave the folder, and what storage raises.
+    Raises BadModel where a name would leave the folder, what storage raises, and what `check`
+    raises, which is called before each file.
     """
     version_dir = target / model.version
     if model.folder.scheme == "file":
@@ -72,7 +76,12 @@ def fetch_model(model: ModelFiles, storage: Storage, target: Path) -> Path:
             raise BadModel(f"model: {file.uri} is a file and a folder of the SavedModel")
         place.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(_PARALLEL_FETCHES, thread_name_prefix="fetch-model") as pool:
-        fetches = [pool.submit(storage.fetch, file, place) for file, place in places]
+
+        def fetch_file(file: StoredFile, place: Path) -> None:
+            check()
+            storage.fetch(file, place)
+
+        fetches = [pool.submit(fetch_file, file, place) for file, place in places]
         try:
             for fetch in fetches:
                 fetch.result()

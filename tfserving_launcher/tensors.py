@@ -6,6 +6,7 @@ dtype object that hold `bytes`. All others are C-contiguous arrays in native byt
 
 import sys
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import ml_dtypes
@@ -222,15 +223,16 @@ def _decode_strings(content: bytes, count: int) -> Array:
         raise TensorError(
             f"{count} strings of {start + sum(lengths)} bytes were announced, {len(content)} came"
         )
+    places = list(accumulate(lengths, initial=start))
     strings = np.empty(count, STRING)
-    for index, length in enumerate(lengths):
-        strings[index] = content[start : start + length]
-        start += length
+    strings[:] = [content[place:end] for place, end in pairwise(places)]
     return strings
 
 
 def _read_varints(content: bytes, count: int) -> tuple[list[int], int]:
     """The values, and where they end."""
+    if len(content) >= count and content[:count].isascii():
+        return list(content[:count]), count  # none needs a second byte
     values: list[int] = []
     value = shift = position = 0
     while len(values) < count:

@@ -14,7 +14,9 @@ import sys
 import threading
 
 from tfserving_launcher import find_program
+from tfserving_launcher.program import PROGRAM_VARIABLE
 
+_MODULE = "tests.fakes.misbehaving_server"
 _FLOOD = "import sys\nwhile True: sys.stdout.write('flood ' * 1000)"
 
 
@@ -40,7 +42,14 @@ def main(how: str, flags: list[str]) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if how == "forks":
         subprocess.Popen([sys.executable, "-c", _FLOOD])
-    program = find_program({"PATH": os.environ["PATH"]})
+    program = find_program(
+        {
+            name: value
+            for name, value in os.environ.items()
+            # Where this program itself is what the variable names, the next best is meant.
+            if name != PROGRAM_VARIABLE or _MODULE not in value
+        }
+    )
     return os.execvp(program.command[0], [*program.command, *flags])
 
 

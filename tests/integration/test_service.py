@@ -410,16 +410,12 @@ def test_an_object_stored_compressed_is_refused_by_name(call: Call, bucket: Buck
 @pytest.fixture
 def slow_job(call: Call, bucket: Bucket) -> Callable[[str], "threading.Thread"]:
     """A job that computes far longer than its time; its answer goes to `thread.response`."""
-    bucket.put("slow/in.jsonl", "100000\n")
+    parameters = slow_parameters(bucket)
 
     def start(timeout_seconds: str) -> threading.Thread:
         def run() -> None:
             thread.response = call(  # type: ignore[attr-defined]  # how a thread answers
-                model=f"{bucket.uri}/models/zoo/",
-                signature_name="slow",
-                timeout_seconds=timeout_seconds,
-                input=f"{bucket.uri}/slow/in.jsonl",
-                output=f"{bucket.uri}/slow/out/",
+                timeout_seconds=timeout_seconds, **parameters
             )
 
         thread = threading.Thread(target=run)
@@ -427,6 +423,17 @@ def slow_job(call: Call, bucket: Bucket) -> Callable[[str], "threading.Thread"]:
         return thread
 
     return start
+
+
+def slow_parameters(bucket: Bucket) -> dict[str, str]:
+    """Of a job that computes for minutes."""
+    bucket.put("slow/in.jsonl", "100000\n")
+    return {
+        "model": f"{bucket.uri}/models/zoo/",
+        "signature_name": "slow",
+        "input": f"{bucket.uri}/slow/in.jsonl",
+        "output": f"{bucket.uri}/slow/out/",
+    }
 
 
 def model_servers(service: RunningService) -> list[psutil.Process]:
@@ -487,19 +494,12 @@ def test_a_signal_stops_the_job_with_503_and_then_the_service(
     bucket: Bucket,
     temporary_folder: Path,
 ) -> None:
-    bucket.put("slow/in.jsonl", "100000\n")
     environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
     if while_starting:
         hangs = f"{sys.executable} -m tests.fakes.misbehaving_server hangs"
         environment["TENSORFLOW_MODEL_SERVER"] = hangs
     with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
-        parameters = {
-            "model": f"{bucket.uri}/models/zoo/",
-            "signature_name": "slow",
-            "input": f"{bucket.uri}/slow/in.jsonl",
-            "output": f"{bucket.uri}/slow/out/",
-        }
-        job = pool.submit(requests.get, own_service.url, params=parameters, timeout=50)
+        job = pool.submit(requests.get, own_service.url, params=slow_parameters(bucket), timeout=50)
         until(lambda: bool(model_servers(own_service)))
         server = model_servers(own_service)[0]
         if not while_starting:
@@ -515,16 +515,9 @@ def test_a_signal_stops_the_job_with_503_and_then_the_service(
 def test_a_killed_worker_takes_its_model_server_with_it(
     gcs_url: str, bucket: Bucket, tmp_path: Path
 ) -> None:
-    bucket.put("slow/in.jsonl", "100000\n")
     environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(tmp_path)}
     with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
-        parameters = {
-            "model": f"{bucket.uri}/models/zoo/",
-            "signature_name": "slow",
-            "input": f"{bucket.uri}/slow/in.jsonl",
-            "output": f"{bucket.uri}/slow/out/",
-        }
-        job = pool.submit(requests.get, own_service.url, params=parameters, timeout=50)
+        job = pool.submit(requests.get, own_service.url, params=slow_parameters(bucket), timeout=50)
         until(lambda: bool(model_servers(own_service)))
         server = model_servers(own_service)[0]
         psutil.Process(own_service.process.pid).children()[0].kill()

@@ -22,41 +22,38 @@ def test_items_come_in_order_through_several_steps() -> None:
     assert not {"one", "two"} & threads()
 
 
-def test_a_step_works_ahead_but_no_further_than_its_depth() -> None:
-    made: list[int] = []
-    reached = threading.Event()
+class Counting:
+    """Numbers without end; `reached` is set once the fourth is made."""
 
-    def items() -> Iterator[int]:
+    def __init__(self) -> None:
+        self.made: list[int] = []
+        self.reached = threading.Event()
+
+    def __iter__(self) -> Iterator[int]:
         for number in count():
-            made.append(number)
-            if len(made) == 4:
-                reached.set()
+            self.made.append(number)
+            if len(self.made) == 4:
+                self.reached.set()
             yield number
 
+
+def test_a_step_works_ahead_but_no_further_than_its_depth() -> None:
+    numbers = Counting()
     with Pipeline(Deadline.never()) as pipeline:
-        step = pipeline.ahead(items(), depth=3, name="ahead")
+        step = pipeline.ahead(numbers, depth=3, name="ahead")
         # Three are ready, a fourth is made and waits for its place.
-        assert reached.wait(10)
+        assert numbers.reached.wait(10)
         assert next(step) == 0
-        assert len(made) <= 5
+        assert len(numbers.made) <= 5
 
 
 def test_items_that_are_heavy_enough_are_as_good_as_many() -> None:
-    made: list[int] = []
-    reached = threading.Event()
-
-    def items() -> Iterator[int]:
-        for number in count():
-            made.append(number)
-            if len(made) == 4:
-                reached.set()
-            yield number
-
+    numbers = Counting()
     with Pipeline(Deadline.never()) as pipeline:
-        step = pipeline.ahead(items(), depth=99, name="step", weigh=lambda _: 10, most_weight=25)
-        assert reached.wait(10)
+        step = pipeline.ahead(numbers, depth=99, name="step", weigh=lambda _: 10, most_weight=25)
+        assert numbers.reached.wait(10)
         assert [next(step) for _ in range(100)] == list(range(100))
-        assert len(made) <= 105
+        assert len(numbers.made) <= 105
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:
