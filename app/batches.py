@@ -40,8 +40,9 @@ def _parts(group: Lines, limits: BatchLimits, room: BatchLimits) -> Iterator[Lin
     Cut only where it must be: a group within the limits stays whole unless its rows fill a batch.
     """
     start_row = start = 0
+    end_of_text = len(group.text)
     while start_row < len(group.ends):
-        within_bytes = int(np.searchsorted(group.ends, start + limits.max_bytes))
+        within_bytes = int(np.searchsorted(group.ends, min(start + limits.max_bytes, end_of_text)))
         end_row = max(start_row + 1, min(start_row + room.max_rows, within_bytes))
         end = int(group.ends[end_row - 1]) + 1
         whole = end - start == len(group.text)

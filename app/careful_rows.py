@@ -13,7 +13,7 @@ from tfserving_launcher.tensors import STRING, Array, Family, dtype_name, family
 
 Shape = tuple[int, ...]
 
-_DEEPEST_NESTING = 32
+DEEPEST_NESTING = 32
 
 
 class Misfit(Exception):
@@ -78,8 +78,8 @@ def _flatten(
         return ()
     if not isinstance(value, list):
         raise Misfit(f"expected a list, found {shown(value)}")
-    if depth >= _DEEPEST_NESTING:
-        raise Misfit(f"nested more than {_DEEPEST_NESTING} deep")
+    if depth >= DEEPEST_NESTING:
+        raise Misfit(f"nested more than {DEEPEST_NESTING} deep")
     inner: Shape | None = None
     for index, element in enumerate(value):
         try:

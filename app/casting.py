@@ -15,5 +15,8 @@ def cast_exactly(values: Array, spec: TensorSpec) -> Array | None:
         smallest, largest = integer_range(spec.dtype)
         if values.min() < smallest or values.max() > largest:
             return None
+    if family(spec.dtype) == "float":
+        # All ways round twice, as JSON's numbers are doubles: the same text gives the same float.
+        values = values.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
         return values.astype(spec.dtype, copy=False)

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.careful_rows import is_bytes
+from app.careful_rows import DEEPEST_NESTING, is_bytes
 from app.casting import cast_exactly
 from app.json_values import InvalidJson, parse_json
 from tfserving_launcher import TensorSpec
@@ -63,7 +63,7 @@ def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | 
         array: Array = np.array(column)
     except ValueError:
         return None
-    if array.dtype.kind not in _KINDS[kind]:
+    if array.dtype.kind not in _KINDS[kind] or array.ndim - 1 > DEEPEST_NESTING:
         return None
     # NumPy takes booleans among numbers for 0 and 1.
     if kind != "bool" and _holds_booleans(column, array.ndim, texts):
@@ -74,7 +74,10 @@ def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | 
 def _strings(column: list[Any]) -> Array | None:
     kinds = set(map(type, column))
     if kinds == {str}:
-        values = list(map(str.encode, column))
+        try:
+            values = list(map(str.encode, column))
+        except UnicodeEncodeError:
+            return None
     elif kinds == {dict} and set(map(len, column)) == {1}:
         try:
             values = [pybase64.b64decode(value["b64"], validate=True) for value in column]

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 from app.errors import OutOfTime, ShuttingDown
 
 _TICK_SECONDS = 0.25
+_GRACE_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -64,4 +65,9 @@ class Deadline:
                 return done.result(timeout=min(_TICK_SECONDS, self.remaining()))
             except FutureTimeout:
                 if done.done():
-                    raise  # the work's own
+                    return done.result()
+            except (OutOfTime, ShuttingDown):
+                # Work that heeds the deadline as well is about to end; nothing then goes on behind
+                # the back of whoever cleans up.
+                wait([done], timeout=_GRACE_SECONDS)
+                raise

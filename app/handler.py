@@ -99,8 +99,8 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
             stopped=service.stopped,
         )
     finally:
-        give_back_free_memory()
         service.running.release()
+        give_back_free_memory()
     logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
     return report
 

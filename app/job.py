@@ -53,7 +53,7 @@ def run_job(
     watch = Stopwatch()
     with ExitStack() as stack:
         stack.enter_context(model_server_errors(deadline))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-tf-"))
+        folder = stack.enter_context(_folder())
         tasks = deadline.run(partial(plan_files, spec, storage))
         progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
         inputs = InputsAhead(tasks, storage, stack.enter_context(Pipeline(deadline)))
@@ -95,6 +95,11 @@ def run_job(
         files=tuple(files),
         seconds=watch.seconds(),
     )
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    # A copy that was given up may still write; that must not take the place of the job's own error.
+    return tempfile.TemporaryDirectory(prefix="embedded-tf-", ignore_cleanup_errors=True)
 
 
 def _options(settings: Settings, deadline: Deadline) -> ServerOptions:

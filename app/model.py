@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from app.errors import BadModel, NotFound
+from app.parallel import GoOn, run_all
 from app.storage import Location, Storage, StoredFile
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -63,7 +64,7 @@ def fetch_model(
     """The path of a version folder below `target`; local models are linked, not copied.
 
     Raises BadModel where a name would leave the folder, what storage raises, and what `check`
-    raises, which is called before each file.
+    raises, which is called again and again.
     """
     version_dir = target / model.version
     if model.folder.scheme == "file":
@@ -74,21 +75,18 @@ def fetch_model(
     for file, place in places:
         if place in folders:
             raise BadModel(f"model: {file.uri} is a file and a folder of the SavedModel")
+        if file.content_encoding not in ("", "identity"):
+            raise BadModel(f"model: {file.uri} is stored with Content-Encoding, which is not read")
+        check()
         place.parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(_PARALLEL_FETCHES, thread_name_prefix="fetch-model") as pool:
-
-        def fetch_file(file: StoredFile, place: Path) -> None:
-            check()
-            storage.fetch(file, place)
-
-        fetches = [pool.submit(fetch_file, file, place) for file, place in places]
-        try:
-            for fetch in fetches:
-                fetch.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    fetches = [partial(_fetch, storage, file, place) for file, place in places]
+    run_all(fetches, workers=_PARALLEL_FETCHES, check=check)
     return version_dir
+
+
+def _fetch(storage: Storage, file: StoredFile, place: Path, go_on: GoOn) -> None:
+    go_on()
+    storage.fetch(file, place, go_on)
 
 
 def drop_variables(model: ModelFiles, version_dir: Path) -> None:

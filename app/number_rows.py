@@ -24,6 +24,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
+from app.careful_rows import DEEPEST_NESTING
 from app.casting import cast_exactly
 from app.lines import Lines
 from tfserving_launcher import TensorSpec
@@ -60,7 +61,7 @@ class NumberRowReader:
                 return None
             starts, ends = starts + key.end(), ends - 1
         rank = self._rank(document[starts[0] :])
-        if not _are_enclosed(document, starts, ends, rank):
+        if rank > DEEPEST_NESTING or not _are_enclosed(document, starts, ends, rank):
             return None
         try:
             values = self._values(document, rows=len(starts), rank=rank)

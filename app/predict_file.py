@@ -19,7 +19,7 @@ from app.predictions import encode_predictions
 from app.progress import Progress
 from app.report import FileReport
 from app.settings import MEBIBYTE
-from app.storage import Storage
+from app.storage import Storage, Writer
 from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
 from tfserving_launcher.tensors import Array
 
@@ -121,17 +121,19 @@ def predict_file(
             name="encode",
         )
         answers = _decode(calls, file, streaming.padded_rows)
-        for predicted in pipeline.ahead(
+        texts = pipeline.ahead(
             answers,
             depth=_TEXTS_AHEAD,
             name="decode",
             weigh=lambda predicted: len(predicted.text),
             most_weight=_BYTES_AHEAD,
-        ):
-            output.write(predicted.text)
+        )
+        for predicted in pipeline.ahead(_upload(texts, output), depth=1, name="upload"):
+            deadline.remaining()
             rows += predicted.rows
             output_bytes += len(predicted.text)
             progress.advanced(rows=predicted.rows, size=predicted.input_bytes)
+        deadline.run(output.finish)
     return FileReport(
         input=file,
         output=str(task.output),
@@ -188,6 +190,12 @@ def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Itera
             call.rows,
             len(call.batch.text),
         )
+
+
+def _upload(texts: Iterable[_Predicted], output: Writer) -> Iterator[_Predicted]:
+    for predicted in texts:
+        output.write(predicted.text)
+        yield predicted
 
 
 def _padded(tensors: dict[str, Array], rows: int) -> dict[str, Array]:

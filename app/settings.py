@@ -30,7 +30,7 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     start_timeout_seconds: float = 300.0
     call_timeout_seconds: float = 600.0
-    max_line_bytes: int = 64 * MEBIBYTE
+    max_line_bytes: int = 16 * MEBIBYTE
     keep_variables: bool = False
     local_roots: tuple[Path, ...] | None = ()
     log_level: str = "INFO"

@@ -119,6 +119,7 @@ class Ceiling:
             rows = pipeline.ahead(self._rows(blocks), depth=3, name="encode")
             for text in pipeline.ahead(self._texts(rows), depth=2, name="decode"):
                 output.write(text)
+            output.finish()
         return time.monotonic() - started
 
     def _rows(self, blocks: Iterator[bytes]) -> Iterator[int]:

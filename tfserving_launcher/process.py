@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -173,6 +174,7 @@ class ChildProcess:
             logger.debug("process group %d cannot be signalled", self.pid)
 
 
+@cache
 def _dies_with_this_process() -> list[str]:
     """A command that has the kernel kill what it becomes when the thread that started it ends.
 
@@ -180,7 +182,12 @@ def _dies_with_this_process() -> list[str]:
     util-linux, and PR_SET_PDEATHSIG in prctl(2).
     """
     setpriv = shutil.which("setpriv")
-    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
+    if setpriv is None:
+        return []
+    command = [setpriv, "--pdeathsig", "KILL", "--"]
+    # Some programs of that name do not know the option.
+    probe = subprocess.run([*command, "true"], capture_output=True, check=False)
+    return command if probe.returncode == 0 else []
 
 
 class _Tail:

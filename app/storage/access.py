@@ -1,7 +1,7 @@
 """Which backend a location belongs to, and whether it may be used."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -34,8 +34,8 @@ class Storage:
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
 
-    def fetch(self, file: StoredFile, path: Path) -> None:
-        self._backend(file.location).fetch(file, path)
+    def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
+        self._backend(file.location).fetch(file, path, check)
 
     def check_target(self, location: Location) -> None:
         self._backend(location).check_target(location)

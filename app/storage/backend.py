@@ -1,6 +1,6 @@
 """What every kind of storage can do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,11 @@ class StoredFile:
 
 
 class Writer(Protocol):
-    """Takes the bytes of a new file in order."""
+    """Takes the bytes of a new file in order. The file appears when `finish` returns."""
 
     def write(self, data: bytes) -> None: ...
+
+    def finish(self) -> None: ...
 
 
 class Backend(Protocol):
@@ -46,11 +48,14 @@ class Backend(Protocol):
     def read(self, file: StoredFile) -> Iterator[bytes]:
         """The content in blocks. Where a checksum is known it is checked after the last one."""
 
-    def fetch(self, file: StoredFile, path: Path) -> None:
-        """Copies the content to a new local file, its folder being there."""
+    def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
+        """Copies the content to a new local file, its folder being there.
+
+        `check` is called for each block; what it raises ends the copy.
+        """
 
     def check_target(self, location: Location) -> None:
         """Raises what `create` would raise for the place alone, before anything is done."""
 
     def create(self, location: Location) -> AbstractContextManager[Writer]:
-        """A new file, which appears whole when the block ends, or not at all when it raises."""
+        """A new file, whole if it is finished in the block, and not there at all if it is not."""

@@ -3,9 +3,9 @@
 import base64
 import logging
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from requests import exceptions as request_exceptions
 from requests.adapters import HTTPAdapter
 
 from app.errors import NotAllowed, NotFound, StorageFailed
+from app.parallel import GoOn, run_all
 from app.storage.backend import StoredFile, Writer
 from app.storage.location import Location
 
@@ -82,27 +83,27 @@ class GcsBackend:
             yield block
         _check(file, int.from_bytes(checksum.digest(), "big"))
 
-    def fetch(self, file: StoredFile, path: Path) -> None:
+    def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         with path.open("wb") as target:
             target.truncate(file.size)
-        starts = range(0, file.size, _SLICE_BYTES)
-        if len(starts) > 1:
-            with ThreadPoolExecutor(_PARALLEL_SLICES, thread_name_prefix="fetch-slice") as pool:
-                for done in [pool.submit(self._fetch_slice, file, path, start) for start in starts]:
-                    done.result()
-        elif starts:
-            self._fetch_slice(file, path, 0)
+        slices = [
+            partial(self._fetch_slice, file, path, start)
+            for start in range(0, file.size, _SLICE_BYTES)
+        ]
+        run_all(slices, workers=_PARALLEL_SLICES, check=check)
         checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # carries no types
         with path.open("rb") as copied:
             while block := copied.read(_BLOCK_BYTES):
                 checksum.update(block)
         _check(file, int.from_bytes(checksum.digest(), "big"))
 
-    def _fetch_slice(self, file: StoredFile, path: Path, start: int) -> None:
+    def _fetch_slice(self, file: StoredFile, path: Path, start: int, go_on: GoOn) -> None:
+        go_on()
         with path.open("r+b") as target:
             target.seek(start)
             for block in self._stream(file, start, min(start + _SLICE_BYTES, file.size)):
                 target.write(block)
+                go_on()
 
     def _stream(self, file: StoredFile, start: int, end: int) -> Iterator[bytes]:
         """The bytes from `start` to `end` of this very generation, by as few requests as it takes.
@@ -152,10 +153,8 @@ class GcsBackend:
         upload = _Upload(self._client.bucket(location.bucket).blob(location.path), location)
         try:
             yield upload
-            upload.finish()
-        except BaseException:
-            upload.cancel()
-            raise
+        finally:
+            upload.cancel_unless_finished()
 
 
 def _credentials() -> Any:
@@ -185,6 +184,7 @@ class _Upload:
         self._first_block: list[bytes] = []
         self._size = 0
         self._writer: Any = None
+        self._finished = False
 
     def write(self, data: bytes) -> None:
         if self._writer is not None:
@@ -200,6 +200,7 @@ class _Upload:
                     chunk_size=_UPLOAD_BLOCK_BYTES,
                     content_type=_CONTENT_TYPE,
                     checksum="crc32c",
+                    timeout=_TIMEOUT_SECONDS,
                 )
                 self._writer.write(b"".join(self._first_block))
             self._first_block.clear()
@@ -210,11 +211,15 @@ class _Upload:
                 self._writer.close()
             else:
                 self._blob.upload_from_string(
-                    b"".join(self._first_block), content_type=_CONTENT_TYPE, checksum="crc32c"
+                    b"".join(self._first_block),
+                    content_type=_CONTENT_TYPE,
+                    checksum="crc32c",
+                    timeout=_TIMEOUT_SECONDS,
                 )
+        self._finished = True
 
-    def cancel(self) -> None:
-        if self._writer is None:
+    def cancel_unless_finished(self) -> None:
+        if self._finished or self._writer is None:
             return
         try:
             with self._errors():
@@ -223,6 +228,9 @@ class _Upload:
             # The job already ends for a reason of its own; what was sent is no object yet, and
             # storage drops it after a week.
             logger.warning("the unfinished upload could not be cancelled: %s", error)
+        finally:
+            # A writer that is thrown away with its buffer open would finish the upload.
+            self._writer._buffer.close()  # noqa: SLF001  # the public close() is what must not run
 
     def _errors(self) -> Any:
         return _storage_errors_of(self._location, "storage.objects.create")

@@ -3,8 +3,7 @@
 import errno
 import os
 import secrets
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -44,9 +43,11 @@ class LocalBackend:
             while block := source.read(_BLOCK_BYTES):
                 yield block
 
-    def fetch(self, file: StoredFile, path: Path) -> None:
-        with _os_errors_of(file.location):
-            shutil.copyfile(self._allowed(file.location), path)
+    def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
+        with path.open("wb") as target:
+            for block in self.read(file):
+                check()
+                target.write(block)
 
     def check_target(self, location: Location) -> None:
         """A name that comes from an object must stay below the output's folder."""
@@ -61,11 +62,8 @@ class LocalBackend:
             part.open()
         try:
             yield part
-            with _os_errors_of(location):
-                part.finish()
-        except BaseException:
-            part.remove()
-            raise
+        finally:
+            part.remove_unless_finished()
 
     def _allowed(self, location: Location) -> Path:
         path = Path(location.path)
@@ -85,6 +83,7 @@ class _PartFile:
         self._part = path.with_name(f".{secrets.token_hex(8)}.part")
         self._location = location
         self._folders_made: list[Path] = []
+        self._finished = False
 
     def open(self) -> None:
         for folder in reversed([self._path.parent, *self._path.parent.parents]):
@@ -98,11 +97,15 @@ class _PartFile:
             self._file.write(data)
 
     def finish(self) -> None:
-        self._file.close()
-        self._part.replace(self._path)
+        with _os_errors_of(self._location):
+            self._file.close()
+            self._part.replace(self._path)
+        self._finished = True
 
-    def remove(self) -> None:
+    def remove_unless_finished(self) -> None:
         """Also the folders that were made for it, where nothing else has come into them."""
+        if self._finished:
+            return
         self._file.close()
         self._part.unlink(missing_ok=True)
         for folder in reversed(self._folders_made):

@@ -1,3 +1,5 @@
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +42,11 @@ def test_a_batch_holds_so_many_bytes_unless_a_single_line_has_more() -> None:
     lines = [b"aaaa", b"bb", b"c", b"dddddddddd", b"e"]
     made = batches(lines, rows=9, size=8)
     assert [[number for number, _ in batch] for batch in made] == [[1, 2], [3], [4], [5]]
+
+
+def test_without_a_limit_in_bytes_rows_alone_count() -> None:
+    made = batches([b"a"] * 7, rows=3, size=sys.maxsize)
+    assert [len(batch) for batch in made] == [3, 3, 1]
 
 
 def test_a_group_that_fits_is_not_copied() -> None:

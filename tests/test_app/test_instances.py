@@ -132,6 +132,27 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
     assert encoder(name).quick(rows) is not None
 
 
+@pytest.mark.parametrize("odd", ["", " ", "NaN"])
+def test_large_integers_become_the_same_floats_whatever_lies_beside_them(odd: str) -> None:
+    number = "1152921573326323713"
+    alone = encoder("float").encode(text_batch(number))["float"]
+    beside = encoder("float").encode(text_batch(number, odd))["float"]
+    assert alone[0] == beside[0] == np.float32(float(number))
+
+
+def test_a_surrogate_beside_a_bare_token_is_a_bad_row() -> None:
+    rows = text_batch(r'{"text": "\ud800", "float": NaN}')
+    with pytest.raises(BadRow, match="field text: an unpaired surrogate"):
+        encoder("text", "float").encode(rows)
+
+
+@pytest.mark.parametrize("beside", [[], [""], ["[NaN"]])
+def test_nesting_has_one_limit_on_every_way(beside: list[str]) -> None:
+    deep = "[" * 33 + "1" + "]" * 33
+    with pytest.raises(BadRow, match="line 1.*nested more than 32 deep"):
+        encoder("free").encode(text_batch(deep, *beside))
+
+
 def test_two_rows_that_only_together_are_json_are_refused() -> None:
     rows = text_batch("[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]")
     with pytest.raises(BadRow, match="line 1"):

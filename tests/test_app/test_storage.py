@@ -1,9 +1,11 @@
 """Local files and objects behind the same protocol; objects in a real fake-gcs-server."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from app.errors import NotAllowed, NotFound, StorageFailed
 from app.storage import Location, Storage, StoredFile, parse_location
@@ -30,6 +32,7 @@ def write(storage: Storage, location: Location, *parts: bytes) -> None:
     with storage.create(location) as writer:
         for part in parts:
             writer.write(part)
+        writer.finish()
 
 
 def read(storage: Storage, location: Location) -> bytes:
@@ -52,6 +55,22 @@ def test_a_writer_that_fails_leaves_nothing(size: int, storage: Storage, place: 
         raise ZeroDivisionError
     assert storage.list_below(place("")) == []
     assert storage.find(place("new/deep/b.txt")) is None
+
+
+def test_an_upload_that_cannot_be_cancelled_is_not_finished_either(
+    storage: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise requests.ConnectionError("broke off")
+
+    monkeypatch.setattr("google.auth.transport.requests.AuthorizedSession.delete", refuse)
+    target = Location("gs", "test-bucket", "half.txt")
+    with pytest.raises(ZeroDivisionError), storage.create(target) as writer:
+        writer.write(b"x" * 9_000_000)
+        raise ZeroDivisionError
+    del writer
+    gc.collect()
+    assert bucket.names("half.txt") == []
 
 
 def test_a_local_writer_that_fails_takes_its_folders_with_it(
@@ -91,7 +110,7 @@ def test_fetch_copies_to_a_local_file(storage: Storage, place: Place, tmp_path: 
     write(storage, place("source"), b"data")
     file = storage.find(place("source"))
     assert file is not None
-    storage.fetch(file, tmp_path / "copy")
+    storage.fetch(file, tmp_path / "copy", lambda: None)
     assert (tmp_path / "copy").read_bytes() == b"data"
 
 

@@ -58,7 +58,9 @@ def _serve(flags: Flags) -> int:
     from tfserving_launcher.python_server.services import Servable, start_server
     from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
 
-    runtime = load_runtime()
+    runtime = load_runtime(
+        [sys.executable, "-m", "tfserving_launcher.python_server", *sys.argv[1:]]
+    )
     try:
         model = LoadedModel(
             versions[version],

@@ -6,11 +6,13 @@ them, the same things are taken from the public names of the whole.
 """
 
 import importlib
-import sys
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from tfserving_launcher.plain_tensorflow import put_plain_tensorflow
+
+_WHOLE_PACKAGE = "PYTHON_MODEL_SERVER_WHOLE_TENSORFLOW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +26,19 @@ class TensorFlowRuntime:
     load_saved_model: Any
 
 
-def load_runtime() -> TensorFlowRuntime:
-    """The parts alone where they can be had, else from the whole package."""
+def load_runtime(command: list[str]) -> TensorFlowRuntime:
+    """The parts alone where they can be had, else from the whole package.
+
+    Its kernels cannot be loaded twice, so the latter takes a fresh start of this program, by
+    `command`.
+    """
+    if os.environ.get(_WHOLE_PACKAGE):
+        return _from_package()
     try:
         return _from_parts()
     except (ImportError, AttributeError):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]:
-            if not name.endswith("_pb2"):
-                del sys.modules[name]
-        return _from_package()
+        os.environ[_WHOLE_PACKAGE] = "1"
+        os.execv(command[0], command)  # noqa: S606  # this very program, started anew
 
 
 def _from_parts() -> TensorFlowRuntime:

@@ -1,0 +1,37 @@
+"""Several copies at once, given up together."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+GoOn = Callable[[], None]
+
+
+class _Abandoned(Exception):
+    """Another task has failed, so this one's result is of no use."""
+
+
+def run_all(
+    tasks: Iterable[Callable[[GoOn], None]], *, workers: int, check: Callable[[], object]
+) -> None:
+    """Runs the tasks in `workers` threads; raises the first error, after all have ended.
+
+    Each task is given a function to call now and then, which raises what `check` raises, and once
+    another task has failed.
+    """
+    failed = threading.Event()
+
+    def go_on() -> None:
+        if failed.is_set():
+            raise _Abandoned
+        check()
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
+        running = [pool.submit(task, go_on) for task in tasks]
+        try:
+            for done in as_completed(running):
+                done.result()
+        except BaseException:
+            failed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
