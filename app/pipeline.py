@@ -74,6 +74,10 @@ class _Limits:
     most_weight: int
 
 
+class _ClosedEarly(Exception):
+    """The stream was given up while a later step still asked for more."""
+
+
 class _Step(Generic[T]):
     def __init__(
         self, items: Iterable[T], limits: _Limits, *, name: str, deadline: Deadline
@@ -105,6 +109,9 @@ class _Step(Generic[T]):
                 self._weight -= self._limits.weigh(item)
                 self._changed.notify_all()
                 return item
+            if self._closed:
+                # Items were dropped, so this must not look like the end of all of them.
+                raise _ClosedEarly(self.thread.name)
             if self._error is not None:
                 raise self._error
             raise StopIteration

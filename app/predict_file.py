@@ -133,7 +133,6 @@ def predict_file(
             rows += predicted.rows
             output_bytes += len(predicted.text)
             progress.advanced(rows=predicted.rows, size=predicted.input_bytes)
-        deadline.run(output.finish)
     return FileReport(
         input=file,
         output=str(task.output),
@@ -193,9 +192,11 @@ def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Itera
 
 
 def _upload(texts: Iterable[_Predicted], output: Writer) -> Iterator[_Predicted]:
+    """Finishes the file only when all that came before has ended well."""
     for predicted in texts:
         output.write(predicted.text)
         yield predicted
+    output.finish()
 
 
 def _padded(tensors: dict[str, Array], rows: int) -> dict[str, Array]:

@@ -96,6 +96,27 @@ def test_leaving_early_ends_every_step() -> None:
     assert not {"endless", "waiting"} & threads()
 
 
+def test_a_stream_that_is_left_early_does_not_look_complete_to_its_steps() -> None:
+    completed = []
+
+    def passed_on(items: Iterator[int]) -> Iterator[int]:
+        yield from items
+        completed.append(1)
+
+    release = threading.Event()
+
+    def slow() -> Iterator[int]:
+        yield 1
+        release.wait(20)
+        yield 2
+
+    with Pipeline(Deadline.never()) as pipeline:
+        first = pipeline.ahead(slow(), depth=1, name="first")
+        assert next(pipeline.ahead(passed_on(first), depth=1, name="last")) == 1
+        threading.Timer(0.1, release.set).start()
+    assert completed == []
+
+
 def test_a_step_that_waits_for_nothing_is_told_when_time_is_up() -> None:
     release = threading.Event()
 
