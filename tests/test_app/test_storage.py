@@ -154,16 +154,18 @@ def test_a_file_that_may_not_be_written_is_not_allowed(storage: Storage) -> None
 
 @pytest.fixture
 def roots(tmp_path: Path) -> Path:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "inside").write_bytes(b"1")
+    (tmp_path / "allowed").mkdir()
+    (tmp_path / "allowed" / "inside").write_bytes(b"1")
     (tmp_path / "outside").write_bytes(b"2")
-    (tmp_path / "root" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "allowed" / "link").symlink_to(tmp_path / "outside")
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["outside", "root/../outside", "root/link", "rootless", "."])
+@pytest.mark.parametrize(
+    "name", ["outside", "allowed/../outside", "allowed/link", "allowed-not", "."]
+)
 def test_local_roots_hold_after_links_and_dots(name: str, roots: Path) -> None:
-    storage = Storage(local_roots=(roots / "root",))
+    storage = Storage(local_roots=(roots / "allowed",))
     location = Location("file", "", f"{roots}/{name}")
     file = StoredFile(location, 1)
     for use in (storage.find, storage.list_below):
@@ -176,10 +178,10 @@ def test_local_roots_hold_after_links_and_dots(name: str, roots: Path) -> None:
 
 
 def test_files_below_a_root_may_be_used(roots: Path) -> None:
-    storage = Storage(local_roots=(roots / "root",))
-    assert read(storage, Location("file", "", f"{roots}/root/inside")) == b"1"
-    write(storage, Location("file", "", f"{roots}/root/new/file"), b"3")
-    assert (roots / "root" / "new" / "file").read_bytes() == b"3"
+    storage = Storage(local_roots=(roots / "allowed",))
+    assert read(storage, Location("file", "", f"{roots}/allowed/inside")) == b"1"
+    write(storage, Location("file", "", f"{roots}/allowed/new/file"), b"3")
+    assert (roots / "allowed" / "new" / "file").read_bytes() == b"3"
 
 
 def test_without_roots_no_local_file_may_be_used(tmp_path: Path) -> None:
