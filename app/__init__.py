@@ -18,6 +18,7 @@ The steps of a job, in order, with the file of each:
     report.py        what was done, in counts and seconds
 
 Around them: storage/ (gs:// and local files), settings.py (the environment), errors.py (what can
-go wrong, with its HTTP status), log.py, progress.py, deadline.py and heap.py (memory after a job).
+go wrong, with its HTTP status), log.py, progress.py,
+deadline.py, parallel.py (copies given up together) and heap.py (memory after a job).
 Ways in: handler.py and wsgi.py for HTTP, cli.py for the command line.
 """

@@ -23,7 +23,6 @@ from app.storage import Storage, Writer
 from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
 from tfserving_launcher.tensors import Array
 
-_BATCHES_AHEAD = 2
 _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
 _TEXTS_AHEAD = 256

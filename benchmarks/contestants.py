@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,7 +142,3 @@ def ceiling_of(version_dir: Path, first_line: bytes) -> tuple[Ceiling, float]:
         signature = server.signature()
         tensors = InstanceEncoder(signature, "bench").encode(as_lines(1, first_line + b"\n"))
         return Ceiling(signature, server.predict(tensors)), start_seconds
-
-
-def median_of(run: Callable[[], float], rounds: int) -> float:
-    return float(np.median([run() for _ in range(rounds)]))
