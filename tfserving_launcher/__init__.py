@@ -23,6 +23,7 @@ from tfserving_launcher.errors import (
     SignatureNotFound,
     TensorError,
 )
+from tfserving_launcher.memory import Memory, memory_left
 from tfserving_launcher.options import ServerOptions
 from tfserving_launcher.program import Program, find_program
 from tfserving_launcher.server import ModelServer, PredictFuture
@@ -30,6 +31,7 @@ from tfserving_launcher.signatures import Signature, TensorSpec
 
 __all__ = [
     "BadVersionFolder",
+    "Memory",
     "ModelLoadError",
     "ModelServer",
     "ModelServerError",
@@ -47,4 +49,5 @@ __all__ = [
     "TensorSpec",
     "available_cpus",
     "find_program",
+    "memory_left",
 ]

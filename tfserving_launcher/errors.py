@@ -14,6 +14,10 @@ ModelServerError
 
 import signal
 
+from tfserving_launcher.memory import OutOfMemoryKills
+
+_MEBIBYTE = 1024 * 1024
+
 
 class ModelServerError(Exception):
     """Base of everything that this package raises on purpose."""
@@ -47,17 +51,27 @@ class ServerExited(ModelServerError):
     """The server process ended by itself.
 
     `exit_code` is as in `subprocess.Popen.returncode`: negative for the signal that ended it.
-    `output` holds the last lines that it printed.
+    `output` holds the last lines that it printed; `out_of_memory` is there where the kernel has
+    killed it for the memory that it and its neighbours took.
     """
 
-    def __init__(self, exit_code: int, output: str, *, when: str) -> None:
+    def __init__(
+        self,
+        exit_code: int,
+        output: str,
+        *,
+        when: str,
+        out_of_memory: OutOfMemoryKills | None = None,
+    ) -> None:
         last_line = output.strip().rpartition("\n")[2]
         super().__init__(
             f"the model server {_describe_exit(exit_code)} {when}"
+            + ("" if out_of_memory is None else _describe_memory(out_of_memory))
             + (f"; its last line: {last_line}" if last_line else "; it printed nothing")
         )
         self.exit_code = exit_code
         self.output = output
+        self.out_of_memory = out_of_memory
 
 
 class ServerTimeout(ModelServerError):
@@ -99,3 +113,12 @@ def _describe_exit(exit_code: int) -> str:
     except ValueError:
         name = f"signal {-exit_code}"
     return f"was killed by {name}"
+
+
+def _describe_memory(kills: OutOfMemoryKills) -> str:
+    text = ": the kernel killed it because memory ran out"
+    if kills.peak is not None:
+        text += f"; {kills.peak // _MEBIBYTE} MiB were in use"
+        if kills.limit is not None:
+            text += f" of {kills.limit // _MEBIBYTE} MiB"
+    return text

@@ -25,6 +25,7 @@ class ServerOptions:
     output_tail_bytes      how much of the server's own output is kept for error messages
     check_while_waiting    called again and again until the server is ready; what it raises ends
                            the start
+    temporary_folder       where the folder of the server's socket is made; None: the system's
     environment            the child's whole environment; None hands on this process's own
     extra_arguments        appended to the command line, `--name=value` each
     """
@@ -36,6 +37,7 @@ class ServerOptions:
     stop_grace_seconds: float = 2.0
     output_tail_bytes: int = 16 * 1024
     check_while_waiting: Callable[[], object] | None = None
+    temporary_folder: Path | None = None
     environment: Mapping[str, str] | None = None
     extra_arguments: tuple[str, ...] = ()
 

@@ -15,7 +15,8 @@ from functools import cache
 from types import TracebackType
 from typing import Self
 
-from tfserving_launcher.errors import ProgramNotFound
+from tfserving_launcher.errors import ProgramNotFound, ServerExited
+from tfserving_launcher.memory import OutOfMemoryKills, out_of_memory_kills
 
 _READ_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 4 * 1024
@@ -50,6 +51,7 @@ class ChildProcess:
         self._tail = _Tail(tail_bytes)
         self._popen: subprocess.Popen[bytes] | None = None
         self._exit_code: int | None = None
+        self._kills_before: OutOfMemoryKills | None = None
         self._drainer: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -58,6 +60,7 @@ class ChildProcess:
             raise ProgramNotFound(
                 f"the model server program {self._argv[0]} cannot be run: there is no such program"
             )
+        self._kills_before = out_of_memory_kills()
         try:
             self._popen = subprocess.Popen(
                 [*_dies_with_this_process(), *self._argv],
@@ -95,6 +98,19 @@ class ChildProcess:
     def exit_code(self) -> int | None:
         """As in `subprocess.Popen.returncode`; None while the child runs."""
         return self._exit_code
+
+    def exit_error(self, when: str) -> ServerExited:
+        """The end of the child as an error, once it has ended."""
+        assert self._exit_code is not None
+        return ServerExited(
+            self._exit_code, self.tail(), when=when, out_of_memory=self._killed_for_memory()
+        )
+
+    def _killed_for_memory(self) -> OutOfMemoryKills | None:
+        if self._exit_code != -signal.SIGKILL or self._kills_before is None:
+            return None
+        kills = out_of_memory_kills()
+        return kills if kills is not None and kills.count > self._kills_before.count else None
 
     def tail(self) -> str:
         """The last output, complete if the child has ended."""

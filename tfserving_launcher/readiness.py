@@ -65,6 +65,4 @@ def _failed_start(process: ChildProcess) -> ModelLoadError | ServerExited:
     output = process.tail()
     if failure := _LOAD_FAILURE.search(output):
         return ModelLoadError(failure["reason"], output)
-    exit_code = process.exit_code()
-    assert exit_code is not None
-    return ServerExited(exit_code, output, when="before it was ready")
+    return process.exit_error("before it was ready")

@@ -73,7 +73,7 @@ class ModelServer:
         version = _checked_version(self._version_dir)
         program = self._program or find_program()
         with ExitStack() as stack:
-            folder = _private_folder(stack)
+            folder = _private_folder(stack, options.temporary_folder)
             argv = server_argv(
                 program,
                 model_name=_MODEL_NAME,
@@ -212,9 +212,7 @@ def _what_happened(
 ) -> PredictError | ServerExited | ServerTimeout:
     """A broken connection or a late answer, told apart from a refusal."""
     if error.code == "UNAVAILABLE" and process.exited.wait(_EXIT_NOTICE_SECONDS):
-        exit_code = process.exit_code()
-        assert exit_code is not None
-        return ServerExited(exit_code, process.tail(), when="while it was serving")
+        return process.exit_error("while it was serving")
     if error.code == "DEADLINE_EXCEEDED":
         return ServerTimeout(f"the model server did not answer within {timeout_seconds:.1f} s")
     return error
@@ -244,11 +242,11 @@ def _checked_version(version_dir: Path) -> str:
     return name
 
 
-def _private_folder(stack: ExitStack) -> Path:
+def _private_folder(stack: ExitStack, wanted: Path | None) -> Path:
     """A folder of mode 0700 with a path fit for a socket: short, and without %, which gRPC would
     take for an escape.
     """
-    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
+    for parent in (wanted or tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfs-", dir=parent)))
         path = str(folder / _SOCKET_NAME)
         if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH and "%" not in path:
