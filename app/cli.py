@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -30,7 +31,7 @@ from app.job_spec import parse_job_spec
 from app.log import JobContext, job_context, set_up_logging
 from app.progress import LoggedProgress, Progress
 from app.settings import Settings, SettingsError
-from app.storage import Storage
+from app.storage import Connections
 
 _JOB_FAILED = 1
 _USAGE = 2
@@ -51,6 +52,12 @@ def main() -> None:
 @click.option("--output", required=True, help="Folder for the predictions.")
 @click.option("--signature-name", help="Signature to call.  [default: serving_default]")
 @click.option("--batch-size", type=int, help="Rows a call.  [default: chosen by size]")
+@click.option(
+    "--on-error",
+    type=click.Choice(["fail", "skip"]),
+    help="What a bad row does: end the job, or go to a file of its own.  [default: fail]",
+)
+@click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
 @click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")
 def predict(*, verbose: bool, **options: Any) -> None:
@@ -69,8 +76,9 @@ def predict(*, verbose: bool, **options: Any) -> None:
                     report = run_job(
                         spec,
                         job_id=context.job_id,
-                        settings=settings,
-                        storage=Storage(local_roots=None, project=settings.project),
+                        # Whoever sits at the command line may use files as the system lets them.
+                        settings=replace(settings, local_roots=None),
+                        connections=Connections(settings.project),
                         progress=progress,
                     )
             except JobError as error:

@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from app.errors import OutOfTime, ShuttingDown
+from app.errors import JobError, OutOfTime
 
 _TICK_SECONDS = 0.25
 _GRACE_SECONDS = 1.0
@@ -18,30 +18,57 @@ _GRACE_SECONDS = 1.0
 T = TypeVar("T")
 
 
+class StopSignal:
+    """Ends a job from outside, with an error of its own."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._error: JobError | None = None
+
+    def stop(self, error: JobError) -> None:
+        """The first error counts. May be called by a signal handler."""
+        if self._error is None:
+            self._error = error
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raises the error of whoever has stopped the job."""
+        if self._error is not None:
+            raise type(self._error)(self._error.message, self._error.details)
+
+    def wait(self, seconds: float) -> None:
+        """Returns after so many seconds, or as soon as the job is stopped."""
+        self._stopped.wait(seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """An instant on the monotonic clock, and an event that ends the job before it."""
+    """An instant on the monotonic clock, and a signal that ends the job before it."""
 
     instant: float
     seconds: float
-    stopped: threading.Event = field(default_factory=threading.Event)
+    stop_signal: StopSignal = field(default_factory=StopSignal)
 
     @classmethod
-    def after(cls, seconds: float, stopped: threading.Event | None = None) -> "Deadline":
-        return cls(time.monotonic() + seconds, seconds, stopped or threading.Event())
+    def after(cls, seconds: float, stop_signal: StopSignal | None = None) -> "Deadline":
+        return cls(time.monotonic() + seconds, seconds, stop_signal or StopSignal())
 
     @classmethod
     def never(cls) -> "Deadline":
         return cls(math.inf, math.inf)
 
     def remaining(self) -> float:
-        """Seconds left, above 0. Raises OutOfTime, or ShuttingDown where the instance ends."""
-        if self.stopped.is_set():
-            raise ShuttingDown("the instance is shutting down; the job was stopped")
+        """Seconds left, above 0. Raises OutOfTime, or the error that stopped the job."""
+        self.stop_signal.check()
         seconds = self.instant - time.monotonic()
         if seconds <= 0:
             raise OutOfTime(f"the job's time of {self.seconds:g} s is up")
         return seconds
+
+    def pause(self, seconds: float) -> None:
+        """Waits, but not beyond the end of the job; raises as `remaining` does."""
+        self.stop_signal.wait(min(seconds, self.remaining()))
+        self.remaining()
 
     def run(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises, unless the deadline comes first.
@@ -66,7 +93,7 @@ class Deadline:
             except FutureTimeout:
                 if done.done():
                     return done.result()
-            except (OutOfTime, ShuttingDown):
+            except JobError:
                 # Work that heeds the deadline as well is about to end; nothing then goes on behind
                 # the back of whoever cleans up.
                 wait([done], timeout=_GRACE_SECONDS)

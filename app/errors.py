@@ -4,15 +4,19 @@ JobError                     code  status               worth trying again as it
 ├── BadParameter             400   INVALID_ARGUMENT     no
 ├── NotAllowed               403   PERMISSION_DENIED    no
 ├── NotFound                 404   NOT_FOUND            no
+├── Conflict                 409   ABORTED              yes
 ├── TooLarge                 413   OUT_OF_RANGE         no
 ├── BadModel                 422   FAILED_PRECONDITION  no
 ├── BadRow                   422   INVALID_ARGUMENT     no
 ├── ModelFailed              422   INVALID_ARGUMENT     no
+├── TooManyBadRows           422   INVALID_ARGUMENT     no
 ├── UnsupportedInput         422   INVALID_ARGUMENT     no
 ├── Busy                     429   RESOURCE_EXHAUSTED   yes
+├── Cancelled                499   CANCELLED            yes
 ├── InternalError            500   INTERNAL             no
 ├── NoModelServer            500   INTERNAL             no
 ├── StorageFailed            502   UNAVAILABLE          yes
+│   └── TransferBroken                                  (the file is begun again first)
 ├── ServerFailed             503   UNAVAILABLE          yes
 ├── ShuttingDown             503   UNAVAILABLE          yes
 └── OutOfTime                504   DEADLINE_EXCEEDED    yes
@@ -70,8 +74,16 @@ class NotFound(JobError):
     status = "NOT_FOUND"
 
 
+class Conflict(JobError):
+    """Somebody else has changed an input, or written an output, while the job ran."""
+
+    code = 409
+    status = "ABORTED"
+    retry_after_seconds = 5
+
+
 class TooLarge(JobError):
-    """A line is longer than this instance takes."""
+    """A model or a line is larger than this instance takes."""
 
     code = 413
     status = "OUT_OF_RANGE"
@@ -84,33 +96,43 @@ class BadModel(JobError):
     status = "FAILED_PRECONDITION"
 
 
-@dataclass(frozen=True, slots=True)
-class RowFault:
-    """Why a line cannot be predicted. `field` is the input's name with the place in it."""
-
-    line: int
-    field: str | None
-    message: str
-
-
 class BadRow(JobError):
     """A line of an input file that is not an instance of the model."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
-    def __init__(self, file: str, fault: RowFault) -> None:
-        where = f"{file}, line {fault.line}"
-        if fault.field is not None:
-            where += f", field {fault.field}"
-        super().__init__(
-            f"{where}: {fault.message}",
-            {"file": file, "line": fault.line, "field": fault.field},
+
+class ModelFailed(JobError):
+    """The model fails on a row that fits its signature, or on a batch as a whole."""
+
+    code = 422
+    status = "INVALID_ARGUMENT"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFault:
+    """Why a line cannot be predicted. `field` is the input's name with the place in it.
+
+    `kind` is the error that it becomes where a bad row ends the job.
+    """
+
+    line: int
+    field: str | None
+    message: str
+    kind: type[JobError] = BadRow
+
+    def as_error(self, file: str) -> JobError:
+        where = f"{file}, line {self.line}"
+        if self.field is not None:
+            where += f", field {self.field}"
+        return self.kind(
+            f"{where}: {self.message}", {"file": file, "line": self.line, "field": self.field}
         )
 
 
-class ModelFailed(JobError):
-    """The model refused a batch whose rows all fit its signature."""
+class TooManyBadRows(JobError):
+    """More rows of a file are bad than MAX_ERROR_FRACTION allows."""
 
     code = 422
     status = "INVALID_ARGUMENT"
@@ -131,6 +153,13 @@ class Busy(JobError):
     retry_after_seconds = 5
 
 
+class Cancelled(JobError):
+    """The caller has hung up, and the instance is told to take that for a wish."""
+
+    code = 499
+    status = "CANCELLED"
+
+
 class InternalError(JobError):
     """A fault of this program; the log has the trace."""
 
@@ -146,10 +175,15 @@ class NoModelServer(JobError):
 
 
 class StorageFailed(JobError):
-    """Storage refused or broke off, after its client's own retries."""
+    """Storage refused or broke off again and again."""
 
     code = 502
     status = "UNAVAILABLE"
+    retry_after_seconds = 5
+
+
+class TransferBroken(StorageFailed):
+    """What came is damaged, or what was sent is lost: only the whole file can be tried again."""
 
 
 class ServerFailed(JobError):

@@ -46,7 +46,7 @@ def post_worker_init(worker: Any) -> None:
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        service.stopped.set()
+        service.end()
         worker.handle_exit(number, frame)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):

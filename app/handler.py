@@ -3,21 +3,25 @@
 import logging
 import threading
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from app.errors import BadParameter, Busy, InternalError, JobError
+from app.deadline import StopSignal
+from app.errors import BadParameter, Busy, InternalError, JobError, ShuttingDown
+from app.hang_up import stop_on_hang_up
 from app.heap import give_back_free_memory
 from app.job import run_job
+from app.job_folder import sweep
 from app.job_spec import JobSpec, parse_job_spec
 from app.log import JobContext, job_context
 from app.progress import LoggedProgress
 from app.report import Report
 from app.settings import Settings
-from app.storage import Storage
+from app.storage import Connections
 from tfserving_launcher import ProgramNotFound, find_program
 
 _LARGEST_BODY_BYTES = 1024 * 1024
@@ -31,16 +35,29 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.storage = Storage(local_roots=settings.local_roots, project=settings.project)
+        self.connections = Connections(settings.project)
         self.running = threading.Lock()
-        self.stopped = threading.Event()
+        self._stop_signal = StopSignal()
+        self._ending: JobError | None = None
+
+    def begin_job(self) -> StopSignal:
+        """What ends the job from outside. An instance that is ending lets none begin."""
+        self._stop_signal = StopSignal()
+        if self._ending is not None:
+            self._stop_signal.stop(self._ending)
+        return self._stop_signal
+
+    def end(self) -> None:
+        """Ends the running job and all that follow. May be called by a signal handler."""
+        self._ending = ShuttingDown("the instance is shutting down; the job was stopped")
+        self._stop_signal.stop(self._ending)
 
     def warm_up(self) -> None:
         """Does in the background what the first job would have to wait for.
 
         What fails is tried again by that job, and told to its caller.
         """
-        for step in (self.storage.warm_up, find_program):
+        for step in (sweep, self.connections.warm_up, find_program):
             try:
                 step()
             except (JobError, ProgramNotFound) as error:
@@ -89,20 +106,33 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
     service = _service()
     if not service.running.acquire(blocking=False):
         raise Busy("another job is running in this instance; it takes one at a time")
+    stop_signal = service.begin_job()
     try:
-        report = run_job(
-            spec,
-            job_id=job_id,
-            settings=service.settings,
-            storage=service.storage,
-            progress=LoggedProgress(),
-            stopped=service.stopped,
-        )
+        with _watching_the_caller(stop_signal, service.settings):
+            report = run_job(
+                spec,
+                job_id=job_id,
+                settings=service.settings,
+                connections=service.connections,
+                progress=LoggedProgress(),
+                stop_signal=stop_signal,
+            )
     finally:
         service.running.release()
         give_back_free_memory()
     logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
     return report
+
+
+def _watching_the_caller(
+    stop_signal: StopSignal, settings: Settings
+) -> AbstractContextManager[None]:
+    """Ends the job when its caller hangs up, where the instance is told to."""
+    # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
+    connection = request.environ.get("gunicorn.socket")
+    if not settings.cancel_on_hang_up or connection is None:
+        return nullcontext()
+    return stop_on_hang_up(connection, stop_signal)
 
 
 def _service() -> Service:

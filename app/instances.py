@@ -15,9 +15,9 @@ import numpy as np
 
 from app.careful_rows import Misfit, Shape, check_shape, fits, input_values, read_row
 from app.columns import read_columns
-from app.errors import BadModel, BadRow, RowFault
+from app.errors import BadModel, RowFault
 from app.json_values import InvalidJson, parse_json
-from app.lines import Lines
+from app.lines import Lines, OnFault
 from app.number_rows import NumberRowReader
 from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, family
@@ -47,11 +47,11 @@ def fixed_batch_size(signature: Signature) -> int | None:
 
 
 class InstanceEncoder:
-    """Turns the batches of one file into tensors."""
+    """Turns the batches of one file into tensors. `on_fault` is told of each bad row."""
 
-    def __init__(self, signature: Signature, file: str) -> None:
+    def __init__(self, signature: Signature, on_fault: OnFault) -> None:
         self._inputs = signature.inputs
-        self._file = file
+        self._on_fault = on_fault
         self._row_shapes: dict[str, Shape] = {}
         self._numbers: NumberRowReader | None = None
         if len(self._inputs) == 1:
@@ -60,9 +60,9 @@ class InstanceEncoder:
                 self._numbers = NumberRowReader(name, spec)
 
     def encode(self, batch: Lines) -> dict[str, Array]:
-        """Tensors by input name; the first dimension is the batch, without its blank lines.
+        """Tensors by input name; the first dimension is the batch.
 
-        Raises BadRow. Empty where all lines are blank.
+        Without its blank lines and its bad rows; empty where no row is left.
         """
         tensors = self.quick(batch) or self.careful(batch)
         for name, tensor in tensors.items():
@@ -77,20 +77,26 @@ class InstanceEncoder:
         return tensors if all(self._shape_fits(*named) for named in tensors.items()) else None
 
     def careful(self, batch: Lines) -> dict[str, Array]:
-        """Row by row. Raises BadRow for the first that does not fit."""
+        """Row by row, without those that do not fit."""
         columns: dict[str, list[Array]] = {}
         shapes = dict(self._row_shapes)
         for number, text in batch.rows():
             try:
                 values = input_values(parse_json(text), self._inputs)
+                row = {}
                 for name, spec in self._inputs.items():
-                    row = read_row(values[name], spec, name)
-                    check_shape(row.shape, spec, shapes.setdefault(name, row.shape), name)
-                    columns.setdefault(name, []).append(row)
+                    row[name] = read_row(values[name], spec, name)
+                    shape = row[name].shape
+                    check_shape(shape, spec, shapes.get(name, shape), name)
             except InvalidJson as error:
-                raise BadRow(self._file, RowFault(number, None, str(error))) from None
+                self._on_fault(RowFault(number, None, str(error)), text)
+                continue
             except Misfit as misfit:
-                raise BadRow(self._file, RowFault(number, misfit.field, str(misfit))) from None
+                self._on_fault(RowFault(number, misfit.field, str(misfit)), text)
+                continue
+            for name, array in row.items():
+                shapes.setdefault(name, array.shape)
+                columns.setdefault(name, []).append(array)
         return {name: np.stack(rows) for name, rows in columns.items()}
 
     def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:

@@ -1,29 +1,44 @@
 """run_job(): the whole story of a job."""
 
+import logging
 import os
 import sys
-import tempfile
-import threading
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from app.batches import BatchLimits
-from app.deadline import Deadline
+from app.deadline import Deadline, StopSignal
+from app.errors import (
+    BadRow,
+    JobError,
+    ModelFailed,
+    TooLarge,
+    TooManyBadRows,
+    TransferBroken,
+    UnsupportedInput,
+)
+from app.file_output import FileOutput
 from app.instances import fixed_batch_size
+from app.job_folder import job_folder
 from app.job_spec import JobSpec
-from app.model import drop_variables, fetch_model, find_model
+from app.lasting_server import LastingServer
+from app.model import check_model_fits, drop_variables, fetch_model, find_model
 from app.pipeline import Pipeline
-from app.plan import plan_files
+from app.plan import FileTask, check_places, plan_files
 from app.predict_file import Streaming, predict_file
 from app.predictions import check_outputs
 from app.progress import Progress
 from app.read_ahead import InputsAhead
-from app.report import Report, Stopwatch
+from app.report import FileReport, FilesDone, Report, Stopwatch
+from app.reuse import reuse
+from app.server_environment import server_environment
 from app.server_errors import model_server_errors
 from app.settings import MEBIBYTE, Settings
-from app.storage import Storage
-from tfserving_launcher import ModelServer, ServerOptions, Signature
+from app.storage import Connections, Storage
+from tfserving_launcher import ModelServer, Signature
 
 # Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
 # small enough that a few batches in flight stay far below the memory of the smallest instance.
@@ -32,8 +47,10 @@ BYTES_PER_BATCH = 1 * MEBIBYTE
 # A batch size that was asked for is bounded as well.
 _MOST_ROWS_PER_BATCH = 32 * 1024
 _MOST_BYTES_PER_BATCH = 8 * MEBIBYTE
+# How often a file is begun whose content came damaged, or whose upload was lost.
+_FILE_ATTEMPTS = 3
 
-_CREDENTIAL_PREFIXES = ("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "AWS_")
+logger = logging.getLogger(__name__)
 
 
 def run_job(
@@ -41,79 +58,144 @@ def run_job(
     *,
     job_id: str,
     settings: Settings,
-    storage: Storage,
+    connections: Connections,
     progress: Progress,
-    stopped: threading.Event | None = None,
+    stop_signal: StopSignal | None = None,
 ) -> Report:
     """Brings the model in, starts a server for it, predicts file by file, tears all down.
 
-    `stopped` ends the job from outside. Raises JobError; files that were complete by then stay.
+    Outputs that are there already, of the same model, input and parameters, stay as they are.
+    `stop_signal` ends the job from outside. Raises JobError, whose details tell which files are
+    complete; those stay, of the others there is nothing.
     """
-    deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stopped)
+    deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stop_signal)
+    storage = _storage(settings, connections, deadline)
     watch = Stopwatch()
+    done = FilesDone()
     with ExitStack() as stack:
+        stack.enter_context(_telling_what_is_done(job_id, done, watch))
         stack.enter_context(model_server_errors(deadline))
-        folder = stack.enter_context(_folder())
-        tasks = deadline.run(partial(plan_files, spec, storage))
-        progress.total(files=len(tasks), size=sum(task.input.size for task in tasks))
-        inputs = InputsAhead(tasks, storage, stack.enter_context(Pipeline(deadline)))
-        progress.phase(f"fetching the model {spec.model}")
-        with watch.phase("model_download"):
-            model = deadline.run(partial(find_model, spec.model, storage))
-            version_dir = deadline.run(
-                partial(fetch_model, model, storage, Path(folder), deadline.remaining)
-            )
-        progress.phase(f"starting a model server for version {model.version}")
-        with watch.phase("server_start"):
-            server = stack.enter_context(ModelServer(version_dir, _options(settings, deadline)))
-            signature = server.signature(spec.signature_name)
-            streaming = _streaming(spec, signature, settings)
-            if not settings.keep_variables:
-                drop_variables(model, version_dir)
-        progress.phase("predicting")
-        with watch.phase("predict"):
-            files = [
-                predict_file(
-                    task,
-                    blocks,
-                    server,
-                    signature,
-                    storage=storage,
-                    streaming=streaming,
-                    progress=progress,
-                    deadline=deadline,
-                )
-                for task, blocks in inputs
-            ]
+        folder = stack.enter_context(job_folder())
+        check_places(spec, storage)
+        model = deadline.run(partial(find_model, spec.model, storage))
+        tasks = deadline.run(partial(plan_files, spec, storage, model.files, settings))
+        done.expect(len(tasks))
+        missing = tasks if spec.force else deadline.run(partial(reuse, tasks, done, storage))
+        progress.total(files=len(missing), size=sum(task.input.size for task in missing))
+        if missing:
+            check_model_fits(model, folder, settings.model_memory_bytes)
+            inputs = InputsAhead(missing, storage, stack.enter_context(Pipeline(deadline)))
+            progress.phase(f"fetching the model {spec.model}")
+            fetch = partial(fetch_model, model, storage, folder, deadline.remaining)
+            with watch.phase("model_download"):
+                version_dir = deadline.run(fetch)
+            progress.phase(f"starting a model server for version {model.version}")
+            with watch.phase("server_start"):
+                launch = partial(_launch, fetch, folder, settings, deadline)
+                server = stack.enter_context(_lasting_server(launch, settings, deadline))
+                signature = server.signature(spec.signature_name)
+                streaming = _streaming(spec, signature, settings)
+                if not settings.keep_variables:
+                    drop_variables(model, version_dir)
+            progress.phase("predicting")
+            with watch.phase("predict"):
+                for task, blocks in inputs:
+                    predict = partial(
+                        predict_file,
+                        task,
+                        server=server,
+                        signature=signature,
+                        streaming=streaming,
+                        progress=progress,
+                        deadline=deadline,
+                    )
+                    done.add(_until_whole(task, blocks, predict, storage, job_id))
     return Report(
         job_id=job_id,
         model=str(spec.model),
         model_version=model.version,
-        signature_name=signature.name,
+        signature_name=spec.signature_name,
         input=str(spec.input),
         output=str(spec.output),
-        files=tuple(files),
+        files=done.reports(),
         seconds=watch.seconds(),
     )
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    # A copy that was given up may still write; that must not take the place of the job's own error.
-    return tempfile.TemporaryDirectory(prefix="embedded-tf-", ignore_cleanup_errors=True)
+def _storage(settings: Settings, connections: Connections, deadline: Deadline) -> Storage:
+    return Storage(
+        connections=connections,
+        deadline=deadline,
+        retry_seconds=settings.storage_retry_seconds,
+        silence_seconds=settings.storage_silence_seconds,
+        local_roots=settings.local_roots,
+        allowed_uri_prefixes=settings.allowed_uri_prefixes,
+    )
 
 
-def _options(settings: Settings, deadline: Deadline) -> ServerOptions:
-    return ServerOptions(
+@contextmanager
+def _telling_what_is_done(job_id: str, done: FilesDone, watch: Stopwatch) -> Iterator[None]:
+    """The error that ends a job says how far it came."""
+    try:
+        yield
+    except JobError as error:
+        error.details.update(done.so_far(job_id, watch.seconds()))
+        raise
+
+
+def _launch(
+    fetch: Callable[[], Path], folder: Path, settings: Settings, deadline: Deadline
+) -> ModelServer:
+    # The first server finds all of the model there; for a later one its variables come again.
+    version_dir = fetch()
+    return ModelServer(
+        version_dir,
         start_timeout_seconds=min(settings.start_timeout_seconds, deadline.remaining()),
         call_timeout_seconds=settings.call_timeout_seconds,
         check_while_waiting=deadline.remaining,
-        # A SavedModel is a program: it is not handed this service's credentials.
-        environment={
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(_CREDENTIAL_PREFIXES)
-        },
+        temporary_folder=folder,
+        environment=server_environment(os.environ, settings.server_environment),
     )
+
+
+def _lasting_server(
+    launch: Callable[[], ModelServer], settings: Settings, deadline: Deadline
+) -> LastingServer:
+    return LastingServer(
+        launch,
+        restarts=settings.server_restarts,
+        call_timeout_seconds=settings.call_timeout_seconds,
+        deadline=deadline,
+    )
+
+
+def _until_whole(
+    task: FileTask,
+    blocks: Iterable[bytes],
+    predict: Callable[..., FileReport],
+    storage: Storage,
+    job_id: str,
+) -> FileReport:
+    """Begins a file again whose content came damaged, or whose upload was lost."""
+    for attempts_left in reversed(range(_FILE_ATTEMPTS)):
+        try:
+            return predict(blocks, output=FileOutput(task, storage, job_id))
+        except TransferBroken as error:
+            broken = error
+        except (BadRow, ModelFailed, TooLarge, TooManyBadRows, UnsupportedInput):
+            # A row is not called bad that was damaged on its way here: only the end of the content
+            # tells. What is left of it has not been asked for by anybody.
+            try:
+                deque(blocks, maxlen=0)
+            except TransferBroken as error:
+                broken = error
+            else:
+                raise
+        if attempts_left == 0:
+            raise broken
+        logger.warning("%s; the file is begun again", broken)
+        blocks = storage.read(task.input)
+    raise AssertionError("unreachable")
 
 
 def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Streaming:
@@ -133,5 +215,6 @@ def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Strea
         limits=limits,
         padded_rows=fixed,
         max_line_bytes=settings.max_line_bytes,
-        call_timeout_seconds=settings.call_timeout_seconds,
+        skip_bad_rows=spec.on_error == "skip",
+        max_error_fraction=settings.max_error_fraction,
     )

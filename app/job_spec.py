@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from app.errors import BadParameter
 from app.storage.location import Location, parse_location
@@ -21,13 +21,14 @@ class JobSpec:
     output: Location
     signature_name: str = DEFAULT_SIGNATURE
     batch_size: int | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+    force: bool = False
     timeout_seconds: float | None = None
 
 
 # Names that are agreed and do nothing yet: refused by name rather than ignored.
 NOT_YET_SUPPORTED = frozenset(
     {
-        "on_error",
         "key_field",
         "include_instance",
         "included_fields",
@@ -35,14 +36,13 @@ NOT_YET_SUPPORTED = frozenset(
         "input_format",
         "output_format",
         "output_compression",
-        "force",
         "warm_up_data_path",
         "warm_up_count",
     }
 )
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
-OPTIONAL = ("signature_name", "batch_size", "timeout_seconds")
+OPTIONAL = ("signature_name", "batch_size", "on_error", "force", "timeout_seconds")
 
 
 def parse_job_spec(parameters: Mapping[str, Any]) -> JobSpec:
@@ -64,6 +64,8 @@ def parse_job_spec(parameters: Mapping[str, Any]) -> JobSpec:
         output=output.as_folder(),
         signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
         batch_size=_batch_size(parameters),
+        on_error=_on_error(parameters),
+        force=_force(parameters),
         timeout_seconds=_timeout_seconds(parameters),
     )
 
@@ -107,6 +109,26 @@ def _batch_size(parameters: Mapping[str, Any]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _malformed("batch_size", "a whole number of rows above 0", value)
     return value
+
+
+def _on_error(parameters: Mapping[str, Any]) -> Literal["fail", "skip"]:
+    match parameters.get("on_error"):
+        case None | "" | "fail":
+            return "fail"
+        case "skip":
+            return "skip"
+        case value:
+            raise _malformed("on_error", "fail or skip", value)
+
+
+def _force(parameters: Mapping[str, Any]) -> bool:
+    match parameters.get("force"):
+        case None | "" | "false" | False:
+            return False
+        case "true" | True:
+            return True
+        case value:
+            raise _malformed("force", "true or false", value)
 
 
 def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:

@@ -3,58 +3,70 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
+from app.bad_rows import BadRowText, FailOnBadRow, SkipBadRows, encode_bad_row
 from app.batches import BatchLimits, make_batches
 from app.deadline import Deadline
-from app.errors import ModelFailed
+from app.errors import ModelFailed, RowFault
+from app.failing_rows import Refused, predict_apart
+from app.file_output import FileOutput
 from app.instances import InstanceEncoder
+from app.lasting_server import BatchKillsServer, Call, LastingServer, Tensors
 from app.lines import Lines, read_lines
 from app.pipeline import Pipeline
 from app.plan import FileTask
-from app.predictions import encode_predictions
+from app.predictions import check_rows, encode_predictions
 from app.progress import Progress
 from app.report import FileReport
+from app.server_errors import shown
 from app.settings import MEBIBYTE
-from app.storage import Storage, Writer
-from tfserving_launcher import ModelServer, PredictError, PredictFuture, Signature
-from tfserving_launcher.tensors import Array
+from tfserving_launcher import PredictError, Signature
 
 _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
 _TEXTS_AHEAD = 256
 _BYTES_AHEAD = 6 * MEBIBYTE
 
-# Codes of a refusal that says nothing of the rows.
-_NOT_THE_BATCH = ("CANCELLED", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+# A refusal that says nothing of the rows: nobody waits for the answer any more.
+_GIVEN_UP = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
-    """How rows are cut and sent. `padded_rows` is the batch size that the model fixes, or None."""
+    """How rows are cut and sent, and what becomes of bad ones.
+
+    `padded_rows` is the batch size that the model fixes, or None.
+    """
 
     limits: BatchLimits
     padded_rows: int | None
     max_line_bytes: int
-    call_timeout_seconds: float
+    skip_bad_rows: bool
+    max_error_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    batch: Lines
+class _Batch:
+    """Lines on their way; `call` is None where no row of them is left."""
+
+    lines: Lines
     rows: int
-    future: PredictFuture
+    bad_rows: list[BadRowText]
+    call: Call | None
 
 
 class _CallsInFlight:
     """Calls that are cancelled when the block is left: nobody may wait for them any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: LastingServer) -> None:
+        self._server = server
         self._lock = threading.Lock()
-        self._futures: deque[PredictFuture] = deque(maxlen=_CALLS_AHEAD + 2)
+        self._calls: deque[Call] = deque(maxlen=_CALLS_AHEAD + 2)
         self._left = False
 
     def __enter__(self) -> Self:
@@ -63,147 +75,192 @@ class _CallsInFlight:
     def __exit__(self, *exc_info: object) -> None:
         with self._lock:
             self._left = True
-        for future in self._futures:
-            future.cancel()
+        for call in self._calls:
+            self._server.cancel(call)
 
-    def add(self, future: PredictFuture) -> None:
+    def add(self, call: Call) -> Call:
         with self._lock:
-            self._futures.append(future)
+            self._calls.append(call)
             if self._left:
-                future.cancel()
+                self._server.cancel(call)
+        return call
 
 
 @dataclass(frozen=True, slots=True)
 class _Predicted:
     text: bytes
     rows: int
+    errors: bytes
+    bad_rows: int
     input_bytes: int
+
+
+class FileStream:
+    """What the steps of one file share."""
+
+    def __init__(
+        self,
+        task: FileTask,
+        server: LastingServer,
+        signature: Signature,
+        streaming: Streaming,
+        in_flight: _CallsInFlight,
+    ) -> None:
+        self._file = task.input.uri
+        self._server = server
+        self._streaming = streaming
+        self._in_flight = in_flight
+        self._faults = SkipBadRows() if streaming.skip_bad_rows else FailOnBadRow(self._file)
+        self._encoder = InstanceEncoder(signature, self._faults)
+
+    def submitted(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
+        """The content of the file in batches that are on their way to the server."""
+        lines = read_lines(
+            blocks,
+            max_line_bytes=self._streaming.max_line_bytes,
+            file=self._file,
+            on_fault=self._faults,
+        )
+        number = 1
+        for batch in make_batches(lines, self._streaming.limits):
+            tensors = self._encoder.encode(batch)
+            number = batch.first + len(batch.ends)
+            bad_rows = self._faults.up_to(number - 1)
+            if tensors:
+                rows = len(next(iter(tensors.values())))
+                call = self._in_flight.add(self._server.submit(self._padded(tensors)))
+                yield _Batch(batch, rows, bad_rows, call)
+            elif bad_rows:
+                yield _Batch(batch, 0, bad_rows, None)
+        if bad_rows := self._faults.up_to(None):
+            yield _Batch(Lines(number, b"", np.empty(0, np.intp)), 0, bad_rows, None)
+
+    def answered(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
+        """The lines of the output, and those of the bad rows, batch by batch."""
+        for batch in batches:
+            text, rows, bad_rows = b"", batch.rows, batch.bad_rows
+            if batch.call is not None:
+                try:
+                    outputs = self._server.result(batch.call)
+                    rows_sent = self._streaming.padded_rows or rows
+                except (PredictError, BatchKillsServer) as refusal:
+                    outputs, failed = self._predict_apart(batch, batch.call, refusal)
+                    rows = rows_sent = batch.rows - len(failed)
+                    bad_rows = sorted([*bad_rows, *failed], key=lambda row: row.fault.line)
+                if rows:
+                    text = encode_predictions(outputs, rows, rows_sent=rows_sent)
+            errors = b"".join(map(encode_bad_row, bad_rows))
+            yield _Predicted(text, rows, errors, len(bad_rows), len(batch.lines.text))
+
+    def _predict_apart(
+        self, batch: _Batch, call: Call, refusal: PredictError | BatchKillsServer
+    ) -> tuple[Tensors, list[BadRowText]]:
+        """The outputs of the rows that the model takes, and those on which it fails.
+
+        Raises ModelFailed for the first of these where bad rows are not skipped.
+        """
+        if isinstance(refusal, PredictError) and refusal.code == _GIVEN_UP:
+            raise refusal
+        tensors = {name: tensor[: batch.rows] for name, tensor in call.tensors.items()}
+        outputs, refused = predict_apart(
+            tensors, refusal, self._predict, first_only=not self._streaming.skip_bad_rows
+        )
+        already_bad = {row.fault.line for row in batch.bad_rows}
+        rows = [row for row in batch.lines.rows() if row[0] not in already_bad]
+        if refused and not self._streaming.skip_bad_rows:
+            raise self._model_failed(refused[0], rows)
+        return outputs, [
+            BadRowText(RowFault(number, None, _why(part), ModelFailed), text)
+            for part in refused
+            for number, text in rows[part.rows.start : part.rows.stop]
+        ]
+
+    def _predict(self, tensors: Tensors) -> Tensors:
+        rows = len(next(iter(tensors.values())))
+        sent = self._padded(tensors)
+        outputs = self._server.predict(sent)
+        check_rows(outputs, self._streaming.padded_rows or rows)
+        return {name: array[:rows] for name, array in outputs.items()}
+
+    def _model_failed(self, refused: Refused, rows: list[tuple[int, bytes]]) -> ModelFailed:
+        first, last = rows[refused.rows.start][0], rows[refused.rows.stop - 1][0]
+        where = f"line {first}" if first == last else f"lines {first} to {last}"
+        return ModelFailed(
+            f"{self._file}, {where}: {_why(refused)}",
+            {"file": self._file, "line": first, "last_line": last},
+        )
+
+    def _padded(self, tensors: Tensors) -> Tensors:
+        """The last row repeated: a row that is known to fit."""
+        missing = (self._streaming.padded_rows or 0) - len(next(iter(tensors.values())))
+        if missing <= 0:
+            return tensors
+        return {
+            name: np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
+            for name, tensor in tensors.items()
+        }
 
 
 def predict_file(
     task: FileTask,
     blocks: Iterable[bytes],
-    server: ModelServer,
+    server: LastingServer,
     signature: Signature,
     *,
-    storage: Storage,
+    output: FileOutput,
     streaming: Streaming,
     progress: Progress,
     deadline: Deadline,
 ) -> FileReport:
     """Encoding, decoding and uploading of `blocks`, the input's content, overlap.
 
-    The output appears whole or not at all. Raises BadRow, TooLarge, ModelFailed, BadModel, what
-    storage and the launcher raise, and what the deadline raises.
+    The output appears whole or not at all. Raises what the first bad row becomes, TooManyBadRows,
+    BadModel, what storage and the launcher raise, and what the deadline raises.
     """
-    file = task.input.uri
-    encoder = InstanceEncoder(signature, file)
-    rows = output_bytes = 0
-    with (
-        storage.create(task.output) as output,
-        Pipeline(deadline) as pipeline,
-        _CallsInFlight() as in_flight,
-    ):
-        lines = read_lines(blocks, max_line_bytes=streaming.max_line_bytes, file=file)
-        batches = make_batches(lines, streaming.limits)
-        calls = pipeline.ahead(
-            _submit(
-                batches,
-                encoder,
-                server,
-                in_flight,
-                signature_name=signature.name,
-                streaming=streaming,
-                deadline=deadline,
-            ),
-            depth=_CALLS_AHEAD,
-            name="encode",
-        )
-        answers = _decode(calls, file, streaming.padded_rows)
+    with ExitStack() as stack:
+        stack.enter_context(output)
+        pipeline = stack.enter_context(Pipeline(deadline))
+        in_flight = stack.enter_context(_CallsInFlight(server))
+        stream = FileStream(task, server, signature, streaming, in_flight)
+        batches = pipeline.ahead(stream.submitted(blocks), depth=_CALLS_AHEAD, name="encode")
         texts = pipeline.ahead(
-            answers,
+            stream.answered(batches),
             depth=_TEXTS_AHEAD,
             name="decode",
-            weigh=lambda predicted: len(predicted.text),
+            weigh=lambda predicted: len(predicted.text) + len(predicted.errors),
             most_weight=_BYTES_AHEAD,
         )
-        for predicted in pipeline.ahead(_upload(texts, output), depth=1, name="upload"):
+        written = _write(texts, output, streaming.max_error_fraction)
+        for predicted in pipeline.ahead(written, depth=1, name="upload"):
             deadline.remaining()
-            rows += predicted.rows
-            output_bytes += len(predicted.text)
-            progress.advanced(rows=predicted.rows, size=predicted.input_bytes)
+            progress.advanced(rows=predicted.rows + predicted.bad_rows, size=predicted.input_bytes)
     return FileReport(
-        input=file,
+        input=task.input.uri,
         output=str(task.output),
-        instances=rows,
-        predictions=rows,
-        errors=0,
+        errors_output=str(task.errors_output) if output.bad_rows else None,
+        instances=output.rows + output.bad_rows,
+        predictions=output.rows,
+        errors=output.bad_rows,
         input_bytes=task.input.size,
-        output_bytes=output_bytes,
+        output_bytes=output.bytes,
     )
 
 
-def _submit(
-    batches: Iterable[Lines],
-    encoder: InstanceEncoder,
-    server: ModelServer,
-    in_flight: "_CallsInFlight",
-    *,
-    signature_name: str,
-    streaming: Streaming,
-    deadline: Deadline,
-) -> Iterator[_Call]:
-    for batch in batches:
-        tensors = encoder.encode(batch)
-        if not tensors:
-            continue
-        rows = len(next(iter(tensors.values())))
-        if streaming.padded_rows is not None:
-            tensors = _padded(tensors, streaming.padded_rows)
-        future = server.submit(
-            tensors,
-            signature_name=signature_name,
-            timeout_seconds=min(streaming.call_timeout_seconds, deadline.remaining()),
-        )
-        in_flight.add(future)
-        yield _Call(batch, rows, future)
-
-
-def _decode(calls: Iterable[_Call], file: str, padded_rows: int | None) -> Iterator[_Predicted]:
-    for call in calls:
-        try:
-            outputs = call.future.result()
-        except PredictError as error:
-            if error.code in _NOT_THE_BATCH:
-                raise
-            rows = call.batch.rows()
-            first, last = rows[0][0], rows[-1][0]
-            lines = f"line {first}" if first == last else f"lines {first} to {last}"
-            raise ModelFailed(
-                f"{file}, {lines}: the model failed on this batch: {error.code}: {error.message}",
-                {"file": file, "first_line": first, "last_line": last},
-            ) from None
-        yield _Predicted(
-            encode_predictions(outputs, call.rows, rows_sent=padded_rows or call.rows),
-            call.rows,
-            len(call.batch.text),
-        )
-
-
-def _upload(texts: Iterable[_Predicted], output: Writer) -> Iterator[_Predicted]:
+def _write(
+    texts: Iterable[_Predicted], output: FileOutput, max_error_fraction: float
+) -> Iterator[_Predicted]:
     """Finishes the file only when all that came before has ended well."""
     for predicted in texts:
-        output.write(predicted.text)
+        output.write(predicted.text, predicted.rows)
+        output.write_bad_rows(predicted.errors, predicted.bad_rows)
         yield predicted
-    output.finish()
+    output.finish(max_error_fraction)
 
 
-def _padded(tensors: dict[str, Array], rows: int) -> dict[str, Array]:
-    """The last row repeated: a row that the model has just proved to take."""
-    missing = rows - len(next(iter(tensors.values())))
-    if missing == 0:
-        return tensors
-    return {
-        name: np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
-        for name, tensor in tensors.items()
-    }
+def _why(refused: Refused) -> str:
+    if len(refused.rows) > 1:
+        return (
+            "the model server died twice on the batch that this row was in:"
+            f" {shown(refused.reason)}"
+        )
+    return f"the model failed on it: {shown(refused.reason)}"

@@ -40,27 +40,26 @@ def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: in
     `outputs` map names to arrays whose first dimension is the batch of `rows_sent` rows. Raises
     BadModel where one has another number of rows, or is text that is not UTF-8.
     """
+    check_rows(outputs, rows_sent)
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        _check_rows(name, array, rows_sent)
         return _lines(name, array[:rows])
-    columns = {}
-    for name in sorted(outputs):
-        _check_rows(name, outputs[name], rows_sent)
-        columns[name] = _column(name, outputs[name][:rows])
+    columns = {name: _column(name, outputs[name][:rows]) for name in sorted(outputs)}
     # Formatting knows % alone, which a name may hold.
     keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
     template = b"{" + b",".join(key + b":%b" for key in keys) + b"}\n"
     return b"".join([template % cells for cells in zip(*columns.values(), strict=True)])
 
 
-def _check_rows(name: str, array: Array, rows: int) -> None:
-    if array.ndim == 0 or len(array) != rows:
-        raise BadModel(
-            f"output {name} has the shape {list(array.shape)} for {rows} rows: its first dimension"
-            " must be the batch",
-            {"output": name},
-        )
+def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
+    """Raises BadModel where the first dimension of an output is not the batch."""
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise BadModel(
+                f"output {name} has the shape {list(array.shape)} for {rows} rows: its first"
+                " dimension must be the batch",
+                {"output": name},
+            )
 
 
 def _lines(name: str, array: Array) -> bytes:

@@ -1,18 +1,24 @@
 """What a job did, in counts and seconds."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """One input file and its output; sizes in bytes."""
+    """One input file and its output; sizes in bytes.
 
+    `errors` counts the bad rows, which are in `errors_output`; that is None where there are none.
+    REUSED is an output that an earlier call has made of the same model, input and parameters.
+    """
+
+    state: Literal["PREDICTED", "REUSED"] = "PREDICTED"
     input: str
     output: str
+    errors_output: str | None
     instances: int
     predictions: int
     errors: int
@@ -46,12 +52,49 @@ class Report:
             "signature_name": self.signature_name,
             "inputs": [self.input],
             "output": self.output,
-            "instances": sum(file.instances for file in self.files),
-            "predictions": sum(file.predictions for file in self.files),
-            "errors": sum(file.errors for file in self.files),
-            "files": [file.as_json() for file in self.files],
-            "seconds": {phase: round(seconds, 3) for phase, seconds in self.seconds.items()},
+            **_counts(self.files),
+            "seconds": _rounded(self.seconds),
         }
+
+
+class FilesDone:
+    """The files of a job that are complete, while it runs."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, FileReport] = {}
+        self._expected = 0
+
+    def expect(self, files: int) -> None:
+        self._expected = files
+
+    def add(self, report: FileReport) -> None:
+        self._reports[report.input] = report
+
+    def reports(self) -> tuple[FileReport, ...]:
+        """In order of the inputs' names."""
+        return tuple(report for _, report in sorted(self._reports.items()))
+
+    def so_far(self, job_id: str, seconds: dict[str, float]) -> dict[str, Any]:
+        """What a job has done that fails: for the details of its error."""
+        return {
+            "job_id": job_id,
+            **_counts(self.reports()),
+            "files_missing": self._expected - len(self._reports),
+            "seconds": _rounded(seconds),
+        }
+
+
+def _counts(files: Sequence[FileReport]) -> dict[str, Any]:
+    return {
+        "instances": sum(file.instances for file in files),
+        "predictions": sum(file.predictions for file in files),
+        "errors": sum(file.errors for file in files),
+        "files": [file.as_json() for file in files],
+    }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {phase: round(value, 3) for phase, value in seconds.items()}
 
 
 class Stopwatch:

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from app.errors import BadParameter
+from app.storage.location import Location, parse_location
 
 MEBIBYTE = 1024 * 1024
 
@@ -18,11 +22,25 @@ class Settings:
     job_timeout_seconds      JOB_TIMEOUT_SECONDS      for a whole job that does not say otherwise
     start_timeout_seconds    START_TIMEOUT_SECONDS    for the model server to become ready
     call_timeout_seconds     CALL_TIMEOUT_SECONDS     for the model to answer one batch
+    storage_retry_seconds    STORAGE_RETRY_SECONDS    how long storage is asked again while
+                                                      nothing moves
+    storage_silence_seconds  STORAGE_SILENCE_SECONDS  how long storage may pause in an answer
+    server_restarts          SERVER_RESTARTS          fresh model servers in place of dead ones,
+                                                      in one job
+    max_error_fraction       MAX_ERROR_FRACTION       of a file's rows that may be bad where bad
+                                                      rows are skipped; 1.0: all of them
     max_line_bytes           MAX_LINE_BYTES           longest line that is taken
+    model_memory_bytes       MODEL_MEMORY_BYTES       largest model that is taken; None: what
+                                                      memory is left for
     keep_variables           KEEP_VARIABLES           true for models that read their variables/
                                                       again after they are loaded
     local_roots              LOCAL_ROOTS              folders (separated by :) whose files may be
                                                       used over HTTP; None: any file
+    allowed_uri_prefixes     ALLOWED_URI_PREFIXES     folders (separated by ,) below which model,
+                                                      input and output are; None: any
+    cancel_on_hang_up        CANCEL_ON_HANG_UP        true ends a job whose caller hangs up
+    server_environment       SERVER_ENVIRONMENT       names (separated by ,) of more variables that
+                                                      the model server is given
     log_level                LOG_LEVEL                DEBUG, INFO, WARNING or ERROR
     project                  GOOGLE_CLOUD_PROJECT     lets log records join the request's trace
     """
@@ -30,9 +48,17 @@ class Settings:
     job_timeout_seconds: float = 3600.0
     start_timeout_seconds: float = 300.0
     call_timeout_seconds: float = 600.0
+    storage_retry_seconds: float = 120.0
+    storage_silence_seconds: float = 30.0
+    server_restarts: int = 2
+    max_error_fraction: float = 1.0
     max_line_bytes: int = 16 * MEBIBYTE
+    model_memory_bytes: int | None = None
     keep_variables: bool = False
     local_roots: tuple[Path, ...] | None = ()
+    allowed_uri_prefixes: tuple[Location, ...] | None = None
+    cancel_on_hang_up: bool = False
+    server_environment: tuple[str, ...] = ()
     log_level: str = "INFO"
     project: str | None = None
 
@@ -40,19 +66,24 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError. An unset or empty variable means its default."""
         default = cls()
+        seconds = partial(_seconds, environ)
         return cls(
-            job_timeout_seconds=_seconds(
-                environ, "JOB_TIMEOUT_SECONDS", default.job_timeout_seconds
+            job_timeout_seconds=seconds("JOB_TIMEOUT_SECONDS", default.job_timeout_seconds),
+            start_timeout_seconds=seconds("START_TIMEOUT_SECONDS", default.start_timeout_seconds),
+            call_timeout_seconds=seconds("CALL_TIMEOUT_SECONDS", default.call_timeout_seconds),
+            storage_retry_seconds=seconds("STORAGE_RETRY_SECONDS", default.storage_retry_seconds),
+            storage_silence_seconds=seconds(
+                "STORAGE_SILENCE_SECONDS", default.storage_silence_seconds
             ),
-            start_timeout_seconds=_seconds(
-                environ, "START_TIMEOUT_SECONDS", default.start_timeout_seconds
-            ),
-            call_timeout_seconds=_seconds(
-                environ, "CALL_TIMEOUT_SECONDS", default.call_timeout_seconds
-            ),
-            max_line_bytes=_bytes(environ, "MAX_LINE_BYTES", default.max_line_bytes),
+            server_restarts=_count(environ, "SERVER_RESTARTS", default.server_restarts),
+            max_error_fraction=_fraction(environ, "MAX_ERROR_FRACTION", default.max_error_fraction),
+            max_line_bytes=_bytes(environ, "MAX_LINE_BYTES") or default.max_line_bytes,
+            model_memory_bytes=_bytes(environ, "MODEL_MEMORY_BYTES"),
             keep_variables=_flag(environ, "KEEP_VARIABLES"),
             local_roots=_folders(environ, "LOCAL_ROOTS"),
+            allowed_uri_prefixes=_locations(environ, "ALLOWED_URI_PREFIXES"),
+            cancel_on_hang_up=_flag(environ, "CANCEL_ON_HANG_UP"),
+            server_environment=_names(environ, "SERVER_ENVIRONMENT"),
             log_level=_log_level(environ, "LOG_LEVEL", default.log_level),
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
         )
@@ -69,11 +100,43 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     return seconds
 
 
-def _bytes(environ: Mapping[str, str], name: str, default: int) -> int:
-    text = environ.get(name) or str(default)
+def _bytes(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    if not text:
+        return None
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise SettingsError(f"{name} must be a whole number of bytes above 0, it is {text!r}")
     return int(text)
+
+
+def _count(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(f"{name} must be a whole number, it is {text!r}")
+    return int(text)
+
+
+def _fraction(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    try:
+        fraction = float(text)
+    except ValueError:
+        fraction = -1.0
+    if not 0 <= fraction <= 1:
+        raise SettingsError(f"{name} must be a number from 0 to 1, it is {text!r}")
+    return fraction
+
+
+def _locations(environ: Mapping[str, str], name: str) -> tuple[Location, ...] | None:
+    texts = _names(environ, name)
+    try:
+        return tuple(parse_location(text, parameter=name) for text in texts) or None
+    except BadParameter as error:
+        raise SettingsError(error.message) from None
+
+
+def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(text.strip() for text in environ.get(name, "").split(",") if text.strip())
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

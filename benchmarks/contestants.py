@@ -114,12 +114,15 @@ class Ceiling:
         assert file is not None
         target = parse_location("gs://bench/ceiling/out.jsonl", parameter="output")
         started = time.monotonic()
-        with storage.create(target) as output, Pipeline(Deadline.never()) as pipeline:
+        with (
+            storage.create(target, storage.find(target)) as output,
+            Pipeline(Deadline.never()) as pipeline,
+        ):
             blocks = pipeline.ahead(storage.read(file), depth=4, name="read")
             rows = pipeline.ahead(self._rows(blocks), depth=3, name="encode")
             for text in pipeline.ahead(self._texts(rows), depth=2, name="decode"):
                 output.write(text)
-            output.finish()
+            output.finish({})
         return time.monotonic() - started
 
     def _rows(self, blocks: Iterator[bytes]) -> Iterator[int]:

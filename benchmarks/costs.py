@@ -53,9 +53,10 @@ def _storage_calls() -> float:
     started = time.monotonic()
     for number, file in enumerate(found):
         content = b"".join(storage.read(file))
-        with storage.create(target.below(f"{number}.jsonl")) as output:
+        place = target.below(f"{number}.jsonl")
+        with storage.create(place, storage.find(place)) as output:
             output.write(content[: len(content) // 10])
-            output.finish()
+            output.finish({})
     return time.monotonic() - started
 
 

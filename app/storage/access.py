@@ -1,32 +1,85 @@
 """Which backend a location belongs to, and whether it may be used."""
 
+import os
+import posixpath
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from app.deadline import Deadline
+from app.errors import NotAllowed
 from app.storage.backend import Backend, StoredFile, Writer
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
 
-class Storage:
-    """All kinds of storage as one. `local_roots` are the folders below which local files may be
-    used; None allows any.
-    """
+class Connections:
+    """What is expensive to make and shared by all jobs: clients and their connections."""
 
-    def __init__(self, *, local_roots: tuple[Path, ...] | None, project: str | None = None) -> None:
+    def __init__(self, project: str | None) -> None:
         self._project = project
-        self._local = LocalBackend(local_roots)
-        self._gcs: Backend | None = None
+        self._clients: object = None
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
         """Makes the first use of gs:// as quick as the others."""
-        self._gcs_backend()
+        self.gcs(Deadline.never(), retry_seconds=0.0, silence_seconds=0.0)
+
+    def gcs(self, deadline: Deadline, *, retry_seconds: float, silence_seconds: float) -> Backend:
+        # Google's client takes a quarter of a second to import, which the start of the service
+        # must not wait for and a job on local files never needs.
+        from app.storage.gcs import GcsBackend, GcsClients  # noqa: PLC0415
+        from app.storage.retrying import RetryPolicy  # noqa: PLC0415
+
+        with self._lock:
+            if self._clients is None:
+                self._clients = GcsClients.connect(self._project)
+            assert isinstance(self._clients, GcsClients)
+        return GcsBackend(self._clients, RetryPolicy(deadline, retry_seconds, silence_seconds))
+
+
+class Storage:
+    """All kinds of storage as one, for one job: nothing waits longer than its deadline.
+
+    Nothing is tried again for longer than `retry_seconds` without success, and an answer may pause
+    for `silence_seconds`. `local_roots` are the folders below which local files may be used;
+    `allowed_uri_prefixes` those below which all locations are. None allows any.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: Connections | None = None,
+        deadline: Deadline | None = None,
+        retry_seconds: float = 120.0,
+        silence_seconds: float = 30.0,
+        local_roots: tuple[Path, ...] | None = None,
+        allowed_uri_prefixes: tuple[Location, ...] | None = None,
+    ) -> None:
+        self._connections = connections or Connections(None)
+        self._deadline = deadline or Deadline.never()
+        self._retry_seconds = retry_seconds
+        self._silence_seconds = silence_seconds
+        self._local = LocalBackend(local_roots)
+        self._allowed = allowed_uri_prefixes
+        self._gcs: Backend | None = None
+
+    def check_allowed(self, location: Location) -> None:
+        """Raises NotAllowed for a place outside ALLOWED_URI_PREFIXES."""
+        if self._allowed is None or any(_is_below(location, prefix) for prefix in self._allowed):
+            return
+        raise NotAllowed(f"{location}: not below any of this instance's ALLOWED_URI_PREFIXES")
 
     def find(self, location: Location) -> StoredFile | None:
         return self._backend(location).find(location)
+
+    def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
+        """All locations are of the same kind of storage."""
+        wanted = list(locations)
+        for location in wanted:
+            self.check_allowed(location)
+        return self._backend(wanted[0]).find_all(wanted) if wanted else {}
 
     def list_below(self, folder: Location) -> list[StoredFile]:
         return self._backend(folder).list_below(folder)
@@ -40,18 +93,34 @@ class Storage:
     def check_target(self, location: Location) -> None:
         self._backend(location).check_target(location)
 
-    def create(self, location: Location) -> AbstractContextManager[Writer]:
-        return self._backend(location).create(location)
+    def create(
+        self, location: Location, replacing: StoredFile | None = None, writer_id: str = ""
+    ) -> AbstractContextManager[Writer]:
+        return self._backend(location).create(location, replacing, writer_id)
+
+    def delete(self, file: StoredFile) -> None:
+        self._backend(file.location).delete(file)
 
     def _backend(self, location: Location) -> Backend:
-        return self._local if location.scheme == "file" else self._gcs_backend()
+        self.check_allowed(location)
+        if location.scheme == "file":
+            return self._local
+        if self._gcs is None:
+            self._gcs = self._connections.gcs(
+                self._deadline,
+                retry_seconds=self._retry_seconds,
+                silence_seconds=self._silence_seconds,
+            )
+        return self._gcs
 
-    def _gcs_backend(self) -> Backend:
-        with self._lock:
-            if self._gcs is None:
-                # Google's client takes a quarter of a second to import, which the start of the
-                # service must not wait for and a job on local files never needs.
-                from app.storage.gcs import GcsBackend  # noqa: PLC0415
 
-                self._gcs = GcsBackend(self._project)
-            return self._gcs
+def _is_below(location: Location, prefix: Location) -> bool:
+    """Whole names only, and also once the dots and links are resolved that the path may hold."""
+    if (location.scheme, location.bucket) != (prefix.scheme, prefix.bucket):
+        return False
+    paths = [posixpath.join("/", location.path)]
+    paths.append(posixpath.normpath(paths[0]))
+    if location.scheme == "file":
+        paths.append(os.path.realpath(location.path))
+    folder = posixpath.join("/", prefix.as_folder().path)
+    return all((path.rstrip("/") + "/").startswith(folder) for path in paths)

@@ -1,8 +1,8 @@
 """What every kind of storage can do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,10 @@ from app.storage.location import Location
 class StoredFile:
     """One object or file as it was when listed. `size` is in bytes.
 
-    `generation` pins later reads of an object to this very content; `crc32c` is its checksum.
-    Both are None for local files. `content_encoding` is empty for bytes stored as they are.
+    `generation` pins later reads and writes to this very content: an object's own, or the time in
+    nanoseconds when a local file was changed. `crc32c` is an object's checksum, None for a local
+    file. `content_encoding` is empty for bytes stored as they are. `metadata` is what the writer
+    of an output has noted about it.
     """
 
     location: Location
@@ -22,6 +24,7 @@ class StoredFile:
     generation: int | None = None
     crc32c: int | None = None
     content_encoding: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def uri(self) -> str:
@@ -33,29 +36,50 @@ class Writer(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def finish(self) -> None: ...
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """`metadata` is kept with the file, and found again in `StoredFile.metadata`."""
 
 
 class Backend(Protocol):
-    """One kind of storage. Every method raises NotFound, NotAllowed or StorageFailed."""
+    """One kind of storage. Every method raises NotFound, NotAllowed or StorageFailed.
+
+    A file that is no longer what was listed raises Conflict.
+    """
 
     def find(self, location: Location) -> StoredFile | None:
         """The file at exactly this place, or None."""
+
+    def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
+        """Those of the places at which there is a file, with as few requests as it takes."""
 
     def list_below(self, folder: Location) -> list[StoredFile]:
         """All files below a folder at any depth, sorted by name; empty where there is none."""
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
-        """The content in blocks. Where a checksum is known it is checked after the last one."""
+        """The content in blocks. What can be checked is checked after the last one.
+
+        Raises TransferBroken where that shows that what came is not what is stored.
+        """
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         """Copies the content to a new local file, its folder being there.
 
-        `check` is called for each block; what it raises ends the copy.
+        `check` is called for each block; what it raises ends the copy. Raises OSError where the
+        copy cannot be written.
         """
 
     def check_target(self, location: Location) -> None:
         """Raises what `create` would raise for the place alone, before anything is done."""
 
-    def create(self, location: Location) -> AbstractContextManager[Writer]:
-        """A new file, whole if it is finished in the block, and not there at all if it is not."""
+    def create(
+        self, location: Location, replacing: StoredFile | None, writer_id: str
+    ) -> AbstractContextManager[Writer]:
+        """A new file, whole if it is finished in the block, and not there at all if it is not.
+
+        It takes the place of exactly `replacing`, or of nothing where that is None; it raises
+        Conflict where something else is there by then, unless `writer_id` says that it is what
+        this writer has sent before. Raises TransferBroken where what was sent is lost.
+        """
+
+    def delete(self, file: StoredFile) -> None:
+        """Removes exactly this file, if it is still there."""

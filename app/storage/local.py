@@ -1,18 +1,34 @@
-"""Local files."""
+"""Local files.
+
+What is noted about an output lies in a small file beside it, which holds only as long as the
+output itself is as it was then. Both that and an output that is being written have hidden names
+beginning with `.embedded-tf-`, and are no inputs.
+"""
 
 import errno
+import fcntl
+import hashlib
 import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from app.errors import BadParameter, NotAllowed, NotFound, StorageFailed, UnsupportedInput
+import orjson
+
+from app.errors import (
+    BadParameter,
+    Conflict,
+    NotAllowed,
+    NotFound,
+    StorageFailed,
+    UnsupportedInput,
+)
 from app.storage.backend import StoredFile, Writer
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
+_HIDDEN_PREFIX = ".embedded-tf-"
 
 
 class LocalBackend:
@@ -24,7 +40,11 @@ class LocalBackend:
     def find(self, location: Location) -> StoredFile | None:
         path = self._allowed(location)
         with _os_errors_of(location):
-            return StoredFile(location, path.stat().st_size) if path.is_file() else None
+            return _stored_file(location, path) if path.is_file() else None
+
+    def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
+        found = ((location, self.find(location)) for location in locations)
+        return {location: file for location, file in found if file is not None}
 
     def list_below(self, folder: Location) -> list[StoredFile]:
         root = self._allowed(folder)
@@ -34,14 +54,16 @@ class LocalBackend:
                 return []
             for path in _files_below(root):
                 location = folder.below(_text_name(path.relative_to(root)))
-                files.append(StoredFile(location, path.stat().st_size))
+                files.append(_stored_file(location, path))
         return sorted(files, key=lambda file: file.location.path)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         path = self._allowed(file.location)
         with _os_errors_of(file.location), path.open("rb", buffering=0) as source:
+            _check_unchanged(file, source.fileno())
             while block := source.read(_BLOCK_BYTES):
                 yield block
+            _check_unchanged(file, source.fileno())
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         with path.open("wb") as target:
@@ -56,14 +78,23 @@ class LocalBackend:
         self._allowed(location)
 
     @contextmanager
-    def create(self, location: Location) -> Iterator[Writer]:
-        part = _PartFile(self._allowed(location), location)
+    def create(
+        self, location: Location, replacing: StoredFile | None, writer_id: str
+    ) -> Iterator[Writer]:
+        part = _PartFile(self._allowed(location), location, replacing, writer_id)
         with _os_errors_of(location):
             part.open()
         try:
             yield part
         finally:
             part.remove_unless_finished()
+
+    def delete(self, file: StoredFile) -> None:
+        path = self._allowed(file.location)
+        with _os_errors_of(file.location), _alone_in(path.parent):
+            if path.exists() and path.stat().st_mtime_ns == file.generation:
+                path.unlink()
+                _sidecar(path).unlink(missing_ok=True)
 
     def _allowed(self, location: Location) -> Path:
         path = Path(location.path)
@@ -76,12 +107,20 @@ class LocalBackend:
 
 
 class _PartFile:
-    """A file under a temporary name beside its place, until it is whole."""
+    """A file under a hidden name beside its place, until it is whole.
 
-    def __init__(self, path: Path, location: Location) -> None:
+    The name follows from the place, and whoever writes it holds a lock on it: what a killed process
+    has left is taken over, and a second writer is told of the first one at once.
+    """
+
+    def __init__(
+        self, path: Path, location: Location, replacing: StoredFile | None, writer_id: str
+    ) -> None:
         self._path = path
-        self._part = path.with_name(f".{secrets.token_hex(8)}.part")
+        self._part = _hidden(path, "part")
         self._location = location
+        self._replacing = replacing
+        self._writer_id = writer_id
         self._folders_made: list[Path] = []
         self._finished = False
 
@@ -90,28 +129,116 @@ class _PartFile:
             if not folder.exists():
                 folder.mkdir(exist_ok=True)
                 self._folders_made.append(folder)
-        self._file = self._part.open("wb")
+        self._file = self._part.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise Conflict(f"{self._location}: another job is writing it at this moment") from None
+        self._file.truncate(0)
 
     def write(self, data: bytes) -> None:
         with _os_errors_of(self._location):
             self._file.write(data)
 
-    def finish(self) -> None:
-        with _os_errors_of(self._location):
-            self._file.close()
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        with _os_errors_of(self._location), _alone_in(self._path.parent):
+            self._file.flush()
+            now = self._path.stat().st_mtime_ns if self._path.exists() else None
+            expected = None if self._replacing is None else self._replacing.generation
+            if now != expected or not self._is_still_ours():
+                raise Conflict(
+                    f"{self._location}: somebody else has written it while this job ran; call again"
+                    " to go on from there"
+                )
+            # What was noted about the old file must not be taken for the new one's.
+            _sidecar(self._path).unlink(missing_ok=True)
             self._part.replace(self._path)
-        self._finished = True
+            self._finished = True
+            self._file.close()
+            _write_sidecar(self._path, metadata)
 
     def remove_unless_finished(self) -> None:
         """Also the folders that were made for it, where nothing else has come into them."""
         if self._finished:
             return
+        if self._is_still_ours():
+            self._part.unlink()
         self._file.close()
-        self._part.unlink(missing_ok=True)
         for folder in reversed(self._folders_made):
             if any(folder.iterdir()):
                 break
             folder.rmdir()
+
+    def _is_still_ours(self) -> bool:
+        try:
+            return os.path.samestat(self._part.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+
+def _hidden(path: Path, suffix: str) -> Path:
+    # A digest, because the longest name that there may be leaves no room for more.
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:24]
+    return path.with_name(f"{_HIDDEN_PREFIX}{digest}.{suffix}")
+
+
+def _sidecar(path: Path) -> Path:
+    return _hidden(path, "json")
+
+
+def _write_sidecar(path: Path, metadata: Mapping[str, str]) -> None:
+    if not metadata:
+        return
+    stat = path.stat()
+    note = {
+        "file": path.name,
+        "size": stat.st_size,
+        "changed_ns": stat.st_mtime_ns,
+        "metadata": dict(metadata),
+    }
+    new = _hidden(path, "json.part")
+    new.write_bytes(orjson.dumps(note) + b"\n")
+    new.replace(_sidecar(path))
+
+
+def _stored_file(location: Location, path: Path) -> StoredFile:
+    stat = path.stat()
+    return StoredFile(
+        location, stat.st_size, generation=stat.st_mtime_ns, metadata=_read_sidecar(path, stat)
+    )
+
+
+def _read_sidecar(path: Path, stat: os.stat_result) -> dict[str, str]:
+    """What was noted about this very content; nothing where that cannot be told."""
+    try:
+        note = orjson.loads(_sidecar(path).read_bytes())
+        if (note["size"], note["changed_ns"]) == (stat.st_size, stat.st_mtime_ns):
+            return {str(name): str(value) for name, value in note["metadata"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        # No note, or one that was cut off or made by something else: the file counts as unknown.
+        return {}
+    return {}
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other jobs from finishing a file in this folder meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_unchanged(file: StoredFile, descriptor: int) -> None:
+    stat = os.fstat(descriptor)
+    expected = file.size, file.generation or stat.st_mtime_ns
+    if (stat.st_size, stat.st_mtime_ns) != expected:
+        raise Conflict(
+            f"{file.uri}: changed since the job began, so what was read of it does not count"
+        )
 
 
 def _files_below(root: Path) -> Iterator[Path]:
@@ -123,7 +250,11 @@ def _files_below(root: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (path for name in names if (path := Path(directory, name)).is_file())
+        yield from (
+            path
+            for name in names
+            if not name.startswith(_HIDDEN_PREFIX) and (path := Path(directory, name)).is_file()
+        )
 
 
 def _text_name(path: Path) -> str:

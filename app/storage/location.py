@@ -39,6 +39,12 @@ class Location:
         """The folder that an object or file is in."""
         return replace(self, path=self.path[: self.path.rfind("/") + 1])
 
+    def is_below(self, folder: "Location") -> bool:
+        """Whether this is in `folder` or in a folder of it."""
+        return (self.scheme, self.bucket) == (folder.scheme, folder.bucket) and (
+            self.path.startswith(folder.path)
+        )
+
     def below(self, name: str) -> "Location":
         """What is called `name`, with slashes for folders, in this folder."""
         return replace(self, path=self.as_folder().path + name)

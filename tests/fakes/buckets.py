@@ -35,5 +35,8 @@ class Bucket:
         data: bytes = self._bucket.blob(name).download_as_bytes()
         return data
 
+    def delete(self, name: str) -> None:
+        self._bucket.blob(name).delete()
+
     def names(self, prefix: str = "") -> list[str]:
         return sorted(blob.name for blob in self._client.list_blobs(self._bucket, prefix=prefix))

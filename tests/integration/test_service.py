@@ -71,8 +71,10 @@ def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
         "errors": 0,
         "files": [
             {
+                "state": "PREDICTED",
                 "input": f"{bucket.uri}/report/in/a.jsonl",
                 "output": f"{bucket.uri}/report/out/a.jsonl",
+                "errors_output": None,
                 "instances": 2,
                 "predictions": 2,
                 "errors": 0,
@@ -168,7 +170,9 @@ def test_a_post_takes_the_same_parameters_as_json(service: RunningService, bucke
     ("parameters", "words"),
     [
         ("", "missing parameter: model, input, output"),
-        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&on_error=skip", "on_error is not"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&on_error=x", "on_error must be"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&force=1", "force must be true or"),
+        ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&key_field=k", "not supported yet"),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&model=x", "given 2 times"),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&batch_size=x", "batch_size"),
     ],
@@ -393,7 +397,8 @@ def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, buck
         output=f"{bucket.uri}/fails/out/",
     )
     body = error(response, 422, "INVALID_ARGUMENT")
-    assert "in.jsonl, lines 3 to 4: the model failed" in body["message"]
+    assert "in.jsonl, line 4: the model failed on it" in body["message"]
+    assert body["details"]["line"] == 4
     assert "x must be positive" in body["message"]
     assert bucket.names("fails/out") == []
 
@@ -466,22 +471,6 @@ def test_during_a_job_health_answers_and_a_second_job_is_429_until_time_is_up(
     health = requests.get(service.url + "/health", timeout=5).json()
     assert health == {"status": "ok", "busy": False}
     assert model_servers(service) == []
-    assert bucket.names("slow/out") == []
-
-
-def test_a_model_server_killed_during_a_batch_is_503(
-    service: RunningService, slow_job: Any, bucket: Bucket
-) -> None:
-    job = slow_job("40")
-    until(lambda: bool(model_servers(service)))
-    server = model_servers(service)[0]
-    # Busy for longer than it takes to load: it is computing.
-    until(lambda: sum(server.cpu_times()[:2]) > 6)
-    server.kill()
-    job.join()
-    message = error(job.response, 503, "UNAVAILABLE")["message"]
-    assert "the model server was killed by SIGKILL while it was serving" in message
-    assert int(job.response.headers["Retry-After"]) > 0
     assert bucket.names("slow/out") == []
 
 

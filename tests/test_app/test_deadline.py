@@ -6,6 +6,8 @@ from app.deadline import Deadline
 from app.errors import OutOfTime, ShuttingDown
 from app.parallel import GoOn, run_all
 
+STOPPED = ShuttingDown("stopped")
+
 
 def test_work_within_the_deadline_gives_its_result() -> None:
     assert Deadline.after(30).run(lambda: 7) == 7
@@ -41,7 +43,7 @@ def test_work_that_heeds_the_deadline_has_ended_when_it_is_left() -> None:
         finally:
             ended.set()
 
-    threading.Thread(target=lambda: started.wait(10) and deadline.stopped.set()).start()
+    threading.Thread(target=lambda: started.wait(10) and deadline.stop_signal.stop(STOPPED)).start()
     with pytest.raises(ShuttingDown):
         deadline.run(work)
     assert ended.is_set()

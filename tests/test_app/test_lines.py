@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.bad_rows import FailOnBadRow, SkipBadRows
 from app.errors import TooLarge
 from app.lines import read_lines
 
 
 def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
     numbered_lines = []
-    for lines in read_lines(blocks, max_line_bytes=max_line_bytes, file="f"):
+    on_fault = FailOnBadRow("f")
+    for lines in read_lines(blocks, max_line_bytes=max_line_bytes, file="f", on_fault=on_fault):
         texts = lines.text.split(b"\n")
         assert texts.pop() == b""
         assert np.diff(lines.ends, prepend=-1).tolist() == [len(text) + 1 for text in texts]
@@ -63,7 +65,41 @@ def test_a_longer_line_is_an_error_that_names_it(blocks: tuple[bytes, ...]) -> N
         TooLarge, match=r"f, line 2: longer than 10 bytes.*MAX_LINE_BYTES"
     ) as caught:
         numbered(*blocks, max_line_bytes=10)
-    assert caught.value.details == {"file": "f", "line": 2, "max_line_bytes": 10}
+    assert caught.value.details == {"file": "f", "line": 2, "field": None}
+
+
+@given(
+    st.lists(st.binary(max_size=15).filter(lambda line: b"\n" not in line), max_size=9),
+    st.lists(st.integers(0, 150), max_size=8),
+)
+def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
+    lines: list[bytes], cuts: list[int]
+) -> None:
+    lines = [line.replace(b"\r", b"c").replace(b"\xef", b"e") for line in lines]
+    data = b"\n".join(lines)
+    edges = [0, *sorted(cuts), len(data)]
+    blocks = [data[start:end] for start, end in pairwise(edges)]
+    faults = SkipBadRows()
+    kept = {}
+    for group in read_lines(blocks, max_line_bytes=7, file="f", on_fault=faults):
+        kept.update(dict(enumerate(group.text[:-1].split(b"\n"), group.first)))
+    bad = faults.up_to(None)
+    expected = dict(enumerate(lines, 1))
+    assert [row.fault.line for row in bad] == [n for n, line in expected.items() if len(line) > 7]
+    for row in bad:
+        assert expected[row.fault.line].startswith(row.text)
+        assert row.text
+    good = {number: line for number, line in expected.items() if 0 < len(line) <= 7}
+    assert {number: line for number, line in kept.items() if line} == good
+
+
+def test_of_an_endless_line_only_its_beginning_is_kept() -> None:
+    faults = SkipBadRows()
+    blocks = (b"x" * 1000 for _ in range(20_000))
+    assert list(read_lines(blocks, max_line_bytes=100, file="f", on_fault=faults)) == []
+    (row,) = faults.up_to(None)
+    assert (row.fault.line, row.fault.kind) == (1, TooLarge)
+    assert len(row.text) < 1000
 
 
 def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
@@ -73,7 +109,7 @@ def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
             yield b"x" * 10
 
     with pytest.raises(TooLarge):
-        list(read_lines(endless(), max_line_bytes=100, file="f"))
+        list(read_lines(endless(), max_line_bytes=100, file="f", on_fault=FailOnBadRow("f")))
 
 
 def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:

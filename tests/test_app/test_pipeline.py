@@ -4,8 +4,8 @@ from itertools import count
 
 import pytest
 
-from app.deadline import Deadline
-from app.errors import OutOfTime, ShuttingDown
+from app.deadline import Deadline, StopSignal
+from app.errors import Cancelled, OutOfTime, ShuttingDown
 from app.log import JobContext, _current, job_context
 from app.pipeline import Pipeline
 
@@ -135,10 +135,11 @@ def test_a_step_that_waits_for_nothing_is_told_when_time_is_up() -> None:
 
 
 def test_a_job_that_is_told_to_stop_says_that_the_instance_ends() -> None:
-    stopped = threading.Event()
-    stopped.set()
-    with pytest.raises(ShuttingDown):
-        Deadline.after(100, stopped).remaining()
+    stop_signal = StopSignal()
+    stop_signal.stop(ShuttingDown("the instance ends"))
+    stop_signal.stop(Cancelled("a later reason"))
+    with pytest.raises(ShuttingDown, match="the instance ends"):
+        Deadline.after(100, stop_signal).remaining()
 
 
 def test_threads_log_for_the_job_that_started_them() -> None:

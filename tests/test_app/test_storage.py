@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from app.errors import NotAllowed, NotFound, StorageFailed
+from app.errors import Conflict, NotAllowed, NotFound, StorageFailed
 from app.storage import Location, Storage, StoredFile, parse_location
 from tests.fakes.buckets import Bucket
 
@@ -28,11 +28,17 @@ def place(request: pytest.FixtureRequest, bucket: Bucket, tmp_path: Path) -> Pla
     return lambda name: parse_location(f"{tmp_path}/{name}", parameter="p")
 
 
-def write(storage: Storage, location: Location, *parts: bytes) -> None:
-    with storage.create(location) as writer:
+def write(
+    storage: Storage,
+    location: Location,
+    *parts: bytes,
+    replacing: StoredFile | None = None,
+    writer_id: str = "w1",
+) -> None:
+    with storage.create(location, replacing, writer_id) as writer:
         for part in parts:
             writer.write(part)
-        writer.finish()
+        writer.finish({"note": "é"})
 
 
 def read(storage: Storage, location: Location) -> bytes:
@@ -45,6 +51,48 @@ def read(storage: Storage, location: Location) -> bytes:
 def test_what_is_written_is_read_back(parts: list[bytes], storage: Storage, place: Place) -> None:
     write(storage, place("a/b.txt"), *parts)
     assert read(storage, place("a/b.txt")) == b"".join(parts)
+    file = storage.find(place("a/b.txt"))
+    assert file is not None
+    assert file.metadata["note"] == "é"
+
+
+@pytest.mark.parametrize("size", [1, 9_000_000])
+def test_a_file_replaces_only_the_one_that_was_seen(
+    size: int, storage: Storage, place: Place
+) -> None:
+    write(storage, place("a"), b"first")
+    first = storage.find(place("a"))
+    assert first is not None
+    with pytest.raises(Conflict, match="somebody else has written it"):
+        write(storage, place("a"), b"x" * size, writer_id="w2")
+    assert read(storage, place("a")) == b"first"
+    write(storage, place("a"), b"x" * size, replacing=first, writer_id="w2")
+    assert read(storage, place("a")) == b"x" * size
+    with pytest.raises(Conflict):
+        write(storage, place("a"), b"third", replacing=first, writer_id="w3")
+    assert read(storage, place("a")) == b"x" * size
+
+
+def test_only_the_very_file_is_deleted(storage: Storage, tmp_path: Path) -> None:
+    target = parse_location(str(tmp_path / "a"), parameter="p")
+    write(storage, target, b"first")
+    first = storage.find(target)
+    assert first is not None
+    write(storage, target, b"second", replacing=first)
+    storage.delete(first)
+    assert read(storage, target) == b"second"
+    second = storage.find(target)
+    assert second is not None
+    storage.delete(second)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_found_in_one_go(storage: Storage, place: Place) -> None:
+    for name in ("in/abc", "in/abd", "in/b"):
+        write(storage, place(name), b"x")
+    wanted = [place("in/abc"), place("in/b"), place("in/absent")]
+    assert set(storage.find_all(wanted)) == set(wanted[:2])
+    assert storage.find_all([]) == {}
 
 
 @pytest.mark.parametrize("size", [0, 1, 5_000_000])
@@ -133,7 +181,7 @@ def test_an_object_replaced_since_it_was_listed_is_not_read(
     file = storage.find(Location("gs", "test-bucket", "replaced"))
     assert file is not None
     bucket.put("replaced", b"new")
-    with pytest.raises(NotFound, match="gs://test-bucket/replaced"):
+    with pytest.raises(Conflict, match="gs://test-bucket/replaced: replaced since"):
         list(storage.read(file))
 
 
@@ -141,10 +189,9 @@ def test_storage_that_does_not_answer_is_an_error_that_names_the_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr("google.cloud.storage.retry.DEFAULT_RETRY._timeout", 0.1)
     location = Location("gs", "bucket", "name")
     with pytest.raises(StorageFailed, match="gs://bucket/name"):
-        Storage(local_roots=None).find(location)
+        Storage(local_roots=None, retry_seconds=0.3).find(location)
 
 
 def test_a_file_that_may_not_be_written_is_not_allowed(storage: Storage) -> None:

@@ -1,0 +1,206 @@
+"""A model server that is replaced when it dies, and the batches that it takes with it.
+
+Which batch a server died of cannot be told while several are under way. So all that were are sent
+again to the next server, one at a time and nothing beside them; one on which that server dies as
+well is to blame.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+from app.deadline import Deadline
+from tfserving_launcher import (
+    ModelServer,
+    PredictError,
+    PredictFuture,
+    ServerExited,
+    ServerTimeout,
+    Signature,
+)
+from tfserving_launcher.tensors import Array
+
+# Sent while it was under way, and once more alone.
+_MOST_DEATHS = 2
+
+Tensors = dict[str, Array]
+
+logger = logging.getLogger(__name__)
+
+
+class BatchKillsServer(Exception):
+    """Two servers died, or hung, on the same batch; the message tells how the second one did."""
+
+
+class WrongRowCount(Exception):
+    """The server has answered with another number of rows than it was sent."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A batch on its way. `life` numbers the server that it was sent to; it may not be sent yet."""
+
+    tensors: Tensors
+    future: PredictFuture | None = None
+    life: int = 0
+    deaths: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+
+class LastingServer:
+    """One model server after the other for the same model, alive between enter and exit.
+
+    `start` gives one that is not yet entered. At most `restarts` take the place of others.
+    `submit` may be called by one thread, and `result` by another one, in the order of the calls.
+    Entering, and every wait for an answer, raises what the launcher raises once no restart is left.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], ModelServer],
+        *,
+        restarts: int,
+        call_timeout_seconds: float,
+        deadline: Deadline,
+    ) -> None:
+        self._start = start
+        self._restarts_left = restarts
+        self._call_timeout_seconds = call_timeout_seconds
+        self._deadline = deadline
+        self._lock = threading.Lock()
+        self._life = 0
+        # While set, nothing is sent ahead.
+        self._one_at_a_time = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            # A server ends with the thread that has started it, so one thread starts them all.
+            self._starter = stack.enter_context(
+                ThreadPoolExecutor(1, thread_name_prefix="model-server")
+            )
+            stack.callback(self._stop)
+            self._server: ModelServer | None = None
+            self._start_until_one_lives()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def signature(self, name: str) -> Signature:
+        """Raises SignatureNotFound or TensorError."""
+        assert self._server is not None
+        self._signature = self._server.signature(name)
+        return self._signature
+
+    def submit(self, tensors: Tensors) -> Call:
+        """Sends a batch ahead, with the signature asked for last, and does not wait for it."""
+        call = Call(tensors)
+        with self._lock:
+            if not self._one_at_a_time:
+                self._send(call)
+        return call
+
+    def predict(self, tensors: Tensors) -> Tensors:
+        """Sends a batch and waits for its outputs, as `result` does."""
+        return self.result(Call(tensors))
+
+    def result(self, call: Call) -> Tensors:
+        """The outputs by name, from as many servers as it takes.
+
+        Raises PredictError where the server refuses the batch, BatchKillsServer, and what ends the
+        last server that there may be.
+        """
+        while True:
+            if call.future is None:
+                with self._lock:
+                    self._send(call)
+            assert call.future is not None
+            try:
+                outputs = call.future.result()
+                _check_rows(outputs, call.rows)
+            except (ServerExited, ServerTimeout, WrongRowCount, PredictError) as error:
+                if not self._is_lost(call, error):
+                    raise
+                self._deadline.remaining()
+                call.deaths += 1
+                call.future = None
+                if call.life == self._life:
+                    self._replace_server(error)
+                if call.deaths < _MOST_DEATHS:
+                    continue
+                if isinstance(error, WrongRowCount):
+                    # Two servers agree, so that is what the model answers: the caller judges it.
+                    return outputs
+                raise BatchKillsServer(str(error)) from None
+            if call.deaths == 0:
+                self._one_at_a_time = False
+            return outputs
+
+    def cancel(self, call: Call) -> None:
+        """Gives a call up that nobody waits for."""
+        if call.future is not None:
+            call.future.cancel()
+
+    def _send(self, call: Call) -> None:
+        assert self._server is not None
+        call.life = self._life
+        call.future = self._server.submit(
+            call.tensors,
+            signature_name=self._signature.name,
+            timeout_seconds=min(self._call_timeout_seconds, self._deadline.remaining()),
+        )
+
+    def _is_lost(self, call: Call, error: Exception) -> bool:
+        """Whether the server, not the batch, is at fault as far as can be told."""
+        if call.life != self._life:
+            return True
+        return not isinstance(error, PredictError) or error.code == "UNAVAILABLE"
+
+    def _replace_server(self, error: Exception) -> None:
+        if self._restarts_left == 0:
+            raise error
+        with self._lock:
+            self._restarts_left -= 1
+            self._one_at_a_time = True
+            self._life += 1
+            logger.warning("a fresh model server takes over: %s", error)
+            self._starter.submit(self._stop_server).result()
+            self._start_until_one_lives()
+
+    def _start_until_one_lives(self) -> None:
+        while True:
+            try:
+                self._starter.submit(self._start_server).result()
+            except (ServerExited, ServerTimeout) as error:
+                self._deadline.remaining()
+                if self._restarts_left == 0:
+                    raise
+                self._restarts_left -= 1
+                logger.warning("the model server is started again: %s", error)
+            else:
+                return
+
+    def _start_server(self) -> None:
+        self._server = self._start().__enter__()
+
+    def _stop_server(self) -> None:
+        if self._server is not None:
+            self._server.__exit__(None, None, None)
+            self._server = None
+
+    def _stop(self) -> None:
+        self._starter.submit(self._stop_server).result()
+
+
+def _check_rows(outputs: Tensors, rows: int) -> None:
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != rows:
+            raise WrongRowCount(f"output {name} has the shape {list(array.shape)} for {rows} rows")

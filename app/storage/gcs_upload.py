@@ -1,0 +1,335 @@
+"""New objects: in a single request while they are small, else in a resumable upload.
+
+Source: cloud.google.com/storage/docs/json_api/v1/objects/insert,
+cloud.google.com/storage/docs/performing-resumable-uploads and
+cloud.google.com/storage/docs/request-preconditions.
+"""
+
+import base64
+import logging
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import google_crc32c
+import orjson
+import requests
+import urllib3
+from google.api_core import exceptions as api_exceptions
+from google.auth import exceptions as auth_exceptions
+from google.auth.transport.requests import AuthorizedSession
+
+from app.errors import Conflict, TransferBroken
+from app.storage.backend import StoredFile
+from app.storage.location import Location
+from app.storage.retrying import BadAnswer, RetryPolicy, in_words
+
+# A multiple of 256 KiB, as every block of a resumable upload but its last must be.
+_BLOCK_BYTES = 4 * 1024 * 1024
+_CONTENT_TYPE = "application/x-ndjson"
+_PERMISSION = "storage.objects.create"
+_WRITER_KEY = "embedded-tf-writer"
+_CANCEL_SECONDS = 2.0
+_RESUME_INCOMPLETE = 308
+_FORGOTTEN = (404, 410)
+_RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
+
+logger = logging.getLogger(__name__)
+
+
+class _Unknown(Exception):
+    """Nobody can tell whether a request has arrived."""
+
+
+class Upload:
+    """One object on its way. It takes the place of exactly `replacing`, or of nothing."""
+
+    def __init__(
+        self,
+        session: AuthorizedSession,
+        endpoint: str,
+        location: Location,
+        *,
+        replacing: StoredFile | None,
+        writer_id: str,
+        policy: RetryPolicy,
+        find: Callable[[Location], StoredFile | None],
+    ) -> None:
+        self._session = session
+        self._objects = f"{endpoint}/upload/storage/v1/b/{location.bucket}/o"
+        self._resource = f"{endpoint}/storage/v1/b/{location.bucket}/o/{quote(location.path, '')}"
+        self._location = location
+        self._replacing = replacing
+        self._writer_id = writer_id
+        self._policy = policy
+        self._find = find
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._sent = 0
+        self._checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # carries no types
+        # Whoever knows it may go on with the upload, so it is never logged.
+        self._upload_url: str | None = None
+        self._finished = False
+
+    def write(self, data: bytes) -> None:
+        self._checksum.update(data)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        # Something is held back, because the last block must not be empty.
+        if self._waiting_bytes <= _BLOCK_BYTES:
+            return
+        text = b"".join(self._waiting)
+        whole = (len(text) - 1) // _BLOCK_BYTES * _BLOCK_BYTES
+        if self._upload_url is None:
+            self._upload_url = self._begin()
+        for start in range(0, whole, _BLOCK_BYTES):
+            self._send(text[start : start + _BLOCK_BYTES])
+        self._waiting = [text[whole:]]
+        self._waiting_bytes = len(text) - whole
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        rest = b"".join(self._waiting)
+        if self._upload_url is None:
+            self._check_answer(self._send_whole(rest, metadata))
+        else:
+            self._check_that_nobody_else_has_written()
+            answer = self._send(rest, last=True)
+            self._check_answer(answer)
+            self._describe(answer, metadata)
+        self._finished = True
+
+    def cancel_unless_finished(self) -> None:
+        if self._finished or self._upload_url is None:
+            return
+        try:
+            self._session.delete(self._upload_url, timeout=_CANCEL_SECONDS)
+        except (requests.RequestException, auth_exceptions.GoogleAuthError) as error:
+            # The job already ends for a reason of its own; what was sent is no object yet, and
+            # storage drops it after a week.
+            logger.warning(
+                "%s: the unfinished upload could not be cancelled: %s",
+                self._location,
+                in_words(error),
+            )
+
+    def _begin(self) -> str:
+        def request() -> str:
+            response = self._session.post(
+                self._objects,
+                params={"uploadType": "resumable", **self._preconditions()},
+                json=self._description({}),
+                headers={"X-Upload-Content-Type": _CONTENT_TYPE},
+                timeout=self._policy.timeout,
+            )
+            if response.status_code == requests.codes.precondition_failed:
+                raise self._conflict()
+            _raise_for(response)
+            url = response.headers.get("Location")
+            if not url:
+                raise BadAnswer("storage gave no address for an upload")
+            return str(url)
+
+        return self._policy.call(self._location, _PERMISSION, request)
+
+    def _send(self, block: bytes, *, last: bool = False) -> dict[str, Any]:
+        """One block at its place; describes the object if it is the last one."""
+        end = self._sent + len(block)
+
+        def request() -> dict[str, Any]:
+            rest = block[len(block) - (end - self._sent) :]
+            try:
+                response = self._put(rest, end, last=last)
+                if response.status_code != _RESUME_INCOMPLETE:
+                    _raise_for(response)
+                    return self._ended_by(response, last=last)
+            except _Unknown as error:
+                return self._arrived_or_broken(str(error), last=last)
+            except api_exceptions.GoogleAPICallError as error:
+                if error.code not in _FORGOTTEN:
+                    raise
+                return self._arrived_or_broken("storage has forgotten the upload", last=last)
+            self._sent = _received(response)
+            if self._sent < end - len(block):
+                raise self._broken("storage has lost what it had confirmed")
+            if self._sent < end or last:
+                raise BadAnswer(f"storage has taken {self._sent} bytes of {end}")
+            return {}
+
+        return self._policy.call(self._location, _PERMISSION, self._or_conflict(request))
+
+    def _put(self, rest: bytes, end: int, *, last: bool) -> requests.Response:
+        """Where the connection breaks it is unknown what arrived.
+
+        Asking would tell, but an emulator takes the question for the end of the upload, so the
+        whole file is begun again instead.
+        """
+        assert self._upload_url is not None
+        place = f"{self._sent}-{end - 1}" if rest else "*"
+        headers = {"Content-Range": f"bytes {place}/{end if last else '*'}"}
+        if last:
+            headers["X-Goog-Hash"] = f"crc32c={self._crc32c()}"
+        try:
+            return self._session.put(
+                self._upload_url,
+                data=rest,
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._policy.timeout,
+            )
+        except requests.RequestException as error:
+            if _never_left(error):
+                raise
+            raise _Unknown(in_words(error)) from None
+
+    def _ended_by(self, response: requests.Response, *, last: bool) -> dict[str, Any]:
+        if not last:
+            raise self._broken("storage ended the upload before its last block")
+        return _object(response)
+
+    def _arrived_or_broken(self, why: str, *, last: bool) -> dict[str, Any]:
+        if last and (found := self._found_as_sent()):
+            return found
+        raise self._broken(why)
+
+    def _send_whole(self, content: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
+        description = {**self._description(metadata), "crc32c": self._crc32c()}
+        boundary = secrets.token_hex(16)
+        body = b"".join(
+            (
+                f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode(),
+                orjson.dumps(description),
+                f"\r\n--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n".encode(),
+                content,
+                f"\r\n--{boundary}--\r\n".encode(),
+            )
+        )
+
+        def request() -> dict[str, Any]:
+            response = self._session.post(
+                self._objects,
+                params={"uploadType": "multipart", **self._preconditions()},
+                data=body,
+                headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+                timeout=self._policy.timeout,
+            )
+            _raise_for(response)
+            return _object(response)
+
+        return self._policy.call(self._location, _PERMISSION, self._or_conflict(request))
+
+    def _describe(self, answer: dict[str, Any], metadata: Mapping[str, str]) -> None:
+        """What is known of a large object only once it is written."""
+
+        def request() -> dict[str, Any]:
+            response = self._session.patch(
+                self._resource,
+                params={"ifGenerationMatch": answer["generation"]},
+                json={"metadata": self._metadata(metadata)},
+                timeout=self._policy.timeout,
+            )
+            _raise_for(response)
+            return answer
+
+        self._policy.call(self._location, "storage.objects.update", self._or_conflict(request))
+
+    def _description(self, metadata: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "name": self._location.path,
+            "contentType": _CONTENT_TYPE,
+            "metadata": self._metadata(metadata),
+        }
+
+    def _metadata(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        return {_WRITER_KEY: self._writer_id, **metadata}
+
+    def _preconditions(self) -> dict[str, str]:
+        generation = 0 if self._replacing is None else self._replacing.generation
+        return {"ifGenerationMatch": str(generation)}
+
+    def _or_conflict(self, request: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+        """A refused precondition may mean that an earlier attempt has arrived after all."""
+
+        def wrapped() -> dict[str, Any]:
+            try:
+                return request()
+            except api_exceptions.PreconditionFailed:
+                if found := self._found_as_sent():
+                    return found
+                raise self._conflict() from None
+
+        return wrapped
+
+    def _found_as_sent(self) -> dict[str, Any] | None:
+        """The object, if this writer has sent it and nothing of it is missing."""
+        found = self._find(self._location)
+        if found is None or found.metadata.get(_WRITER_KEY) != self._writer_id:
+            return None
+        if found.crc32c != int.from_bytes(self._checksum.digest(), "big"):
+            return None
+        return {"crc32c": self._crc32c(), "generation": str(found.generation)}
+
+    def _check_that_nobody_else_has_written(self) -> None:
+        """Storage checks that itself; its emulator does so for small objects alone."""
+        found = self._find(self._location)
+        expected = None if self._replacing is None else self._replacing.generation
+        if (None if found is None else found.generation) != expected and not self._found_as_sent():
+            raise self._conflict()
+
+    def _check_answer(self, answer: dict[str, Any]) -> None:
+        """What storage holds is what was sent, or it goes."""
+        if answer.get("crc32c") == self._crc32c():
+            return
+        self._policy.call(
+            self._location,
+            "storage.objects.delete",
+            lambda: _raise_for(
+                self._session.delete(
+                    self._resource,
+                    params={"ifGenerationMatch": answer.get("generation", "")},
+                    timeout=self._policy.timeout,
+                )
+            ),
+        )
+        raise self._broken(
+            f"what arrived has the crc32c {answer.get('crc32c')}, what was sent {self._crc32c()}"
+        )
+
+    def _crc32c(self) -> str:
+        return base64.b64encode(self._checksum.digest()).decode()
+
+    def _conflict(self) -> Conflict:
+        return Conflict(
+            f"{self._location}: somebody else has written it while this job ran; call again to go"
+            " on from there"
+        )
+
+    def _broken(self, why: str) -> TransferBroken:
+        return TransferBroken(f"{self._location}: the upload broke off: {why}")
+
+
+def _raise_for(response: requests.Response) -> None:
+    if not response.ok:
+        raise api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # carries no types
+
+
+def _object(response: requests.Response) -> dict[str, Any]:
+    resource = response.json()
+    if not isinstance(resource, dict):
+        raise BadAnswer("storage did not describe the new object")
+    return resource
+
+
+def _received(response: requests.Response) -> int:
+    """Bytes that storage holds by now; it may have taken less than was sent."""
+    match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
+    return int(match["last"]) + 1 if match else 0
+
+
+def _never_left(error: requests.RequestException) -> bool:
+    """Whether no byte of the request can have arrived."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)

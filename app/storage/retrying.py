@@ -1,0 +1,151 @@
+"""Requests to storage that are tried again, and what their failures are called.
+
+Which failures are worth another attempt: cloud.google.com/storage/docs/retry-strategy
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import requests
+import urllib3
+from google.api_core import exceptions as api_exceptions
+from google.auth import exceptions as auth_exceptions
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from app.deadline import Deadline
+from app.errors import NotAllowed, NotFound, StorageFailed
+from app.storage.location import Location
+
+_CONNECT_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 8.0
+_SHOWN_CHARACTERS = 200
+# A server's error that is not among these is not worth another attempt.
+_PASSING_CODES = (408, 429, 500, 502, 503, 504)
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class BadAnswer(Exception):
+    """An answer that says success and is not what was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How patient a job is with its storage; durations are seconds.
+
+    deadline        when the job itself is over
+    retry_seconds   how long one thing is tried again while nothing moves
+    silence_seconds how long storage may keep silent within an answer
+    """
+
+    deadline: Deadline
+    retry_seconds: float = 120.0
+    silence_seconds: float = 30.0
+
+    @property
+    def timeout(self) -> tuple[float, float]:
+        """To connect, and between two pieces of an answer, as `requests` takes it."""
+        left = self.deadline.remaining()
+        return min(_CONNECT_SECONDS, left), min(self.silence_seconds, left)
+
+    def call(self, location: Location, permission: str, request: Callable[[], T]) -> T:
+        """What `request` returns, once it does. Raises as `errors_of` says, and at the deadline."""
+        retrying = Retrying(
+            retry=retry_if_exception(is_passing),
+            wait=wait_random_exponential(_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
+            stop=stop_after_delay(self.retry_seconds),
+            sleep=self.deadline.pause,
+            before_sleep=lambda state: _log(location, state),
+            reraise=True,
+        )
+        with errors_of(location, permission):
+            return retrying(request)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether another attempt may help."""
+    if isinstance(error, api_exceptions.GoogleAPICallError):
+        return error.code in _PASSING_CODES
+    if isinstance(error, requests.exceptions.InvalidURL):
+        return False
+    return isinstance(
+        error,
+        requests.RequestException
+        | urllib3.exceptions.HTTPError
+        | auth_exceptions.TransportError
+        | BadAnswer
+        | ConnectionError,
+    )
+
+
+@contextmanager
+def errors_of(location: Location, permission: str) -> Iterator[None]:
+    """Failures of requests told as what they mean; 403 and 404 stay what they are.
+
+    Messages say nothing of URLs: that of an upload lets everyone go on with it.
+    """
+    try:
+        yield
+    except api_exceptions.NotFound:
+        raise NotFound(f"{location}: no such object or bucket") from None
+    except (api_exceptions.Forbidden, api_exceptions.Unauthorized):
+        raise NotAllowed(
+            f"{location}: permission denied; this service's account needs {permission}"
+        ) from None
+    except auth_exceptions.TransportError:
+        raise StorageFailed(f"{location}: no access token could be had") from None
+    except auth_exceptions.GoogleAuthError as error:
+        raise NotAllowed(
+            f"{location}: no usable credentials: {type(error).__name__}; this service's account"
+            f" needs {permission}"
+        ) from None
+    except (
+        api_exceptions.GoogleAPICallError,
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        BadAnswer,
+        ConnectionError,
+    ) as error:
+        raise StorageFailed(f"{location}: {in_words(error)}") from None
+
+
+def in_words(error: BaseException) -> str:
+    """What happened, without any URL."""
+    if isinstance(error, BadAnswer):
+        return str(error)
+    if isinstance(error, api_exceptions.GoogleAPICallError):
+        # The message begins with the method and the URL.
+        words = (error.message or "").partition(": ")[2].strip()[:_SHOWN_CHARACTERS]
+        return f"storage answered {error.code}" + (f": {words}" if words else "")
+    return f"{type(error).__name__} ({_innermost(error)})"
+
+
+def _innermost(error: BaseException) -> str:
+    """The last link of the chain that libraries hide a broken connection in."""
+    while True:
+        inner = error.__cause__ or error.__context__
+        if inner is None:
+            break
+        error = inner
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _log(location: Location, state: RetryCallState) -> None:
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert error is not None
+    logger.warning("%s: %s; attempt %d", location, in_words(error), state.attempt_number)
