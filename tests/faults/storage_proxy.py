@@ -1,0 +1,311 @@
+"""A proxy in front of fake-gcs-server that breaks what it is told to break.
+
+It knows the requests of the JSON API by what they do (Operation), counts them, and asks a plan
+what to do with each. Source: cloud.google.com/storage/docs/json_api/v1
+"""
+
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import requests
+
+Operation = Literal[
+    "list", "find", "read", "insert", "begin", "chunk", "cancel", "describe", "delete", "other"
+]
+Stage = Literal["before", "after"]
+
+_HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "host"}
+_NAME = re.compile(rb'"name": ?"([^"]*)"')
+# Long enough for the client to lose patience, short enough not to hold a test up.
+_SILENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client; `count` numbers those of its operation and object, from 0."""
+
+    operation: Operation
+    name: str
+    count: int
+    is_last_chunk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What storage says, or what takes its place."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Broken(Exception):
+    """The connection ends here, after so much of the answer."""
+
+    def __init__(self, answer: Answer | None = None, fraction: float = 0.0) -> None:
+        super().__init__()
+        self.answer = answer
+        self.fraction = fraction
+
+
+Forward = Callable[[], Answer]
+# Does with a request what it likes; `forward` does what is right.
+Disturbance = Callable[[Request, bytes, Forward], Answer]
+
+
+@dataclass(slots=True)
+class Rule:
+    """A disturbance for the requests that `matches` picks."""
+
+    matches: Callable[[Request], bool]
+    disturb: Disturbance
+    hits: int = 0
+
+
+@dataclass(slots=True)
+class StorageProxy:
+    """`rules` say what is broken; `open_uploads` are begun and neither finished nor cancelled."""
+
+    target: str
+    url: str = ""
+    rules: list[Rule] = field(default_factory=list)
+    counts: dict[tuple[Operation, str], int] = field(default_factory=dict)
+    open_uploads: set[str] = field(default_factory=set)
+    requests: list[Request] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def calm_down(self) -> None:
+        """Breaks nothing any more, and counts from the beginning."""
+        with self.lock:
+            self.rules.clear()
+            self.counts.clear()
+            self.requests.clear()
+
+    def hits(self) -> int:
+        return sum(rule.hits for rule in self.rules)
+
+
+@contextmanager
+def storage_proxy(target: str) -> Iterator[StorageProxy]:
+    """On a free port of the loopback address, while the block runs."""
+    proxy = StorageProxy(target)
+    handler = type("Handler", (_Handler,), {"proxy": proxy})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    proxy.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: StorageProxy
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True  # the client has broken off, as it may
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = _classify(self.proxy, self.command, self.path, self.headers, body)
+
+        def forward() -> Answer:
+            answer = _forward(self.proxy, self.command, self.path, dict(self.headers), body)
+            _note_upload(self.proxy, request, self.path, answer)
+            return answer
+
+        try:
+            answer = _disturbed(self.proxy, request, body, forward)
+        except Broken as broken:
+            self._break_off(broken)
+            return
+        try:
+            self._answer(answer, answer.body)
+        except ConnectionError:
+            self.close_connection = True
+
+    def _answer(self, answer: Answer, body: bytes) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _break_off(self, broken: Broken) -> None:
+        self.close_connection = True
+        if broken.answer is not None:
+            whole = broken.answer.body
+            self._answer(broken.answer, whole[: int(len(whole) * broken.fraction)])
+            self.wfile.flush()
+            # A reset now would take back what the client has not read yet.
+            self.connection.shutdown(socket.SHUT_WR)
+            return
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815  # names of http.server
+
+    def log_message(self, *_: Any) -> None:
+        """Silence."""
+
+
+def _disturbed(proxy: StorageProxy, request: Request, body: bytes, forward: Forward) -> Answer:
+    with proxy.lock:
+        rule = next((rule for rule in proxy.rules if rule.matches(request)), None)
+        if rule is not None:
+            rule.hits += 1
+    return forward() if rule is None else rule.disturb(request, body, forward)
+
+
+def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: bytes) -> Request:
+    parts = urlsplit(path)
+    query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    operation: Operation = "other"
+    name = unquote(parts.path.rpartition("/o/")[2]) if "/o/" in parts.path else ""
+    is_last = False
+    if parts.path.startswith("/upload/"):
+        name = query.get("name", "")
+        if method == "POST":
+            described = _NAME.search(body)
+            name = described[1].decode() if described else ""
+            operation = "begin" if query.get("uploadType") == "resumable" else "insert"
+        elif method == "PUT":
+            operation = "chunk"
+            is_last = not headers.get("Content-Range", "").endswith("*")
+        elif method == "DELETE":
+            operation = "cancel"
+    elif parts.path.startswith("/download/"):
+        operation = "read"
+    elif method == "GET":
+        operation = "find" if name else "list"
+        name = name or query.get("prefix", "")
+    elif method in ("DELETE", "PATCH"):
+        operation = "delete" if method == "DELETE" else "describe"
+    with proxy.lock:
+        count = proxy.counts.get((operation, name), 0)
+        proxy.counts[operation, name] = count + 1
+        request = Request(operation, name, count, is_last)
+        proxy.requests.append(request)
+    return request
+
+
+def _forward(
+    proxy: StorageProxy, method: str, path: str, headers: dict[str, str], body: bytes
+) -> Answer:
+    passed = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
+    response = requests.request(
+        method,
+        proxy.target + path,
+        headers=passed,
+        data=body,
+        allow_redirects=False,
+        timeout=30,
+    )
+    # Uploads go on where the beginning of them is answered; that must be here as well.
+    answered = {
+        name: value.replace(proxy.target, proxy.url) if name.lower() == "location" else value
+        for name, value in response.headers.items()
+    }
+    return Answer(response.status_code, answered, response.content)
+
+
+def _note_upload(proxy: StorageProxy, request: Request, path: str, answer: Answer) -> None:
+    with proxy.lock:
+        if request.operation == "begin" and answer.status == 200:
+            proxy.open_uploads.add(_upload_id(answer.headers["Location"]))
+        elif request.operation == "cancel" or (
+            request.operation == "chunk" and answer.status in (200, 201)
+        ):
+            proxy.open_uploads.discard(_upload_id(path))
+
+
+def _upload_id(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["upload_id"][0]
+
+
+# What can be done to a request.
+
+
+def answers(status: int) -> Disturbance:
+    """An error in the place of storage's answer; nothing is forwarded."""
+
+    def disturb(_: Request, __: bytes, ___: Forward) -> Answer:
+        body = b'{"error": {"code": %d, "message": "injected"}}' % status
+        return Answer(status, {"Content-Type": "application/json"}, body)
+
+    return disturb
+
+
+def answers_junk(_: Request, __: bytes, forward: Forward) -> Answer:
+    """A page that is no answer, in the place of the answer."""
+    forward()
+    return Answer(200, {"Content-Type": "text/html"}, b"<html>please log in</html>")
+
+
+def resets_before(_: Request, __: bytes, ___: Forward) -> Answer:
+    """The connection is reset, and storage has heard nothing."""
+    raise Broken
+
+
+def resets_after(_: Request, __: bytes, forward: Forward) -> Answer:
+    """Storage has done what it was asked, and nobody hears of it."""
+    forward()
+    raise Broken
+
+
+def truncates(fraction: float) -> Disturbance:
+    """The answer ends early, after a part of what its length promised."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        raise Broken(forward(), fraction)
+
+    return disturb
+
+
+def is_silent(_: Request, __: bytes, ___: Forward) -> Answer:
+    """No answer for longer than anybody waits."""
+    threading.Event().wait(_SILENCE_SECONDS)
+    raise Broken
+
+
+def damages_answer(fraction: float) -> Disturbance:
+    """One byte of the answer is another one."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        answer = forward()
+        place = min(int(len(answer.body) * fraction), len(answer.body) - 1)
+        damaged = bytearray(answer.body)
+        damaged[place] ^= 1
+        return Answer(answer.status, answer.headers, bytes(damaged))
+
+    return disturb
+
+
+def does_first(action: Callable[[], object]) -> Disturbance:
+    """Something else happens before the request is forwarded."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        action()
+        return forward()
+
+    return disturb

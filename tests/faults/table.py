@@ -1,0 +1,580 @@
+"""The table of faults: what is broken, where, and what a job makes of it.
+
+The promise that every row is held to: an input file ends with its complete, correct output or with
+none and a reason; the same call afterwards completes what is missing and repeats nothing; nothing
+is left behind.
+"""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import requests
+
+from tests.faults import storage_proxy as proxy_faults
+from tests.faults.model_server import POISON
+from tests.faults.storage_proxy import Disturbance, Operation, Request, Rule
+from tests.faults.world import FILES, ROWS, SMALL_ROWS, World, put_inputs, row
+
+BIG = "b.jsonl"
+_WAIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the call answers: a status, words of its message, and which outputs are there then."""
+
+    code: int = 200
+    words: str = ""
+    complete: tuple[str, ...] = FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table. `break_it` prepares the world; `undo` puts things right again."""
+
+    name: str
+    where: str
+    break_it: Callable[[World], None]
+    outcome: Outcome = field(default_factory=Outcome)
+    undo: Callable[[World], None] = lambda _: None
+    # Makes the call, where that is more than a call.
+    call: Callable[[World], requests.Response | None] = lambda world: world.call()
+    # Whether the fault lies in the call itself, so that a second call meets it again.
+    lasting: bool = False
+    leaves: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}, {self.where}"
+
+
+def run(fault: Fault, world: World, undisturbed: dict[str, bytes]) -> str:
+    """Holds the promise against one fault; returns what happened, in words."""
+    world.clear()
+    fault.break_it(world)
+    answer = fault.call(world)
+    disturbances = world.proxy.hits()
+    if world.proxy.rules:
+        assert disturbances, "the fault was never met"
+    assert not list(world.orders.glob("*.json")) or fault.undo, "an order was never read"
+    there = world.outputs()
+    for name, content in there.items():
+        assert content == undisturbed[name], f"{name} is not what an undisturbed job writes"
+    told = "the worker is gone"
+    if answer is not None:
+        told = _judge(answer, fault.outcome, set(there))
+    fault.undo(world)
+    world.proxy.calm_down()
+    for file in world.orders.iterdir():
+        file.unlink()
+    if not fault.lasting:
+        _complete(world, undisturbed, already=set(there))
+    left = [thing for thing in world.leftovers() if not (fault.leaves and fault.leaves in thing)]
+    assert left == []
+    return told
+
+
+def _judge(answer: requests.Response, outcome: Outcome, there: set[str]) -> str:
+    body = answer.json()
+    if outcome.code == 200:
+        assert answer.status_code == 200, answer.text
+        assert body["instances"] == body["predictions"] == ROWS + 2 * SMALL_ROWS
+        assert there == set(FILES)
+        return "completed"
+    assert answer.status_code == outcome.code, answer.text
+    message = body["error"]["message"]
+    assert outcome.words in message, message
+    assert "upload_id" not in answer.text
+    assert "/tmp/" not in message
+    assert there == set(outcome.complete), there
+    done = {file["output"].rpartition("/")[2] for file in body["error"]["details"]["files"]}
+    assert done == there
+    if outcome.code in (409, 502, 503):
+        assert "Retry-After" in answer.headers
+    return f"{outcome.code} {body['error']['status']}"
+
+
+def _complete(world: World, undisturbed: dict[str, bytes], *, already: set[str]) -> None:
+    answer = _call_until_free(world)
+    assert answer.status_code == 200, answer.text
+    states = {file["output"].rpartition("/")[2]: file["state"] for file in answer.json()["files"]}
+    assert {name for name, state in states.items() if state == "REUSED"} == already
+    assert world.outputs() == undisturbed
+
+
+def _call_until_free(world: World) -> requests.Response:
+    """A job that a dead caller has left may still run for a moment, or a worker begin."""
+    wait = threading.Event()
+    for _ in range(int(_WAIT_SECONDS * 10)):
+        try:
+            answer = world.call()
+        except requests.ConnectionError:
+            wait.wait(0.1)
+            continue
+        if answer.status_code != 429:
+            return answer
+        wait.wait(0.1)
+    raise AssertionError("the instance did not become free")
+
+
+# Storage
+
+
+def _is(operation: Operation, name: str = "", count: int | None = None) -> Callable[..., bool]:
+    def matches(request: Request) -> bool:
+        return (
+            request.operation == operation
+            and request.name.endswith(name)
+            and (count is None or request.count == count)
+        )
+
+    return matches
+
+
+def _last_chunk(request: Request) -> bool:
+    # A chunk that is sent again counts on, so this is the first attempt alone.
+    return request.operation == "chunk" and request.is_last_chunk and request.count < 4
+
+
+def _once(matches: Callable[[Request], bool]) -> Callable[[Request], bool]:
+    met = threading.Event()
+
+    def matches_once(request: Request) -> bool:
+        if met.is_set() or not matches(request):
+            return False
+        met.set()
+        return True
+
+    return matches_once
+
+
+def _breaks(matches: Callable[[Request], bool], disturb: Disturbance) -> Callable[[World], None]:
+    def break_it(world: World) -> None:
+        world.proxy.rules.append(Rule(_once(matches), disturb))
+
+    return break_it
+
+
+def _always(matches: Callable[[Request], bool], disturb: Disturbance) -> Callable[[World], None]:
+    def break_it(world: World) -> None:
+        world.proxy.rules.append(Rule(matches, disturb))
+
+    return break_it
+
+
+_REQUESTS: tuple[tuple[str, Callable[[Request], bool]], ...] = (
+    ("listing the inputs", _is("list", "in/")),
+    ("listing the model", _is("list", "models/zoo/")),
+    ("listing the outputs", _is("list", "out/")),
+    ("fetching the model", _is("read", "saved_model.pb")),
+    ("reading a small input", _is("read", "a.jsonl")),
+    ("writing a small output", _is("insert", "a.jsonl")),
+    ("beginning an upload", _is("begin", BIG)),
+    ("the first chunk of an upload", _is("chunk", BIG, 0)),
+    ("a middle chunk of an upload", _is("chunk", BIG, 1)),
+    ("the last chunk of an upload", _last_chunk),
+    ("describing an output", _is("describe", BIG)),
+)
+
+
+def _passing_storage_faults() -> Iterator[Fault]:
+    """Each is met once; the job completes as if nothing had been."""
+    for where, matches in _REQUESTS:
+        yield Fault("503", where, _breaks(matches, proxy_faults.answers(503)))
+        yield Fault(
+            "reset before storage hears", where, _breaks(matches, proxy_faults.resets_before)
+        )
+        yield Fault(
+            "reset after storage has acted",
+            where,
+            _breaks(matches, proxy_faults.resets_after),
+            # Nobody but storage knows of an upload whose address was lost; it holds nothing.
+            leaves="upload" if where == "beginning an upload" else "",
+        )
+    for code in (408, 429, 500, 502, 504):
+        for where, matches in (_REQUESTS[0], _REQUESTS[4], _REQUESTS[5], _REQUESTS[8]):
+            yield Fault(str(code), where, _breaks(matches, proxy_faults.answers(code)))
+    for where, matches in (_REQUESTS[0], _REQUESTS[3], _REQUESTS[5], _REQUESTS[8], _REQUESTS[9]):
+        yield Fault("silence", where, _breaks(matches, proxy_faults.is_silent))
+    for where, matches in (_REQUESTS[0], _REQUESTS[1], _REQUESTS[5], _REQUESTS[9]):
+        yield Fault(
+            "an answer cut off in the middle", where, _breaks(matches, proxy_faults.truncates(0.5))
+        )
+        if matches is not _last_chunk:
+            yield Fault(
+                "a page that is no answer", where, _breaks(matches, proxy_faults.answers_junk)
+            )
+    for where, fraction in (("first", 0.0), ("middle", 0.5), ("last", 0.9999999)):
+        for what, matches in (
+            ("an input", _is("read", BIG)),
+            ("the model", _is("read", "saved_model.pb")),
+        ):
+            yield Fault(
+                "cut off",
+                f"{what}, its {where} byte",
+                _breaks(matches, proxy_faults.truncates(fraction)),
+            )
+            yield Fault(
+                "damaged",
+                f"{what}, its {where} byte",
+                _breaks(matches, proxy_faults.damages_answer(fraction)),
+            )
+    yield Fault(
+        "an upload is forgotten (410)",
+        "a middle chunk of an upload",
+        _breaks(_is("chunk", BIG, 1), proxy_faults.answers(410)),
+    )
+    yield Fault(
+        "an upload is forgotten (404)",
+        "the last chunk of an upload",
+        _breaks(_last_chunk, proxy_faults.answers(404)),
+    )
+
+
+def _lasting_storage_faults() -> Iterator[Fault]:
+    """They do not pass while the job runs: a clear answer, and nothing half done."""
+    first = Outcome(502, "gs://faults/", complete=())
+    later = Outcome(502, f"gs://faults/out/{BIG}", complete=("a.jsonl",))
+    for where, matches, outcome in (
+        ("listing the inputs", _is("list", "in/"), first),
+        ("fetching the model", _is("read", "saved_model.pb"), first),
+        (
+            "reading an input",
+            _is("read", "a.jsonl"),
+            Outcome(502, "gs://faults/in/a.jsonl", complete=()),
+        ),
+        ("a middle chunk of an upload", lambda r: _is("chunk", BIG)(r) and r.count > 0, later),
+    ):
+        yield Fault("503 for ever", where, _always(matches, proxy_faults.answers(503)), outcome)
+        yield Fault("resets for ever", where, _always(matches, proxy_faults.resets_before), outcome)
+    yield Fault(
+        "damaged for ever",
+        "an input",
+        _always(_is("read", BIG), proxy_faults.damages_answer(0.5)),
+        Outcome(502, "crc32c", complete=("a.jsonl",)),
+    )
+    yield Fault(
+        "damaged for ever",
+        "the model",
+        _always(_is("read", "saved_model.pb"), proxy_faults.damages_answer(0.5)),
+        Outcome(502, "crc32c", complete=()),
+    )
+    for code, words in ((403, "permission denied"), (401, "no usable credentials")):
+        yield Fault(
+            str(code),
+            "listing the inputs",
+            _always(_is("list", "in/"), proxy_faults.answers(code)),
+            Outcome(403, words, complete=()),
+        )
+    yield Fault(
+        "403",
+        "reading an input",
+        _always(_is("read", BIG), proxy_faults.answers(403)),
+        Outcome(403, "storage.objects.get", complete=("a.jsonl",)),
+    )
+    yield Fault(
+        "403",
+        "writing an output",
+        _always(_is("insert", "a.jsonl"), proxy_faults.answers(403)),
+        Outcome(403, "storage.objects.create", complete=()),
+    )
+    yield Fault(
+        "403",
+        "beginning an upload",
+        _always(_is("begin", BIG), proxy_faults.answers(403)),
+        Outcome(403, "storage.objects.create", complete=("a.jsonl",)),
+    )
+    yield Fault(
+        "400",
+        "writing an output",
+        _always(_is("insert", "a.jsonl"), proxy_faults.answers(400)),
+        Outcome(502, "storage answered 400", complete=()),
+    )
+
+
+def _replace_input(world: World) -> None:
+    def replace() -> None:
+        world.bucket.put(f"in/{BIG}", "[1]\n")
+
+    world.proxy.rules.append(Rule(_once(_is("read", BIG)), proxy_faults.does_first(replace)))
+
+
+def _delete_input(world: World) -> None:
+    def delete() -> None:
+        world.bucket.delete(f"in/{BIG}")
+
+    world.proxy.rules.append(Rule(_once(_is("read", BIG)), proxy_faults.does_first(delete)))
+
+
+def _someone_writes(name: str, matches: Callable[[Request], bool]) -> Callable[[World], None]:
+    """Another instance of this very job is the first to finish a file."""
+
+    def break_it(world: World) -> None:
+        answer = world.call()
+        assert answer.status_code == 200
+        other = {name: world.bucket.get(f"out/{name}")}
+        world.clear()
+
+        def write() -> None:
+            for written, content in other.items():
+                world.bucket.put(f"out/{written}", content)
+
+        world.proxy.rules.append(Rule(_once(matches), proxy_faults.does_first(write)))
+
+    return break_it
+
+
+def _restore(world: World) -> None:
+    put_inputs(world.bucket, BIG)
+
+
+def _changes_under_the_job() -> Iterator[Fault]:
+    yield Fault(
+        "an input is replaced",
+        "before it is read",
+        _replace_input,
+        Outcome(409, "replaced since the job began", complete=("a.jsonl",)),
+        undo=_restore,
+    )
+    yield Fault(
+        "an input is deleted",
+        "before it is read",
+        _delete_input,
+        Outcome(404, "it was there when the job began", complete=("a.jsonl",)),
+        undo=_restore,
+    )
+    for where, name, matches, complete in (
+        ("a small output", "a.jsonl", _is("insert", "a.jsonl"), ()),
+        ("a large output", BIG, _is("find", BIG), ("a.jsonl",)),
+    ):
+        yield Fault(
+            "somebody else writes",
+            where,
+            _someone_writes(name, matches),
+            Outcome(409, "somebody else has written it", complete=complete),
+            call=_call_that_loses(name),
+        )
+
+
+def _call_that_loses(name: str) -> Callable[[World], requests.Response]:
+    """The other's output is none of this job's: it is taken away before outputs are compared."""
+
+    def call(world: World) -> requests.Response:
+        answer = world.call()
+        world.bucket.delete(f"out/{name}")
+        return answer
+
+    return call
+
+
+# The model server
+
+
+def _orders(*orders: dict[str, Any]) -> Callable[[World], None]:
+    return lambda world: world.order(*orders)
+
+
+_POISONED = {"poisoned": True}
+
+
+def _poison(world: World) -> None:
+    """A row in the middle of the large input on which servers die."""
+    lines = [row(number) for number in range(ROWS)]
+    lines[ROWS // 2] = row(0).replace("[0", f"[{POISON:g}", 1)
+    world.bucket.put(f"in/{BIG}", "".join(f"{line}\n" for line in lines))
+
+
+def _poisoned(*orders: dict[str, Any]) -> Callable[[World], None]:
+    def break_it(world: World) -> None:
+        _poison(world)
+        world.order(*orders)
+
+    return break_it
+
+
+def _server_faults() -> Iterator[Fault]:
+    for what in ("dies", "exits", "crashes", "hangs", "answers_short"):
+        for where, at in (("the first call", 1), ("a middle call", 4)):
+            yield Fault(f"the server {what}", where, _orders({"what": what, "at": at}))
+    yield Fault(
+        "the server dies twice",
+        "different calls",
+        _orders({"what": "dies", "at": 3}, {"what": "dies", "at": 6}),
+    )
+    yield Fault("the server ends", "its start", _orders({"at_start": "exits"}))
+    yield Fault("the server is killed", "its start", _orders({"at_start": "dies"}))
+    yield Fault("the server hangs", "its start", _orders({"at_start": "hangs"}))
+    yield Fault(
+        "the server floods its output", "a middle call", _orders({"what": "floods", "at": 3})
+    )
+    yield Fault("the server ignores SIGTERM", "its end", _orders({"ignores_sigterm": True}))
+    yield Fault("the server forks", "its start", _orders({"forks": True}))
+    yield Fault(
+        "the server dies",
+        "three times",
+        _orders({"what": "dies", "at": 2}, {"what": "dies", "at": 7}, {"what": "dies", "at": 1}),
+        Outcome(503, "was killed by SIGKILL while it was serving", complete=("a.jsonl",)),
+    )
+    yield Fault(
+        "the server ends",
+        "every start",
+        _orders(*[{"at_start": "exits"}] * 3),
+        Outcome(503, "ended with exit status 3 before it was ready", complete=()),
+    )
+    for code in ("INTERNAL", "RESOURCE_EXHAUSTED", "UNKNOWN"):
+        yield Fault(
+            f"the server refuses with {code}",
+            "one batch",
+            _poisoned({"what": "refuses", "code": code, **_POISONED}),
+            Outcome(
+                422,
+                f"line {ROWS // 2 + 1}: the model failed on it: the model server answered {code}",
+                complete=("a.jsonl",),
+            ),
+            undo=_restore,
+        )
+    deadly = {"what": "dies", **_POISONED}
+    yield Fault(
+        "a row kills every server",
+        "a middle batch",
+        _poisoned(deadly, deadly, deadly),
+        Outcome(422, "the model server died twice on the batch", complete=("a.jsonl",)),
+        undo=_restore,
+    )
+
+
+# The end of a job from outside
+
+
+def _during_the_large_file(world: World, then: Callable[[], None]) -> "Future[requests.Response]":
+    """Calls, and does something while the second chunk of the large output is on its way."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reached.set()
+        go_on.wait(10)
+
+    matches = _once(_is("chunk", BIG, 1))
+    world.proxy.rules.append(Rule(matches, proxy_faults.does_first(wait)))
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(world.call)
+    pool.shutdown(wait=False)
+    assert reached.wait(_WAIT_SECONDS)
+    then()
+    go_on.set()
+    return answer
+
+
+def _worker(world: World) -> psutil.Process:
+    (worker,) = psutil.Process(world.service.process.pid).children()
+    return worker
+
+
+def _kill_the_worker(world: World) -> None:
+    worker = _worker(world)
+    servers = worker.children(recursive=True)
+    answer = _during_the_large_file(world, worker.kill)
+    assert isinstance(answer.exception(_WAIT_SECONDS), requests.ConnectionError)
+    _, alive = psutil.wait_procs([*servers, worker], timeout=5)
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def _terminate_the_worker(world: World) -> requests.Response:
+    worker = _worker(world)
+    answer = _during_the_large_file(world, lambda: worker.send_signal(signal.SIGTERM))
+    response = answer.result(_WAIT_SECONDS)
+    psutil.wait_procs([worker], timeout=8)
+    assert not worker.is_running()
+    return response
+
+
+def _hang_up(world: World) -> None:
+    """The caller is gone; the job goes on to its end."""
+    body = json.dumps(
+        {
+            "model": f"{world.bucket.uri}/models/zoo/",
+            "signature_name": "any_length",
+            "input": f"{world.bucket.uri}/in/",
+            "output": f"{world.bucket.uri}/out/",
+        }
+    )
+    try:
+        requests.post(
+            world.service.url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=(5, 0.5),
+        )
+    except requests.ReadTimeout:
+        pass
+    else:
+        raise AssertionError("the job was over before the caller hung up")
+    wait = threading.Event()
+    for _ in range(int(_WAIT_SECONDS * 10)):
+        if requests.get(f"{world.service.url}/health", timeout=5).json()["busy"] is False:
+            break
+        wait.wait(0.1)
+    assert set(world.outputs()) == set(FILES)
+
+
+def _nothing(_: World) -> None:
+    """The fault is in the call."""
+
+
+def _endings() -> Iterator[Fault]:
+    yield Fault(
+        "SIGKILL to the worker",
+        "a middle chunk of an upload",
+        _nothing,
+        call=_kill_the_worker,
+        leaves="upload",
+    )
+    yield Fault(
+        "SIGTERM to the worker",
+        "a middle chunk of an upload",
+        _nothing,
+        Outcome(503, "shutting down", complete=("a.jsonl",)),
+        call=_terminate_the_worker,
+    )
+    yield Fault(
+        "the caller hangs up",
+        "while the server starts",
+        _nothing,
+        call=_hang_up,
+    )
+    yield Fault(
+        "out of time",
+        "while the server hangs in a call",
+        _orders({"what": "hangs", "at": 2}),
+        Outcome(504, "the job's time of 3 s is up", complete=("a.jsonl",)),
+        call=lambda world: world.call(timeout_seconds=3.5 - 0.5),
+    )
+    yield Fault(
+        "out of time",
+        "while storage says 503",
+        _always(_is("read", BIG), proxy_faults.answers(503)),
+        Outcome(504, "the job's time of 3 s is up", complete=("a.jsonl",)),
+        call=lambda world: world.call(timeout_seconds=3),
+    )
+    yield Fault(
+        "out of time",
+        "while the server starts",
+        _orders({"at_start": "hangs"}),
+        Outcome(504, "the job's time of 2 s is up", complete=()),
+        call=lambda world: world.call(timeout_seconds=2),
+    )
+
+
+FAULTS: tuple[Fault, ...] = (
+    *_passing_storage_faults(),
+    *_lasting_storage_faults(),
+    *_changes_under_the_job(),
+    *_server_faults(),
+    *_endings(),
+)

@@ -1,0 +1,144 @@
+"""Everything real that a job meets, each part with something that can break it on command."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
+from tests.faults.model_server import PROGRAM_FILE
+from tests.faults.storage_proxy import StorageProxy, storage_proxy
+from tfserving_launcher import find_program
+
+# Short enough for a fault that lasts to be told in a few seconds.
+SETTINGS = {
+    "STORAGE_RETRY_SECONDS": "2.5",
+    "STORAGE_SILENCE_SECONDS": "1",
+    "CALL_TIMEOUT_SECONDS": "2",
+    "START_TIMEOUT_SECONDS": "8",
+    "MAX_LINE_BYTES": "2000000",
+}
+FLOATS = 1000
+ROWS = 3500
+SMALL_ROWS = 5
+FILES = ("a.jsonl", "b.jsonl", "c.jsonl")
+
+
+@dataclass(slots=True)
+class World:
+    """A service whose storage is a proxy, and whose model server is one that takes orders.
+
+    `bucket` is behind the proxy's back.
+    """
+
+    proxy: StorageProxy
+    bucket: Bucket
+    service: RunningService
+    orders: Path
+    temporary_folder: Path
+    jobs: int = 0
+
+    def order(self, *orders: dict[str, Any]) -> None:
+        """What the next servers do, one after the other."""
+        for number, order in enumerate(orders):
+            (self.orders / f"{number}.json").write_text(json.dumps(order))
+
+    def call(self, **changes: Any) -> requests.Response:
+        """A job over the three files of `in/`."""
+        parameters = {
+            "model": f"{self.bucket.uri}/models/zoo/",
+            "signature_name": "any_length",
+            "input": f"{self.bucket.uri}/in/",
+            "output": f"{self.bucket.uri}/out/",
+            **changes,
+        }
+        self.jobs += 1
+        return requests.post(self.service.url, json=parameters, timeout=50)
+
+    def outputs(self, folder: str = "out") -> dict[str, bytes]:
+        """What is there, by name, past the proxy."""
+        return {
+            name.removeprefix(f"{folder}/"): self.bucket.get(name)
+            for name in self.bucket.names(f"{folder}/")
+        }
+
+    def clear(self) -> None:
+        """No outputs, no orders, no faults."""
+        self.proxy.calm_down()
+        self.proxy.open_uploads.clear()
+        for file in self.orders.iterdir():
+            file.unlink()
+        for name in self.bucket.names("out/"):
+            self.bucket.delete(name)
+
+    def leftovers(self) -> list[str]:
+        """What a job has left behind: model servers, temporary folders, uploads."""
+        return [
+            *(f"process {process.name()}" for process in model_servers(self.service)),
+            *(f"folder {path.name}" for path in self.temporary_folder.iterdir()),
+            *(f"upload {upload}" for upload in self.proxy.open_uploads),
+        ]
+
+
+def model_servers(service: RunningService) -> list[psutil.Process]:
+    """All that has been started by the workers of the service, dead ones left out."""
+    found = []
+    for worker in psutil.Process(service.process.pid).children():
+        for process in worker.children(recursive=True):
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+    return found
+
+
+def row(number: int) -> str:
+    """One row of the inputs: a line of JSON."""
+    return "[" + ",".join([str(number), *["0"] * (FLOATS - 1)]) + "]"
+
+
+def inputs() -> dict[str, str]:
+    """By file name: two small files around one whose output is an upload of several blocks."""
+    rows = {"a.jsonl": SMALL_ROWS, "b.jsonl": ROWS, "c.jsonl": SMALL_ROWS}
+    return {name: "".join(f"{row(n)}\n" for n in range(count)) for name, count in rows.items()}
+
+
+def put_inputs(bucket: Bucket, *names: str) -> None:
+    """Those named, as they should be."""
+    for name in names:
+        bucket.put(f"in/{name}", inputs()[name])
+
+
+@contextmanager
+def world(models: Path, folder: Path, settings: dict[str, str] | None = None) -> Iterator[World]:
+    """`models` are those of tests.fakes.models; `folder` is empty and takes what is temporary."""
+    orders = folder / "orders"
+    temporary_folder = folder / "tmp"
+    orders.mkdir()
+    temporary_folder.mkdir()
+    (folder / PROGRAM_FILE).write_text(json.dumps(find_program().command))
+    with ExitStack() as stack:
+        url = stack.enter_context(fake_gcs_server())
+        bucket = Bucket(url, "faults")
+        bucket.put_folder("models/zoo", models / "zoo")
+        put_inputs(bucket, *FILES)
+        proxy = stack.enter_context(storage_proxy(url))
+        environment = {
+            **SETTINGS,
+            **(settings or {}),
+            "STORAGE_EMULATOR_HOST": proxy.url,
+            "TMPDIR": str(temporary_folder),
+            "TENSORFLOW_MODEL_SERVER": f"{sys.executable} -m tests.faults.model_server {orders}",
+            "PYTHONPATH": os.getcwd(),  # noqa: PTH109  # where the tests are imported from
+        }
+        service = stack.enter_context(gunicorn(environment))
+        yield World(proxy, bucket, service, orders, temporary_folder)

@@ -1,0 +1,258 @@
+"""What an instance does not do: too large, not allowed, not told."""
+
+import json
+import os
+import resource
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.fakes.buckets import Bucket
+from tests.fakes.processes import RunningService, gunicorn
+from tests.faults.world import model_servers
+
+ROW = "[1,2,3]"
+Start = Callable[..., "contextmanager[RunningService]"]
+
+
+@pytest.fixture
+def start(gcs_url: str, temporary_folder: Path, local_root: Path) -> Callable[..., object]:
+    """A service of one's own, with settings of one's own."""
+
+    @contextmanager
+    def start_with(**settings: str) -> Iterator[RunningService]:
+        environment = {
+            "STORAGE_EMULATOR_HOST": gcs_url,
+            "TMPDIR": str(temporary_folder),
+            "LOCAL_ROOTS": str(local_root),
+            **settings,
+        }
+        with gunicorn(environment) as service:
+            yield service
+
+    return start_with
+
+
+def job(bucket: Bucket, folder: str, **changes: object) -> dict[str, object]:
+    bucket.put(f"{folder}/in.jsonl", ROW)
+    return {
+        "model": f"{bucket.uri}/models/zoo/",
+        "input": f"{bucket.uri}/{folder}/in.jsonl",
+        "output": f"{bucket.uri}/{folder}/out/",
+        **changes,
+    }
+
+
+def message(response: requests.Response, code: int) -> str:
+    assert response.status_code == code, response.text
+    text: str = response.json()["error"]["message"]
+    return text
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("it did not come about")
+
+
+# Too large
+
+
+def test_a_model_larger_than_is_allowed_is_413_before_it_is_fetched(
+    start: Start, bucket: Bucket
+) -> None:
+    with start(MODEL_MEMORY_BYTES="1000") as service:
+        answer = requests.post(service.url, json=job(bucket, "large-model"), timeout=50)
+    text = message(answer, 413)
+    assert "MODEL_MEMORY_BYTES allows 0.0 MB" in text
+    details = answer.json()["error"]["details"]
+    assert details["allowed_bytes"] == 1000
+    assert details["model_bytes"] > 1000
+    assert "model_download" not in details["seconds"]
+    assert bucket.names("large-model/out/") == []
+
+
+def test_a_temporary_folder_without_room_is_413(start: Start, bucket: Bucket) -> None:
+    parameters = job(bucket, "no-room")
+    with start() as service:
+        (worker,) = psutil.Process(service.process.pid).children()
+        # What a full disk does to a write, without a disk to fill.
+        worker.rlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+        text = message(requests.post(service.url, json=parameters, timeout=50), 413)
+        assert "the temporary folder has room for" in text
+        worker.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert requests.post(service.url, json=parameters, timeout=50).status_code == 200
+
+
+def test_a_local_output_without_room_is_502_and_leaves_nothing(
+    start: Start, bucket: Bucket, local_root: Path
+) -> None:
+    bucket.put("no-room-out/in.jsonl", f"{ROW}\n" * 200_000)
+    parameters = {
+        "model": f"{local_root}/zoo/",
+        "input": f"{bucket.uri}/no-room-out/in.jsonl",
+        "output": f"{local_root}/no-room/out/",
+    }
+    for name in bucket.names("models/zoo/"):
+        place = local_root / name.removeprefix("models/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(bucket.get(name))
+    with start() as service:
+        (worker,) = psutil.Process(service.process.pid).children()
+        worker.rlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+        text = message(requests.post(service.url, json=parameters, timeout=50), 502)
+    assert "File too large" in text
+    assert not (local_root / "no-room").exists()
+
+
+# Not allowed
+
+
+@pytest.mark.parametrize(
+    ("change", "allowed"),
+    [
+        ({}, True),
+        ({"model": "gs://test-bucket/models-not/zoo/"}, False),
+        ({"input": "gs://test-bucket/elsewhere/in.jsonl"}, False),
+        ({"output": "gs://test-bucket/allowed-not/"}, False),
+        ({"output": "gs://test-bucket/allowed/../elsewhere/"}, False),
+        ({"output": "gs://test-bucket-evil/allowed/"}, False),
+        ({"output": "{local_root}/free/"}, False),
+        ({"output": "{local_root}/prefix/"}, True),
+        ({"output": "{local_root}/prefix/../free/"}, False),
+        ({"output": "{local_root}/prefix/link/"}, False),
+    ],
+)
+def test_uris_outside_the_allowed_prefixes_are_403(
+    change: dict[str, str],
+    allowed: bool,  # noqa: FBT001  # pytest passes by name
+    start: Start,
+    bucket: Bucket,
+    local_root: Path,
+) -> None:
+    (local_root / "prefix").mkdir(exist_ok=True)
+    (local_root / "free").mkdir(exist_ok=True)
+    if not (local_root / "prefix" / "link").exists():
+        (local_root / "prefix" / "link").symlink_to(local_root / "free")
+    parameters = job(bucket, "allowed")
+    parameters |= {name: uri.format(local_root=local_root) for name, uri in change.items()}
+    prefixes = f"gs://test-bucket/models, gs://test-bucket/allowed/,{local_root}/prefix"
+    with start(ALLOWED_URI_PREFIXES=prefixes) as service:
+        answer = requests.post(service.url, json=parameters, timeout=50)
+    if allowed:
+        assert answer.status_code == 200, answer.text
+    else:
+        assert "ALLOWED_URI_PREFIXES" in message(answer, 403)
+        assert not list((local_root / "free").iterdir())
+
+
+# Not told
+
+
+def test_the_model_server_sees_no_credentials_and_its_socket_is_private(
+    start: Start, bucket: Bucket, temporary_folder: Path
+) -> None:
+    secrets = {
+        "GOOGLE_APPLICATION_CREDENTIALS": "/no/such/key.json",
+        "AWS_SECRET_ACCESS_KEY": "s3cret",
+        "DATABASE_PASSWORD": "s3cret",
+        "HTTPS_PROXY_TOKEN": "s3cret",
+        "FOR_THE_MODEL": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+    }
+    bucket.put("environment/in.jsonl", "100000")
+    parameters = job(bucket, "environment", signature_name="slow", timeout_seconds=5)
+    bucket.put("environment/in.jsonl", "100000")
+    with (
+        start(**secrets, SERVER_ENVIRONMENT="FOR_THE_MODEL,NOT_THERE") as service,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(requests.post, service.url, json=parameters, timeout=50)
+        until(lambda: bool(list(temporary_folder.glob("embedded-tf-*/tfs-*/s"))))
+        (server, *_) = model_servers(service)
+        (folder,) = temporary_folder.glob("embedded-tf-*/tfs-*")
+        environment = server.environ()
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder.parent)]
+        assert answer.result().status_code == 504
+    assert modes == [0o700, 0o700]
+    assert not any("s3cret" in value for value in environment.values())
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in environment
+    assert "STORAGE_EMULATOR_HOST" not in environment
+    assert environment["FOR_THE_MODEL"] == environment["TF_NUM_INTEROP_THREADS"] == "1"
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_neither_answers_nor_logs_tell_rows_or_temporary_paths(
+    start: Start, bucket: Bucket, temporary_folder: Path
+) -> None:
+    secret = "the patient is called " + "x" * 400
+    parameters = job(bucket, "discreet")
+    bucket.put("discreet/in.jsonl", json.dumps([1, 2, secret]))
+    with start(LOG_LEVEL="DEBUG") as service:
+        answer = requests.post(service.url, json=parameters, timeout=50)
+        output = service.output()
+    text = message(answer, 422)
+    assert text.endswith(f'found "{secret[:79]}... (424 characters)')
+    assert secret not in output
+    with start() as service:
+        broken = job(bucket, "discreet", model=f"{bucket.uri}/models/broken/")
+        answer = requests.post(service.url, json=broken, timeout=50)
+    assert answer.status_code == 422
+    assert str(temporary_folder) not in answer.text
+
+
+# Who is gone
+
+
+def test_a_caller_that_hangs_up_cancels_the_job_where_that_is_wished(
+    start: Start, bucket: Bucket
+) -> None:
+    parameters = job(bucket, "hang-up", signature_name="slow")
+    bucket.put("hang-up/in.jsonl", "100000")
+    with start(CANCEL_ON_HANG_UP="true") as service:
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(service.url, json=parameters, timeout=(5, 3))
+        until(lambda: not requests.get(f"{service.url}/health", timeout=5).json()["busy"])
+        assert "the caller hung up" in service.output()
+        assert model_servers(service) == []
+    assert bucket.names("hang-up/out/") == []
+
+
+def test_folders_of_dead_jobs_are_swept_and_those_of_living_ones_are_not(
+    start: Start, bucket: Bucket, temporary_folder: Path
+) -> None:
+    dead = temporary_folder / "embedded-tf-dead"
+    (dead / "1" / "variables").mkdir(parents=True)
+    (dead / "1" / "variables" / "data").write_text("x" * 1000)
+    slow = job(bucket, "sweep", signature_name="slow", timeout_seconds=6)
+    bucket.put("sweep/in.jsonl", "100000")
+    with start() as service, ThreadPoolExecutor(1) as pool:
+        until(lambda: not dead.exists())
+        answer = pool.submit(requests.post, service.url, json=slow, timeout=50)
+        until(lambda: bool(list(temporary_folder.glob("embedded-tf-*/tfs-*"))))
+        (living,) = temporary_folder.glob("embedded-tf-*")
+        with start() as other:
+            assert requests.post(other.url, json=job(bucket, "s2"), timeout=50).status_code == 200
+            assert living.exists()
+        assert answer.result().status_code == 504
+    assert not living.exists()
+
+
+def test_a_server_that_may_not_be_replaced_ends_the_job_with_503(
+    start: Start, bucket: Bucket
+) -> None:
+    command = f"{sys.executable} -m tests.fakes.misbehaving_server exits"
+    with start(SERVER_RESTARTS="0", TENSORFLOW_MODEL_SERVER=command) as service:
+        answer = requests.post(service.url, json=job(bucket, "no-restart"), timeout=50)
+        assert "ended with exit status 3 before it was ready" in message(answer, 503)
+        assert "it is started again" not in service.output()
