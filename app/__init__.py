@@ -4,21 +4,28 @@ The steps of a job, in order, with the file of each:
 
     job_spec.py      the parameters of a call become a frozen JobSpec
     job.py           run_job(): the whole story on one screen
-    plan.py          which input files there are, and which output file belongs to each
-    model.py         the model's files are brought into a local version folder and checked
-    (tfserving_launcher starts the model server)
+    job_folder.py    its temporary folder; those of dead jobs are swept
+    model.py         the model is found, measured, and brought into a local version folder
+    plan.py          which input files there are, and which outputs belong to each
+    fingerprint.py   what an output follows from
+    reuse.py         outputs that are there already are not made again
+    lasting_server.py  a model server (of tfserving_launcher), replaced when it dies
     read_ahead.py    the inputs are read before they are asked for
-    predict_file.py  one input file streams through the server into its output file:
+    predict_file.py  one input file streams through the server into its output:
     lines.py           blocks of bytes become numbered lines
     batches.py         lines become bounded batches
     instances.py       a batch of JSON lines becomes tensors, in one of three ways:
                        number_rows.py, columns.py or careful_rows.py
+    failing_rows.py    which rows of a batch the model fails on
+    bad_rows.py        what becomes of rows that cannot be predicted
     predictions.py     tensors become JSON lines
+    file_output.py     both files of an output appear, or neither
     pipeline.py        the threads that let these steps overlap
     report.py        what was done, in counts and seconds
 
 Around them: storage/ (gs:// and local files), settings.py (the environment), errors.py (what can
-go wrong, with its HTTP status), log.py, progress.py,
-deadline.py, parallel.py (copies given up together) and heap.py (memory after a job).
+go wrong, with its HTTP status), server_errors.py and server_environment.py (what is told of and to
+the model server), log.py, progress.py, deadline.py, parallel.py (copies given up together),
+hang_up.py (callers that are gone) and heap.py (memory after a job).
 Ways in: handler.py and wsgi.py for HTTP, cli.py for the command line.
 """

@@ -71,7 +71,9 @@ def predict(*, verbose: bool, **options: Any) -> None:
         context = JobContext(uuid.uuid4().hex[:12])
         with job_context(context):
             try:
-                spec = parse_job_spec({k: v for k, v in options.items() if v is not None})
+                spec = parse_job_spec(
+                    {k: v for k, v in options.items() if v is not None}, relative_paths=True
+                )
                 with _progress(bar=not verbose) as progress:
                     report = run_job(
                         spec,

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.deadline import StopSignal
@@ -153,7 +154,7 @@ def _parameters() -> dict[str, Any]:
                 f"parameter {name} is given {len(values)} times", {"parameters": [name]}
             )
         parameters[name] = values[0]
-    if request.method == "POST" and (body := request.get_data()):
+    if request.method == "POST" and (body := _body()):
         for name, value in _json_object(body).items():
             if name in parameters:
                 raise BadParameter(
@@ -161,6 +162,14 @@ def _parameters() -> dict[str, Any]:
                 )
             parameters[name] = value
     return parameters
+
+
+def _body() -> bytes:
+    try:
+        return request.get_data()
+    except (OSError, ParseException) as error:
+        # How gunicorn tells of chunks that are none.
+        raise BadParameter(f"the body cannot be read: {type(error).__name__}") from None
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from app.instances import fixed_batch_size
 from app.job_folder import job_folder
 from app.job_spec import JobSpec
 from app.lasting_server import LastingServer
-from app.model import check_model_fits, drop_variables, fetch_model, find_model
+from app.model import ModelFiles, check_model_fits, drop_variables, fetch_model, find_model
 from app.pipeline import Pipeline
 from app.plan import FileTask, check_places, plan_files
 from app.predict_file import Streaming, predict_file
@@ -91,12 +91,17 @@ def run_job(
                 version_dir = deadline.run(fetch)
             progress.phase(f"starting a model server for version {model.version}")
             with watch.phase("server_start"):
-                launch = partial(_launch, fetch, folder, settings, deadline)
-                server = stack.enter_context(_lasting_server(launch, settings, deadline))
+                server = stack.enter_context(
+                    LastingServer(
+                        partial(_launch, fetch, folder, settings, deadline),
+                        loaded=partial(_loaded, model, version_dir, settings),
+                        restarts=settings.server_restarts,
+                        call_timeout_seconds=settings.call_timeout_seconds,
+                        deadline=deadline,
+                    )
+                )
                 signature = server.signature(spec.signature_name)
                 streaming = _streaming(spec, signature, settings)
-                if not settings.keep_variables:
-                    drop_variables(model, version_dir)
             progress.phase("predicting")
             with watch.phase("predict"):
                 for task, blocks in inputs:
@@ -146,7 +151,8 @@ def _telling_what_is_done(job_id: str, done: FilesDone, watch: Stopwatch) -> Ite
 def _launch(
     fetch: Callable[[], Path], folder: Path, settings: Settings, deadline: Deadline
 ) -> ModelServer:
-    # The first server finds all of the model there; for a later one its variables come again.
+    # The first server finds all of the model there; for a later one the variables come again that
+    # were dropped.
     version_dir = fetch()
     return ModelServer(
         version_dir,
@@ -158,15 +164,9 @@ def _launch(
     )
 
 
-def _lasting_server(
-    launch: Callable[[], ModelServer], settings: Settings, deadline: Deadline
-) -> LastingServer:
-    return LastingServer(
-        launch,
-        restarts=settings.server_restarts,
-        call_timeout_seconds=settings.call_timeout_seconds,
-        deadline=deadline,
-    )
+def _loaded(model: ModelFiles, version_dir: Path, settings: Settings) -> None:
+    if not settings.keep_variables:
+        drop_variables(model, version_dir)
 
 
 def _until_whole(

@@ -45,9 +45,10 @@ REQUIRED = ("model", "input", "output")
 OPTIONAL = ("signature_name", "batch_size", "on_error", "force", "timeout_seconds")
 
 
-def parse_job_spec(parameters: Mapping[str, Any]) -> JobSpec:
+def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
     """From names to values as a query string (all text) or a JSON body (typed) gives them.
 
+    `relative_paths` are taken only where the caller knows what they are relative to.
     Raises BadParameter, naming the parameter, what was expected and what was there.
     """
     _refuse_unknown(parameters)
@@ -56,11 +57,14 @@ def parse_job_spec(parameters: Mapping[str, Any]) -> JobSpec:
         raise BadParameter(
             f"missing parameter: {', '.join(missing)}", {"parameters": list(missing)}
         )
-    model = parse_location(_text(parameters, "model"), parameter="model")
-    output = parse_location(_text(parameters, "output"), parameter="output")
+    model, input_, output = (
+        parse_location(_text(parameters, name), parameter=name, relative=relative_paths)
+        for name in REQUIRED
+    )
+    _refuse_wildcards(input_)
     return JobSpec(
         model=model.as_folder(),
-        input=_input(parameters),
+        input=input_,
         output=output.as_folder(),
         signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
         batch_size=_batch_size(parameters),
@@ -81,14 +85,12 @@ def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
             )
 
 
-def _input(parameters: Mapping[str, Any]) -> Location:
-    location = parse_location(_text(parameters, "input"), parameter="input")
+def _refuse_wildcards(location: Location) -> None:
     if "*" in location.path or "?" in location.path:
         raise BadParameter(
             f"input: wildcards are not supported yet: {location}; end it with / for all below it",
             {"parameters": ["input"]},
         )
-    return location
 
 
 def _text(parameters: Mapping[str, Any], name: str) -> str:

@@ -57,20 +57,23 @@ class Call:
 class LastingServer:
     """One model server after the other for the same model, alive between enter and exit.
 
-    `start` gives one that is not yet entered. At most `restarts` take the place of others.
+    `launch` gives one that is not yet entered; `loaded` is called each time that one has loaded
+    the model. At most `restarts` take the place of others.
     `submit` may be called by one thread, and `result` by another one, in the order of the calls.
     Entering, and every wait for an answer, raises what the launcher raises once no restart is left.
     """
 
     def __init__(
         self,
-        start: Callable[[], ModelServer],
+        launch: Callable[[], ModelServer],
         *,
+        loaded: Callable[[], object],
         restarts: int,
         call_timeout_seconds: float,
         deadline: Deadline,
     ) -> None:
-        self._start = start
+        self._launch = launch
+        self._loaded = loaded
         self._restarts_left = restarts
         self._call_timeout_seconds = call_timeout_seconds
         self._deadline = deadline
@@ -189,7 +192,8 @@ class LastingServer:
                 return
 
     def _start_server(self) -> None:
-        self._server = self._start().__enter__()
+        self._server = self._launch().__enter__()
+        self._loaded()
 
     def _stop_server(self) -> None:
         if self._server is not None:

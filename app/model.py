@@ -107,7 +107,7 @@ def fetch_model(
         if not version_dir.is_symlink():
             version_dir.symlink_to(model.folder.path, target_is_directory=True)
         return version_dir
-    places = [(file, _place(file, model, version_dir)) for file in model.files]
+    places = [(file, place_of(file, model, version_dir)) for file in model.files]
     folders = {folder for _, place in places for folder in place.parents}
     for file, place in places:
         if place in folders:
@@ -156,7 +156,7 @@ def drop_variables(model: ModelFiles, version_dir: Path) -> None:
         shutil.rmtree(variables)
 
 
-def _place(file: StoredFile, model: ModelFiles, version_dir: Path) -> Path:
+def place_of(file: StoredFile, model: ModelFiles, version_dir: Path) -> Path:
     """Where a file of the model goes. Names come from outside: none may leave the folder."""
     name = file.location.path.removeprefix(model.folder.path)
     parts = name.split("/")

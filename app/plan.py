@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.bad_rows import errors_name
 from app.errors import BadParameter, NotFound, UnsupportedInput
-from app.fingerprint import fingerprint
+from app.fingerprint import file_fingerprint, job_fingerprint
 from app.job_spec import JobSpec
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
@@ -51,6 +51,7 @@ def plan_files(
     errors_outputs = [_errors_output(output) for output in outputs]
     writes_errors = spec.on_error == "skip"
     _check_outputs(inputs, outputs, errors_outputs if writes_errors else [])
+    of_job = job_fingerprint(model_files, spec, settings)
     there = storage.find_all([*outputs, *errors_outputs])
     return [
         FileTask(
@@ -59,7 +60,7 @@ def plan_files(
             errors,
             there.get(output),
             there.get(errors),
-            fingerprint(file, model_files, spec, settings),
+            file_fingerprint(of_job, file),
         )
         for file, output, errors in zip(inputs, outputs, errors_outputs, strict=True)
     ]

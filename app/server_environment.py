@@ -26,6 +26,7 @@ _PREFIXES = (
     "NVIDIA_",
     "MALLOC_",
 )
+_FOR_THE_SERVER = "MODEL_SERVER"
 
 
 def server_environment(environ: Mapping[str, str], more: Iterable[str]) -> dict[str, str]:
@@ -34,5 +35,5 @@ def server_environment(environ: Mapping[str, str], more: Iterable[str]) -> dict[
     return {
         name: value
         for name, value in environ.items()
-        if name in wanted or name.startswith(_PREFIXES)
+        if name in wanted or name.startswith(_PREFIXES) or _FOR_THE_SERVER in name
     }

@@ -10,6 +10,8 @@ from app.errors import BadParameter
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+# A bucket's and an object's longest names together; also the longest path that Linux takes.
+_LONGEST_URI = 4096
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -50,11 +52,16 @@ class Location:
         return replace(self, path=self.as_folder().path + name)
 
 
-def parse_location(uri: str, *, parameter: str) -> Location:
-    """From `gs://bucket/name`, `file:///path` or a plain path, which may be relative.
+def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Location:
+    """From `gs://bucket/name`, `file:///path` or a plain path, which may be `relative`.
 
     Raises BadParameter, naming `parameter`.
     """
+    if len(uri) > _LONGEST_URI:
+        raise BadParameter(
+            f"{parameter}: {len(uri)} characters, which is more than a URI can have; it begins"
+            f" {uri[:80]!r}"
+        )
     if _CONTROL_CHARACTERS.search(uri):
         raise BadParameter(f"{parameter}: control characters in {uri!r}")
     if uri.startswith("gs://"):
@@ -74,10 +81,15 @@ def parse_location(uri: str, *, parameter: str) -> Location:
         raise BadParameter(
             f"{parameter}: expected a gs:// URI or a local path, {scheme}:// is neither: {uri!r}"
         )
+    if not relative and not uri.startswith("/"):
+        raise BadParameter(f"{parameter}: expected a gs:// URI or an absolute path, it is {uri!r}")
     return _local(uri)
 
 
 def _local(path: str) -> Location:
+    if path.startswith("/"):
+        # abspath keeps two slashes at the beginning, which POSIX lets mean something else.
+        path = "/" + path.lstrip("/")
     # abspath drops the closing slash, which says that a folder is meant.
     slash = "/" if path.endswith("/") and os.path.abspath(path) != "/" else ""  # noqa: PTH100
     return Location("file", "", os.path.abspath(path) + slash)  # noqa: PTH100  # keeps links

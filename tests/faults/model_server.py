@@ -3,8 +3,8 @@
     python -m tests.faults.model_server ORDERS FLAGS...
 
 ORDERS is a folder. Each start takes the first file of it, by name, away and does what it says;
-without one it passes everything on. So the first server of a job may be bad and the next one good.
-The command line of the program itself is in a file beside ORDERS.
+without one it becomes the program itself. So the first server of a job may be bad and the next
+one good. The command line of the program itself is in a file beside ORDERS.
 """
 
 import json
@@ -111,6 +111,8 @@ def main(orders: Path, flags: list[str]) -> int:
     if "--help" in flags:
         return subprocess.run([*command, *flags], check=False).returncode
     order = _order(orders)
+    if not order:
+        os.execvp(command[0], [*command, *flags])
     at_start = order.get("at_start")
     if at_start == "exits":
         print("last words", flush=True)

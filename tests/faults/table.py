@@ -6,6 +6,7 @@ is left behind.
 """
 
 import json
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from tests.faults.world import FILES, ROWS, SMALL_ROWS, World, put_inputs, row
 
 BIG = "b.jsonl"
 _WAIT_SECONDS = 20.0
+# About as long as an undisturbed job takes.
+_JOB_SECONDS = 1.5
+_RANDOM_MOMENTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +498,25 @@ def _terminate_the_worker(world: World) -> requests.Response:
     return response
 
 
+def _at_a_random_moment(number: signal.Signals) -> Callable[[World], None]:
+    def call(world: World) -> None:
+        worker = _worker(world)
+        servers = worker.children(recursive=True)
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(world.call)
+            threading.Event().wait(random.uniform(0.0, _JOB_SECONDS))
+            worker.send_signal(number)
+            error = answer.exception(_WAIT_SECONDS)
+        if error is None:
+            assert answer.result().status_code in (200, 503), answer.result().text
+        else:
+            assert isinstance(error, requests.ConnectionError)
+        _, alive = psutil.wait_procs([*servers, worker], timeout=8)
+        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+    return call
+
+
 def _hang_up(world: World) -> None:
     """The caller is gone; the job goes on to its end."""
     body = json.dumps(
@@ -528,6 +551,15 @@ def _nothing(_: World) -> None:
 
 
 def _endings() -> Iterator[Fault]:
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        for moment in range(1, _RANDOM_MOMENTS + 1):
+            yield Fault(
+                f"{number.name} to the worker",
+                f"a random moment, {moment}",
+                _nothing,
+                call=_at_a_random_moment(number),
+                leaves="upload" if number == signal.SIGKILL else "",
+            )
     yield Fault(
         "SIGKILL to the worker",
         "a middle chunk of an upload",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.soak import MOST_GROWTH, WARM_UP_JOBS, soak
 from tests.faults.table import FAULTS, Fault, run
 from tests.faults.world import World, world
 
@@ -29,3 +30,11 @@ def test_there_are_enough_faults_and_no_two_are_the_same() -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_promise_holds(fault: Fault, everything: World, undisturbed: dict[str, bytes]) -> None:
     run(fault, everything, undisturbed)
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_gathers_nothing(everything: World, undisturbed: dict[str, bytes]) -> None:
+    result = soak(everything, undisturbed, jobs=WARM_UP_JOBS * 2)
+    assert result.growth <= MOST_GROWTH
+    assert result.last.files <= result.warm.files
+    assert result.last.threads <= result.warm.threads

@@ -118,42 +118,37 @@ def test_a_local_output_without_room_is_502_and_leaves_nothing(
 # Not allowed
 
 
-@pytest.mark.parametrize(
-    ("change", "allowed"),
-    [
-        ({}, True),
-        ({"model": "gs://test-bucket/models-not/zoo/"}, False),
-        ({"input": "gs://test-bucket/elsewhere/in.jsonl"}, False),
-        ({"output": "gs://test-bucket/allowed-not/"}, False),
-        ({"output": "gs://test-bucket/allowed/../elsewhere/"}, False),
-        ({"output": "gs://test-bucket-evil/allowed/"}, False),
-        ({"output": "{local_root}/free/"}, False),
-        ({"output": "{local_root}/prefix/"}, True),
-        ({"output": "{local_root}/prefix/../free/"}, False),
-        ({"output": "{local_root}/prefix/link/"}, False),
-    ],
+PLACES = (
+    ({}, True),
+    ({"model": "gs://test-bucket/models-not/zoo/"}, False),
+    ({"input": "gs://test-bucket/elsewhere/in.jsonl"}, False),
+    ({"output": "gs://test-bucket/allowed-not/"}, False),
+    ({"output": "gs://test-bucket/allowed/../elsewhere/"}, False),
+    ({"output": "gs://test-bucket-evil/allowed/"}, False),
+    ({"output": "{local_root}/free/"}, False),
+    ({"output": "{local_root}/prefix/"}, True),
+    ({"output": "{local_root}/prefix/../free/"}, False),
+    ({"output": "{local_root}/prefix/link/"}, False),
 )
+
+
 def test_uris_outside_the_allowed_prefixes_are_403(
-    change: dict[str, str],
-    allowed: bool,  # noqa: FBT001  # pytest passes by name
-    start: Start,
-    bucket: Bucket,
-    local_root: Path,
+    start: Start, bucket: Bucket, local_root: Path
 ) -> None:
-    (local_root / "prefix").mkdir(exist_ok=True)
-    (local_root / "free").mkdir(exist_ok=True)
-    if not (local_root / "prefix" / "link").exists():
-        (local_root / "prefix" / "link").symlink_to(local_root / "free")
-    parameters = job(bucket, "allowed")
-    parameters |= {name: uri.format(local_root=local_root) for name, uri in change.items()}
+    for name in ("prefix", "free"):
+        (local_root / name).mkdir()
+    (local_root / "prefix" / "link").symlink_to(local_root / "free")
     prefixes = f"gs://test-bucket/models, gs://test-bucket/allowed/,{local_root}/prefix"
     with start(ALLOWED_URI_PREFIXES=prefixes) as service:
-        answer = requests.post(service.url, json=parameters, timeout=50)
-    if allowed:
-        assert answer.status_code == 200, answer.text
-    else:
-        assert "ALLOWED_URI_PREFIXES" in message(answer, 403)
-        assert not list((local_root / "free").iterdir())
+        for change, allowed in PLACES:
+            parameters = job(bucket, "allowed")
+            parameters |= {name: uri.format(local_root=local_root) for name, uri in change.items()}
+            answer = requests.post(service.url, json=parameters, timeout=50)
+            if allowed:
+                assert answer.status_code == 200, answer.text
+            else:
+                assert "ALLOWED_URI_PREFIXES" in message(answer, 403)
+            assert not list((local_root / "free").iterdir())
 
 
 # Not told
@@ -168,6 +163,7 @@ def test_the_model_server_sees_no_credentials_and_its_socket_is_private(
         "DATABASE_PASSWORD": "s3cret",
         "HTTPS_PROXY_TOKEN": "s3cret",
         "FOR_THE_MODEL": "1",
+        "SOME_MODEL_SERVER_OPTION": "1",
         "TF_NUM_INTEROP_THREADS": "1",
     }
     bucket.put("environment/in.jsonl", "100000")
@@ -189,6 +185,7 @@ def test_the_model_server_sees_no_credentials_and_its_socket_is_private(
     assert "GOOGLE_APPLICATION_CREDENTIALS" not in environment
     assert "STORAGE_EMULATOR_HOST" not in environment
     assert environment["FOR_THE_MODEL"] == environment["TF_NUM_INTEROP_THREADS"] == "1"
+    assert environment["SOME_MODEL_SERVER_OPTION"] == "1"
     assert environment["PATH"] == os.environ["PATH"]
 
 

@@ -84,7 +84,14 @@ def test_a_malformed_value_is_named_with_what_was_expected(
 
 def test_local_paths_become_absolute(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = parse_job_spec({"model": "m", "input": "a%20b/../in/", "output": "file:///o%20ut"})
+    spec = parse_job_spec(
+        {"model": "m", "input": "a%20b/../in/", "output": "file:///o%20ut"}, relative_paths=True
+    )
     assert str(spec.model) == f"{tmp_path}/m/"
     assert str(spec.input) == f"{tmp_path}/in/"
     assert str(spec.output) == "/o ut/"
+
+
+def test_relative_paths_are_refused_where_they_mean_nothing() -> None:
+    with pytest.raises(BadParameter, match="expected a gs:// URI or an absolute path, it is 'm'"):
+        parse_job_spec({"model": "m", "input": "/in/", "output": "/out/"})

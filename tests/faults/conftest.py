@@ -1,0 +1,6 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """Each fault looks for what it has left itself: workers come and go here."""
