@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Self
 
-from app.errors import JobError, TooManyBadRows
+from app.errors import JobError, TooManyBadRows, TransferBroken
 from app.plan import FileTask
 from app.reuse import Counts, errors_metadata, output_metadata, stale_errors
 from app.storage import Storage, Writer
@@ -70,12 +70,18 @@ class FileOutput:
             self._errors.finish(errors_metadata(self._task.fingerprint, self._task.output, counts))
         try:
             self._output.finish(output_metadata(self._task.fingerprint, counts))
+        except TransferBroken:
+            raise  # the next attempt finds the bad rows there already
         except JobError:
-            self._withdraw_bad_rows()
+            if self._errors is not None:
+                self.withdraw_bad_rows()
             raise
         if counts.errors == 0 and (stale := stale_errors(self._task)):
             self._storage.delete(stale)
 
-    def _withdraw_bad_rows(self) -> None:
-        if self._errors is not None and (written := self._storage.find(self._task.errors_output)):
-            self._storage.delete(written)
+    def withdraw_bad_rows(self) -> None:
+        """Takes them back where the predictions will not follow."""
+        old = self._task.old_errors
+        there = self._storage.find(self._task.errors_output)
+        if there is not None and (old is None or there.generation != old.generation):
+            self._storage.delete(there)

@@ -27,7 +27,7 @@ from app.job_spec import JobSpec
 from app.lasting_server import LastingServer
 from app.model import ModelFiles, check_model_fits, drop_variables, fetch_model, find_model
 from app.pipeline import Pipeline
-from app.plan import FileTask, check_places, plan_files
+from app.plan import check_places, plan_files
 from app.predict_file import Streaming, predict_file
 from app.predictions import check_outputs
 from app.progress import Progress
@@ -114,7 +114,14 @@ def run_job(
                         progress=progress,
                         deadline=deadline,
                     )
-                    done.add(_until_whole(task, blocks, predict, storage, job_id))
+                    done.add(
+                        _until_whole(
+                            predict,
+                            blocks,
+                            read_again=partial(inputs.read, task),
+                            new_output=partial(FileOutput, task, storage, job_id),
+                        )
+                    )
     return Report(
         job_id=job_id,
         model=str(spec.model),
@@ -170,16 +177,16 @@ def _loaded(model: ModelFiles, version_dir: Path, settings: Settings) -> None:
 
 
 def _until_whole(
-    task: FileTask,
-    blocks: Iterable[bytes],
     predict: Callable[..., FileReport],
-    storage: Storage,
-    job_id: str,
+    blocks: Iterable[bytes],
+    read_again: Callable[[], Iterable[bytes]],
+    new_output: Callable[[], FileOutput],
 ) -> FileReport:
     """Begins a file again whose content came damaged, or whose upload was lost."""
     for attempts_left in reversed(range(_FILE_ATTEMPTS)):
+        output = new_output()
         try:
-            return predict(blocks, output=FileOutput(task, storage, job_id))
+            return predict(blocks, output=output)
         except TransferBroken as error:
             broken = error
         except (BadRow, ModelFailed, TooLarge, TooManyBadRows, UnsupportedInput):
@@ -192,9 +199,11 @@ def _until_whole(
             else:
                 raise
         if attempts_left == 0:
+            if output.bad_rows:
+                output.withdraw_bad_rows()
             raise broken
         logger.warning("%s; the file is begun again", broken)
-        blocks = storage.read(task.input)
+        blocks = read_again()
     raise AssertionError("unreachable")
 
 

@@ -112,8 +112,11 @@ class LastingServer:
         return call
 
     def predict(self, tensors: Tensors) -> Tensors:
-        """Sends a batch and waits for its outputs, as `result` does."""
-        return self.result(Call(tensors))
+        """Sends a batch and waits for its outputs, as `result` does.
+
+        For batches that are no part of the order of calls: pieces of one that was refused.
+        """
+        return self._answer(Call(tensors))
 
     def result(self, call: Call) -> Tensors:
         """The outputs by name, from as many servers as it takes.
@@ -121,6 +124,13 @@ class LastingServer:
         Raises PredictError where the server refuses the batch, BatchKillsServer, and what ends the
         last server that there may be.
         """
+        outputs = self._answer(call)
+        if call.deaths == 0:
+            # All that were under way when a server died came before this one.
+            self._one_at_a_time = False
+        return outputs
+
+    def _answer(self, call: Call) -> Tensors:
         while True:
             if call.future is None:
                 with self._lock:
@@ -143,8 +153,6 @@ class LastingServer:
                     # Two servers agree, so that is what the model answers: the caller judges it.
                     return outputs
                 raise BatchKillsServer(str(error)) from None
-            if call.deaths == 0:
-                self._one_at_a_time = False
             return outputs
 
     def cancel(self, call: Call) -> None:

@@ -92,7 +92,7 @@ def _find_inputs(spec: JobSpec, storage: Storage) -> list[StoredFile]:
     location = spec.input
     if location.is_folder:
         files = storage.list_below(location)
-        if spec.output != location:
+        if spec.output.is_below(location) and spec.output != location:
             # Or a second call would take the outputs of the first one for inputs.
             files = [file for file in files if not file.location.is_below(spec.output)]
         if not files:

@@ -20,15 +20,17 @@ class InputsAhead:
         self._tasks = tasks
         self._storage = storage
         self._pipeline = pipeline
-        self._next = self._open(0)
+        self._next = self.read(tasks[0])
 
     def __iter__(self) -> Iterator[tuple[FileTask, Iterator[bytes]]]:
         for index, task in enumerate(self._tasks):
             blocks = self._next
             if index + 1 < len(self._tasks):
-                self._next = self._open(index + 1)
+                self._next = self.read(self._tasks[index + 1])
             yield task, blocks
 
-    def _open(self, index: int) -> Iterator[bytes]:
-        blocks = self._storage.read(self._tasks[index].input)
-        return self._pipeline.ahead(blocks, depth=_BLOCKS_AHEAD, name="read")
+    def read(self, task: FileTask) -> Iterator[bytes]:
+        """The input of a task, from its beginning."""
+        return self._pipeline.ahead(
+            self._storage.read(task.input), depth=_BLOCKS_AHEAD, name="read"
+        )

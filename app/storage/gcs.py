@@ -119,7 +119,7 @@ class GcsBackend:
                 self._fetch_once(file, path, check)
             except TransferBroken as error:
                 if last_attempt:
-                    raise
+                    raise StorageFailed(error.message) from None
                 logger.warning("%s; it is fetched again", error)
             else:
                 return

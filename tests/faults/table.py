@@ -141,12 +141,11 @@ def _is(operation: Operation, name: str = "", count: int | None = None) -> Calla
     return matches
 
 
-def _last_chunk(request: Request) -> bool:
-    # A chunk that is sent again counts on, so this is the first attempt alone.
-    return request.operation == "chunk" and request.is_last_chunk and request.count < 4
+def _is_last_chunk(request: Request) -> bool:
+    return request.operation == "chunk" and request.is_last_chunk
 
 
-def _once(matches: Callable[[Request], bool]) -> Callable[[Request], bool]:
+def once(matches: Callable[[Request], bool]) -> Callable[[Request], bool]:
     met = threading.Event()
 
     def matches_once(request: Request) -> bool:
@@ -160,7 +159,7 @@ def _once(matches: Callable[[Request], bool]) -> Callable[[Request], bool]:
 
 def _breaks(matches: Callable[[Request], bool], disturb: Disturbance) -> Callable[[World], None]:
     def break_it(world: World) -> None:
-        world.proxy.rules.append(Rule(_once(matches), disturb))
+        world.proxy.rules.append(Rule(once(matches), disturb))
 
     return break_it
 
@@ -172,6 +171,8 @@ def _always(matches: Callable[[Request], bool], disturb: Disturbance) -> Callabl
     return break_it
 
 
+LAST_CHUNK = _is_last_chunk
+DESCRIBING = _is("describe", BIG)
 _REQUESTS: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     ("listing the inputs", _is("list", "in/")),
     ("listing the model", _is("list", "models/zoo/")),
@@ -182,8 +183,8 @@ _REQUESTS: tuple[tuple[str, Callable[[Request], bool]], ...] = (
     ("beginning an upload", _is("begin", BIG)),
     ("the first chunk of an upload", _is("chunk", BIG, 0)),
     ("a middle chunk of an upload", _is("chunk", BIG, 1)),
-    ("the last chunk of an upload", _last_chunk),
-    ("describing an output", _is("describe", BIG)),
+    ("the last chunk of an upload", LAST_CHUNK),
+    ("describing an output", DESCRIBING),
 )
 
 
@@ -210,7 +211,7 @@ def _passing_storage_faults() -> Iterator[Fault]:
         yield Fault(
             "an answer cut off in the middle", where, _breaks(matches, proxy_faults.truncates(0.5))
         )
-        if matches is not _last_chunk:
+        if matches is not LAST_CHUNK:
             yield Fault(
                 "a page that is no answer", where, _breaks(matches, proxy_faults.answers_junk)
             )
@@ -237,7 +238,7 @@ def _passing_storage_faults() -> Iterator[Fault]:
     yield Fault(
         "an upload is forgotten (404)",
         "the last chunk of an upload",
-        _breaks(_last_chunk, proxy_faults.answers(404)),
+        _breaks(LAST_CHUNK, proxy_faults.answers(404)),
     )
 
 
@@ -306,14 +307,14 @@ def _replace_input(world: World) -> None:
     def replace() -> None:
         world.bucket.put(f"in/{BIG}", "[1]\n")
 
-    world.proxy.rules.append(Rule(_once(_is("read", BIG)), proxy_faults.does_first(replace)))
+    world.proxy.rules.append(Rule(once(_is("read", BIG)), proxy_faults.does_first(replace)))
 
 
 def _delete_input(world: World) -> None:
     def delete() -> None:
         world.bucket.delete(f"in/{BIG}")
 
-    world.proxy.rules.append(Rule(_once(_is("read", BIG)), proxy_faults.does_first(delete)))
+    world.proxy.rules.append(Rule(once(_is("read", BIG)), proxy_faults.does_first(delete)))
 
 
 def _someone_writes(name: str, matches: Callable[[Request], bool]) -> Callable[[World], None]:
@@ -329,7 +330,7 @@ def _someone_writes(name: str, matches: Callable[[Request], bool]) -> Callable[[
             for written, content in other.items():
                 world.bucket.put(f"out/{written}", content)
 
-        world.proxy.rules.append(Rule(_once(matches), proxy_faults.does_first(write)))
+        world.proxy.rules.append(Rule(once(matches), proxy_faults.does_first(write)))
 
     return break_it
 
@@ -464,7 +465,7 @@ def _during_the_large_file(world: World, then: Callable[[], None]) -> "Future[re
         reached.set()
         go_on.wait(10)
 
-    matches = _once(_is("chunk", BIG, 1))
+    matches = once(_is("chunk", BIG, 1))
     world.proxy.rules.append(Rule(matches, proxy_faults.does_first(wait)))
     pool = ThreadPoolExecutor(1)
     answer = pool.submit(world.call)

@@ -1,13 +1,21 @@
 """Every row of the table of faults, in one service after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.soak import MOST_GROWTH, WARM_UP_JOBS, soak
-from tests.faults.table import FAULTS, Fault, run
-from tests.faults.world import World, world
+from tests.faults.storage_proxy import (
+    Disturbance,
+    Request,
+    Rule,
+    answers,
+    resets_after,
+    resets_before,
+)
+from tests.faults.table import DESCRIBING, FAULTS, LAST_CHUNK, Fault, once, run
+from tests.faults.world import ROWS, World, put_inputs, row, world
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +38,42 @@ def test_there_are_enough_faults_and_no_two_are_the_same() -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_promise_holds(fault: Fault, everything: World, undisturbed: dict[str, bytes]) -> None:
     run(fault, everything, undisturbed)
+
+
+@pytest.mark.parametrize("matches", [LAST_CHUNK, DESCRIBING], ids=["last chunk", "describing"])
+@pytest.mark.parametrize("disturb", [resets_before, resets_after, answers(503)])
+def test_bad_rows_appear_with_their_predictions_though_the_upload_breaks(
+    matches: Callable[[Request], bool], disturb: Disturbance, everything: World
+) -> None:
+    everything.clear()
+    lines = [row(number) for number in range(ROWS)]
+    for bad in (0, 7, ROWS // 2, ROWS - 1):
+        lines[bad] = f"bad {bad}"
+    everything.bucket.put("in/b.jsonl", "\n".join(lines))
+    try:
+        assert everything.call(on_error="skip").json()["errors"] == 4
+        expected = everything.outputs()
+        assert len(expected["b.jsonl.errors.jsonl"].splitlines()) == 4
+        for with_old_outputs in (False, True):
+            if not with_old_outputs:
+                everything.clear()
+            everything.proxy.rules.append(Rule(once(matches), disturb))
+            answer = everything.call(on_error="skip", force=True)
+            assert answer.status_code == 200, answer.text
+            assert everything.proxy.hits()
+            everything.proxy.calm_down()
+            assert everything.outputs() == expected
+        again = everything.call(on_error="skip").json()
+        assert {file["state"] for file in again["files"]} == {"REUSED"}
+        assert everything.leftovers() == []
+        # Where it does not pass, neither file is there.
+        everything.clear()
+        everything.proxy.rules.append(Rule(matches, answers(410)))
+        assert everything.call(on_error="skip").status_code == 502
+        if matches is LAST_CHUNK:
+            assert set(everything.outputs()) == {"a.jsonl"}
+    finally:
+        put_inputs(everything.bucket, "b.jsonl")
 
 
 @pytest.mark.timeout(300)

@@ -121,6 +121,13 @@ def test_the_file_of_bad_rows_belongs_to_its_output(
     assert not errors_are_there()
 
 
+def test_inputs_below_the_output_are_inputs(call: Call, bucket: Bucket) -> None:
+    bucket.put("above/in/a.jsonl", ROW)
+    job = {"input": f"{bucket.uri}/above/in/", "output": f"{bucket.uri}/above/"}
+    assert states(call(**job)) == ["PREDICTED"]
+    assert bucket.names("above/") == ["above/a.jsonl", "above/in/a.jsonl"]
+
+
 def test_outputs_below_the_input_are_no_inputs_of_the_next_call(call: Call, bucket: Bucket) -> None:
     bucket.put("nested/in/a.jsonl", ROW)
     job = {"input": f"{bucket.uri}/nested/in/", "output": f"{bucket.uri}/nested/in/out/"}
