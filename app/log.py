@@ -88,6 +88,9 @@ def set_up_logging(level: str, *, project: str | None = None, stream: TextIO = s
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # At a lower level they tell URLs, and that of an upload is as good as a password.
+    for name in ("urllib3", "requests", "google"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _trace_fields(header: str, project: str | None) -> dict[str, Any]:

@@ -33,7 +33,9 @@ _PERMISSION = "storage.objects.create"
 _WRITER_KEY = "embedded-tf-writer"
 _CANCEL_SECONDS = 2.0
 _RESUME_INCOMPLETE = 308
-_FORGOTTEN = (404, 410)
+# Storage has forgotten the upload, or refuses content whose checksum is another one than it was
+# told.
+_LOST = (400, 404, 410)
 _RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
 
 logger = logging.getLogger(__name__)
@@ -147,9 +149,9 @@ class Upload:
             except _Unknown as error:
                 return self._arrived_or_broken(str(error), last=last)
             except api_exceptions.GoogleAPICallError as error:
-                if error.code not in _FORGOTTEN:
+                if error.code not in _LOST:
                     raise
-                return self._arrived_or_broken("storage has forgotten the upload", last=last)
+                return self._arrived_or_broken(in_words(error), last=last)
             self._sent = _received(response)
             if self._sent < end - len(block):
                 raise self._broken("storage has lost what it had confirmed")
@@ -214,6 +216,8 @@ class Upload:
                 headers={"Content-Type": f"multipart/related; boundary={boundary}"},
                 timeout=self._policy.timeout,
             )
+            if response.status_code == requests.codes.bad_request:
+                raise self._broken(in_words(_error_of(response)))
             _raise_for(response)
             return _object(response)
 
@@ -311,7 +315,12 @@ class Upload:
 
 def _raise_for(response: requests.Response) -> None:
     if not response.ok:
-        raise api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # carries no types
+        raise _error_of(response)
+
+
+def _error_of(response: requests.Response) -> api_exceptions.GoogleAPICallError:
+    error: api_exceptions.GoogleAPICallError = api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # carries no types
+    return error
 
 
 def _object(response: requests.Response) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class Broken(Exception):
         self.fraction = fraction
 
 
-Forward = Callable[[], Answer]
+# Sends a request on, with another body where one is given.
+Forward = Callable[..., Answer]
 # Does with a request what it likes; `forward` does what is right.
 Disturbance = Callable[[Request, bytes, Forward], Answer]
 
@@ -127,8 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = _classify(self.proxy, self.command, self.path, self.headers, body)
 
-        def forward() -> Answer:
-            answer = _forward(self.proxy, self.command, self.path, dict(self.headers), body)
+        def forward(sent: bytes = body) -> Answer:
+            answer = _forward(self.proxy, self.command, self.path, dict(self.headers), sent)
             _note_upload(self.proxy, request, self.path, answer)
             return answer
 
@@ -299,6 +300,13 @@ def damages_answer(fraction: float) -> Disturbance:
         return Answer(answer.status, answer.headers, bytes(damaged))
 
     return disturb
+
+
+def damages_upload(_: Request, body: bytes, forward: Forward) -> Answer:
+    """One byte of what is stored is another one; that is in the middle of the content."""
+    damaged = bytearray(body)
+    damaged[len(body) // 2] ^= 1
+    return forward(bytes(damaged))
 
 
 def does_first(action: Callable[[], object]) -> Disturbance:

@@ -230,6 +230,10 @@ def _passing_storage_faults() -> Iterator[Fault]:
                 f"{what}, its {where} byte",
                 _breaks(matches, proxy_faults.damages_answer(fraction)),
             )
+    for place in (5, 7, 8, 9):
+        where, matches = _REQUESTS[place]
+        yield Fault("damaged", where, _breaks(matches, proxy_faults.damages_upload))
+        yield Fault("400", where, _breaks(matches, proxy_faults.answers(400)))
     yield Fault(
         "an upload is forgotten (410)",
         "a middle chunk of an upload",

@@ -82,3 +82,15 @@ def test_a_worker_gathers_nothing(everything: World, undisturbed: dict[str, byte
     assert result.growth <= MOST_GROWTH
     assert result.last.files <= result.warm.files
     assert result.last.threads <= result.warm.threads
+
+
+def test_no_address_of_an_upload_was_logged(models: Path, tmp_path: Path) -> None:
+    with world(models, tmp_path, {"LOG_LEVEL": "DEBUG"}) as talkative:
+        for disturb in (resets_after, answers(410), answers(503)):
+            is_chunk = once(lambda request: request.operation == "chunk")
+            talkative.proxy.rules.append(Rule(is_chunk, disturb))
+        assert talkative.call().status_code == 200
+        output = talkative.service.output()
+    assert '"severity":"DEBUG"' in output
+    assert "the file is begun again" in output
+    assert "upload_id" not in output
