@@ -75,7 +75,8 @@ class _CallsInFlight:
     def __exit__(self, *exc_info: object) -> None:
         with self._lock:
             self._left = True
-        for call in self._calls:
+            calls = list(self._calls)
+        for call in calls:
             self._server.cancel(call)
 
     def add(self, call: Call) -> Call:

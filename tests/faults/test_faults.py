@@ -89,7 +89,8 @@ def test_no_address_of_an_upload_was_logged(models: Path, tmp_path: Path) -> Non
         for disturb in (resets_after, answers(410), answers(503)):
             is_chunk = once(lambda request: request.operation == "chunk")
             talkative.proxy.rules.append(Rule(is_chunk, disturb))
-        assert talkative.call().status_code == 200
+        answer = talkative.call()
+        assert answer.status_code == 200, talkative.service.output()
         output = talkative.service.output()
     assert '"severity":"DEBUG"' in output
     assert "the file is begun again" in output
