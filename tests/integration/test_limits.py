@@ -245,6 +245,17 @@ def test_folders_of_dead_jobs_are_swept_and_those_of_living_ones_are_not(
     assert not living.exists()
 
 
+@pytest.mark.parametrize("restarts", ["0", "2"])
+def test_a_model_that_answers_with_other_rows_is_422_however_many_servers_there_may_be(
+    restarts: str, start: Start, bucket: Bucket
+) -> None:
+    parameters = job(bucket, f"short-{restarts}", signature_name="one_short", on_error="skip")
+    bucket.put(f"short-{restarts}/in.jsonl", "1\n2\n3\n")
+    with start(SERVER_RESTARTS=restarts) as service:
+        answer = requests.post(service.url, json=parameters, timeout=50)
+    assert "has the shape [2] for 3 rows" in message(answer, 422)
+
+
 def test_a_server_that_may_not_be_replaced_ends_the_job_with_503(
     start: Start, bucket: Bucket
 ) -> None:
