@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from app.errors import RowFault
+from app.errors import RowFault, TooLarge
 
 _SUFFIX = ".errors.jsonl"
 
@@ -24,31 +24,22 @@ class BadRowText:
     text: bytes
 
 
-class FailOnBadRow:
-    """Ends the job with the first bad row of `file`."""
+class BadRows:
+    """Keeps the bad rows of a file until the batch that they belonged to is answered.
 
-    def __init__(self, file: str) -> None:
-        self._file = file
+    Rows are found bad by several steps, and not in order: one that is too long before it is in any
+    batch, one that the model fails on after those that were no JSON. Where the first bad row ends
+    the job, nothing after it matters (`skip` is false).
+    """
 
-    def __call__(self, fault: RowFault, text: bytes) -> None:
-        """Raises the error that the fault becomes."""
-        del text
-        raise fault.as_error(self._file)
-
-    def up_to(self, line: int | None) -> list[BadRowText]:
-        """None, ever."""
-        del line
-        return []
-
-
-class SkipBadRows:
-    """Keeps bad rows until the batch that they belonged to is on its way."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, skip: bool) -> None:
+        self.skip = skip
         self._waiting: deque[BadRowText] = deque()
 
-    def __call__(self, fault: RowFault, text: bytes) -> None:
+    def __call__(self, fault: RowFault, text: bytes) -> bool:
+        """Takes note of a bad row; false where the rows after it do not matter any more."""
         self._waiting.append(BadRowText(fault, text))
+        return self.skip
 
     def up_to(self, line: int | None) -> list[BadRowText]:
         """Those whose line is not after `line`, in order; all that wait where that is None."""
@@ -61,18 +52,19 @@ class SkipBadRows:
 def encode_bad_row(row: BadRowText) -> bytes:
     """A line of the errors file: `{"line": n, "instance": ..., "error": {...}}`.
 
-    The instance is as it was in the input, or a string where it is not JSON.
+    The instance is as it was in the input, or a string where it is not JSON or not whole.
     """
     fault = row.fault
     message = fault.message if fault.field is None else f"field {fault.field}: {fault.message}"
     error = {"code": fault.kind.code, "status": fault.kind.status, "message": message}
-    line = {"line": fault.line, "instance": _instance(row.text), "error": error}
+    line = {"line": fault.line, "instance": _instance(row), "error": error}
     return orjson.dumps(line) + b"\n"
 
 
-def _instance(text: bytes) -> Any:
+def _instance(row: BadRowText) -> Any:
     try:
-        orjson.loads(text)
+        orjson.loads(row.text)
     except orjson.JSONDecodeError:
-        return text.decode(errors="replace")
-    return orjson.Fragment(text)
+        return row.text.decode(errors="replace")
+    # The beginning of a long number is a number as well, and another one.
+    return row.text.decode() if row.fault.kind is TooLarge else orjson.Fragment(row.text)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pybase64
 
-from app.json_values import shown
+from app.json_values import shown, shown_names
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import STRING, Array, Family, dtype_name, family, integer_range
 
@@ -38,13 +38,13 @@ def input_values(row: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
         raise Misfit(f"expected an object with the fields {', '.join(inputs)}, found {shown(row)}")
     if missing := [name for name in inputs if name not in row]:
         raise Misfit(
-            f"missing; expected the fields {', '.join(inputs)}, found {', '.join(row) or 'none'}",
+            f"missing; expected the fields {', '.join(inputs)}, found {shown_names(row)}",
             field=missing[0],
         )
     if unknown := [name for name in row if name not in inputs]:
         raise Misfit(
             f"the signature has no such input; expected the fields {', '.join(inputs)}",
-            field=unknown[0],
+            field=shown_names(unknown[:1]),
         )
     return row
 

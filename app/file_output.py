@@ -1,17 +1,23 @@
 """What an input file becomes: its predictions and, where rows were bad, the file of these."""
 
-from contextlib import ExitStack
-from typing import Self
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import orjson
 
 from app.errors import JobError, TooManyBadRows, TransferBroken
 from app.plan import FileTask
 from app.reuse import Counts, errors_metadata, output_metadata, stale_errors
-from app.storage import Storage, Writer
+from app.storage import Location, Storage, StoredFile, Writer
+
+logger = logging.getLogger(__name__)
 
 
 class FileOutput:
     """Both files of a task, which appear when they are finished, or not at all.
 
+    It may be begun again where a transfer broke; what an earlier attempt has left is replaced then.
     `job_id` tells the writes of this job from those of another one for the same output.
     """
 
@@ -19,21 +25,34 @@ class FileOutput:
         self._task = task
         self._storage = storage
         self._job_id = job_id
-        self._stack = ExitStack()
+        # What is in each place, as far as this job knows.
+        self._there: dict[Location, StoredFile | None] = {
+            task.output: task.old_output,
+            task.errors_output: task.old_errors,
+        }
         self._errors: Writer | None = None
+        self._errors_written: StoredFile | None = None
         self._first_bad_row = b""
         self.rows = 0
         self.bad_rows = 0
         self.bytes = 0
 
-    def __enter__(self) -> Self:
-        self._output = self._stack.enter_context(
-            self._storage.create(self._task.output, self._task.old_output, self._job_id)
-        )
-        return self
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Takes the file from its beginning while the block runs."""
+        self._errors, self._first_bad_row = None, b""
+        self.rows = self.bad_rows = self.bytes = 0
+        with ExitStack() as self._stack:
+            self._output = self._create(self._task.output)
+            yield
 
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+    def again(self) -> None:
+        """Looks at what the attempt that broke has left, before the next one."""
+        there = self._storage.find_all(self._there)
+        for location in self._there:
+            # Damaged content is taken away again. That somebody else has written, writing tells.
+            if location not in there:
+                self._there[location] = None
 
     def write(self, predictions: bytes, rows: int) -> None:
         """`predictions` are so many whole lines."""
@@ -46,9 +65,7 @@ class FileOutput:
         if rows == 0:
             return
         if self._errors is None:
-            self._errors = self._stack.enter_context(
-                self._storage.create(self._task.errors_output, self._task.old_errors, self._job_id)
-            )
+            self._errors = self._create(self._task.errors_output)
             self._first_bad_row = errors.partition(b"\n")[0]
         self._errors.write(errors)
         self.bad_rows += rows
@@ -60,28 +77,44 @@ class FileOutput:
         """
         counts = Counts(self.rows + self.bad_rows, self.bad_rows)
         if counts.errors > max_error_fraction * counts.instances:
-            raise TooManyBadRows(
-                f"{self._task.input.uri}: {counts.errors} of {counts.instances} rows are bad, more"
-                f" than the MAX_ERROR_FRACTION of {max_error_fraction:g}; the first one is"
-                f" {self._first_bad_row[:500].decode(errors='replace')}",
-                {"file": self._task.input.uri},
-            )
+            raise self._too_many(counts, max_error_fraction)
         if self._errors is not None:
-            self._errors.finish(errors_metadata(self._task.fingerprint, self._task.output, counts))
+            metadata = errors_metadata(self._task.fingerprint, self._task.output, counts)
+            self._errors_written = self._errors.finish(metadata)
+            self._there[self._task.errors_output] = self._errors_written
         try:
             self._output.finish(output_metadata(self._task.fingerprint, counts))
         except TransferBroken:
-            raise  # the next attempt finds the bad rows there already
+            raise  # the next attempt replaces the bad rows of this one
         except JobError:
-            if self._errors is not None:
-                self.withdraw_bad_rows()
+            self.withdraw_bad_rows()
             raise
         if counts.errors == 0 and (stale := stale_errors(self._task)):
             self._storage.delete(stale)
 
     def withdraw_bad_rows(self) -> None:
-        """Takes them back where the predictions will not follow."""
-        old = self._task.old_errors
-        there = self._storage.find(self._task.errors_output)
-        if there is not None and (old is None or there.generation != old.generation):
-            self._storage.delete(there)
+        """Takes back what was written of them, where the predictions will not follow.
+
+        That the job has no time left is no reason to leave them.
+        """
+        if self._errors_written is None:
+            return
+        try:
+            self._storage.for_cleaning_up().delete(self._errors_written)
+        except JobError as error:
+            # The job already ends for a reason of its own, and the next call replaces them.
+            logger.warning("bad rows without predictions are left: %s", error)
+
+    def _create(self, location: Location) -> Writer:
+        return self._stack.enter_context(
+            self._storage.create(location, self._there[location], self._job_id)
+        )
+
+    def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyBadRows:
+        first = orjson.loads(self._first_bad_row)
+        return TooManyBadRows(
+            f"{self._task.input.uri}: {counts.errors} of {counts.instances} rows are bad, more than"
+            f" the MAX_ERROR_FRACTION of {max_error_fraction:g}; the first one is line"
+            f" {first['line']}: {first['error']['message']}",
+            {"file": self._task.input.uri, "line": first["line"]},
+        )

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from app.heap import share_heaps
+from app.job_folder import sweep
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
@@ -34,6 +35,11 @@ logconfig_dict = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "log"}},
     "formatters": {"log": {"()": "app.log.default_formatter"}},
 }
+
+
+def child_exit(_server: Any, _worker: Any) -> None:
+    """Ends what a worker has left that was killed; this one runs in the process above it."""
+    sweep()
 
 
 def post_worker_init(worker: Any) -> None:

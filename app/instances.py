@@ -77,7 +77,7 @@ class InstanceEncoder:
         return tensors if all(self._shape_fits(*named) for named in tensors.items()) else None
 
     def careful(self, batch: Lines) -> dict[str, Array]:
-        """Row by row, without those that do not fit."""
+        """Row by row, without those that do not fit; up to the first, where that ends it all."""
         columns: dict[str, list[Array]] = {}
         shapes = dict(self._row_shapes)
         for number, text in batch.rows():
@@ -89,14 +89,16 @@ class InstanceEncoder:
                     shape = row[name].shape
                     check_shape(shape, spec, shapes.get(name, shape), name)
             except InvalidJson as error:
-                self._on_fault(RowFault(number, None, str(error)), text)
-                continue
+                go_on = self._on_fault(RowFault(number, None, str(error)), text)
             except Misfit as misfit:
-                self._on_fault(RowFault(number, misfit.field, str(misfit)), text)
+                go_on = self._on_fault(RowFault(number, misfit.field, str(misfit)), text)
+            else:
+                for name, array in row.items():
+                    shapes.setdefault(name, array.shape)
+                    columns.setdefault(name, []).append(array)
                 continue
-            for name, array in row.items():
-                shapes.setdefault(name, array.shape)
-                columns.setdefault(name, []).append(array)
+            if not go_on:
+                break
         return {name: np.stack(rows) for name, rows in columns.items()}
 
     def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:

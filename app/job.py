@@ -47,6 +47,8 @@ BYTES_PER_BATCH = 1 * MEBIBYTE
 # A batch size that was asked for is bounded as well.
 _MOST_ROWS_PER_BATCH = 32 * 1024
 _MOST_BYTES_PER_BATCH = 8 * MEBIBYTE
+# An instance that is told to end has ten seconds for all that the job has begun.
+_STOP_GRACE_SECONDS = 1.0
 # How often a file is begun whose content came damaged, or whose upload was lost.
 _FILE_ATTEMPTS = 3
 
@@ -105,23 +107,18 @@ def run_job(
             progress.phase("predicting")
             with watch.phase("predict"):
                 for task, blocks in inputs:
+                    output = FileOutput(task, storage, job_id)
                     predict = partial(
                         predict_file,
                         task,
                         server=server,
                         signature=signature,
+                        output=output,
                         streaming=streaming,
                         progress=progress,
                         deadline=deadline,
                     )
-                    done.add(
-                        _until_whole(
-                            predict,
-                            blocks,
-                            read_again=partial(inputs.read, task),
-                            new_output=partial(FileOutput, task, storage, job_id),
-                        )
-                    )
+                    done.add(_until_whole(predict, blocks, partial(inputs.read, task), output))
     return Report(
         job_id=job_id,
         model=str(spec.model),
@@ -165,9 +162,10 @@ def _launch(
         version_dir,
         start_timeout_seconds=min(settings.start_timeout_seconds, deadline.remaining()),
         call_timeout_seconds=settings.call_timeout_seconds,
+        stop_grace_seconds=_STOP_GRACE_SECONDS,
         check_while_waiting=deadline.remaining,
         temporary_folder=folder,
-        environment=server_environment(os.environ, settings.server_environment),
+        environment=server_environment(os.environ, settings.server_environment, folder),
     )
 
 
@@ -177,16 +175,15 @@ def _loaded(model: ModelFiles, version_dir: Path, settings: Settings) -> None:
 
 
 def _until_whole(
-    predict: Callable[..., FileReport],
+    predict: Callable[[Iterable[bytes]], FileReport],
     blocks: Iterable[bytes],
     read_again: Callable[[], Iterable[bytes]],
-    new_output: Callable[[], FileOutput],
+    output: FileOutput,
 ) -> FileReport:
     """Begins a file again whose content came damaged, or whose upload was lost."""
     for attempts_left in reversed(range(_FILE_ATTEMPTS)):
-        output = new_output()
         try:
-            return predict(blocks, output=output)
+            return predict(blocks)
         except TransferBroken as error:
             broken = error
         except (BadRow, ModelFailed, TooLarge, TooManyBadRows, UnsupportedInput):
@@ -199,10 +196,10 @@ def _until_whole(
             else:
                 raise
         if attempts_left == 0:
-            if output.bad_rows:
-                output.withdraw_bad_rows()
+            output.withdraw_bad_rows()
             raise broken
         logger.warning("%s; the file is begun again", broken)
+        output.again()
         blocks = read_again()
     raise AssertionError("unreachable")
 

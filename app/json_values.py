@@ -7,6 +7,7 @@ which JSON does not have. Source: tensorflow_serving/util/json_tensor.cc (kParse
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ _STRING_OR_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf(?:inity)?)\b')
 _MAY_BE_BEYOND_64_BITS = re.compile(r"[0-9]{18}|[eE]\+?[0-9]{3}")
 _STANDARD_TOKENS = {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}
 _SHOWN_CHARACTERS = 80
+_SHOWN_NAMES = 20
 
 
 class InvalidJson(ValueError):
@@ -43,6 +45,16 @@ def shown(value: Any) -> str:
     if len(text) <= _SHOWN_CHARACTERS:
         return text
     return f"{text[:_SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Names as an error message shows them: a few, shortened."""
+    texts = [
+        name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+        for name in names
+    ]
+    more = ", ..." if len(texts) > _SHOWN_NAMES else ""
+    return ", ".join(texts[:_SHOWN_NAMES]) + more if texts else "none"
 
 
 def _parse_with_tokens(text: bytes) -> Any:

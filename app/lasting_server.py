@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.deadline import Deadline
+from app.errors import ServerFailed
+from app.server_errors import shown
 from tfserving_launcher import (
     ModelServer,
     PredictError,
@@ -26,6 +28,8 @@ from tfserving_launcher.tensors import Array
 
 # Sent while it was under way, and once more alone.
 _MOST_DEATHS = 2
+# How many may be under way together; a server computes them side by side.
+_CALLS_AT_ONCE = 4
 
 Tensors = dict[str, Array]
 
@@ -34,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 class BatchKillsServer(Exception):
     """Two servers died, or hung, on the same batch; the message tells how the second one did."""
+
+
+class GivenUp(Exception):
+    """Nobody waits for the batch any more, or there is no server left to send it to."""
 
 
 class WrongRowCount(Exception):
@@ -48,6 +56,7 @@ class Call:
     future: PredictFuture | None = None
     life: int = 0
     deaths: int = 0
+    is_cancelled: bool = False
 
     @property
     def rows(self) -> int:
@@ -79,6 +88,7 @@ class LastingServer:
         self._deadline = deadline
         self._lock = threading.Lock()
         self._life = 0
+        self._is_closed = False
         # While set, nothing is sent ahead.
         self._one_at_a_time = False
 
@@ -108,41 +118,38 @@ class LastingServer:
         call = Call(tensors)
         with self._lock:
             if not self._one_at_a_time:
-                self._send(call)
+                # Those beside it take their part of the machine.
+                self._send(call, self._call_timeout_seconds * _CALLS_AT_ONCE)
         return call
-
-    def predict(self, tensors: Tensors) -> Tensors:
-        """Sends a batch and waits for its outputs, as `result` does.
-
-        For batches that are no part of the order of calls: pieces of one that was refused.
-        """
-        return self._answer(Call(tensors))
 
     def result(self, call: Call) -> Tensors:
         """The outputs by name, from as many servers as it takes.
 
-        Raises PredictError where the server refuses the batch, BatchKillsServer, and what ends the
-        last server that there may be.
+        Raises PredictError where the server refuses the batch, BatchKillsServer, GivenUp, and what
+        ends the last server that there may be.
         """
-        outputs = self._answer(call)
+        outputs = self.predict(call)
         if call.deaths == 0:
             # All that were under way when a server died came before this one.
             self._one_at_a_time = False
         return outputs
 
-    def _answer(self, call: Call) -> Tensors:
+    def predict(self, call: Call) -> Tensors:
+        """The same for a batch that is no part of the order of calls: a piece of a refused one."""
         while True:
             if call.future is None:
                 with self._lock:
-                    self._send(call)
+                    self._send(call, self._call_timeout_seconds)
             assert call.future is not None
             try:
                 outputs = call.future.result()
                 _check_rows(outputs, call.rows)
             except (ServerExited, ServerTimeout, WrongRowCount, PredictError) as error:
+                self._deadline.remaining()
+                if call.is_cancelled:
+                    raise GivenUp from None
                 if not self._is_lost(call, error):
                     raise
-                self._deadline.remaining()
                 call.deaths += 1
                 call.future = None
                 is_last_word = call.deaths == _MOST_DEATHS or self._restarts_left == 0
@@ -152,23 +159,25 @@ class LastingServer:
                 if call.life == self._life:
                     self._replace_server(error)
                 if call.deaths == _MOST_DEATHS:
-                    raise BatchKillsServer(str(error)) from None
+                    raise _last_word(error, BatchKillsServer(str(error))) from None
             else:
                 return outputs
 
     def cancel(self, call: Call) -> None:
-        """Gives a call up that nobody waits for."""
+        """Gives a call up that nobody waits for, also one that is not sent yet."""
+        call.is_cancelled = True
         future = call.future
         if future is not None:
             future.cancel()
 
-    def _send(self, call: Call) -> None:
-        assert self._server is not None
+    def _send(self, call: Call, seconds: float) -> None:
+        if call.is_cancelled or self._server is None:
+            raise GivenUp
         call.life = self._life
         call.future = self._server.submit(
             call.tensors,
             signature_name=self._signature.name,
-            timeout_seconds=min(self._call_timeout_seconds, self._deadline.remaining()),
+            timeout_seconds=min(seconds, self._deadline.remaining()),
         )
 
     def _is_lost(self, call: Call, error: Exception) -> bool:
@@ -179,7 +188,7 @@ class LastingServer:
 
     def _replace_server(self, error: Exception) -> None:
         if self._restarts_left == 0:
-            raise error
+            raise _last_word(error, error)
         with self._lock:
             self._restarts_left -= 1
             self._one_at_a_time = True
@@ -202,6 +211,8 @@ class LastingServer:
                 return
 
     def _start_server(self) -> None:
+        if self._is_closed:
+            raise GivenUp
         self._server = self._launch().__enter__()
         self._loaded()
 
@@ -211,7 +222,13 @@ class LastingServer:
             self._server = None
 
     def _stop(self) -> None:
+        self._is_closed = True
         self._starter.submit(self._stop_server).result()
+
+
+def _last_word(error: Exception, otherwise: Exception) -> Exception:
+    """A server that lives and is not available is no fault of any batch."""
+    return ServerFailed(shown(error)) if isinstance(error, PredictError) else otherwise
 
 
 def _check_rows(outputs: Tensors, rows: int) -> None:

@@ -24,8 +24,9 @@ _LINE_FEED = ord("\n")
 # What is kept of a line that is too long, to show it.
 _SHOWN_BYTES = 256
 
-# Told of each line that is at fault, with its text or the beginning of it.
-OnFault = Callable[[RowFault, bytes], None]
+# Told of each line that is at fault, with its text or the beginning of it; says whether the lines
+# after it matter.
+OnFault = Callable[[RowFault, bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def read_lines(
     """The lines of `file` in groups of about a mebibyte; blank ones included.
 
     Holds one block, one group and one unfinished line. `on_fault` is told of each line that is too
-    long before the group that it belongs to comes, where a blank line takes its place. Raises
-    UnsupportedInput.
+    long before the group that it belongs to comes, where a blank line takes its place. Where
+    nothing after it matters, it is the last one. Raises UnsupportedInput.
     """
     number = 1
     unfinished: list[bytes] = []
@@ -82,13 +83,18 @@ def read_lines(
             text = b"".join((*unfinished, piece[:cut])).removeprefix(start)
             start = b""
             lines = as_lines(number, text.replace(b"\r\n", b"\n") if b"\r" in text else text)
-            yield _without_long_lines(lines, max_line_bytes, on_fault)
+            kept = _without_long_lines(lines, max_line_bytes, on_fault)
+            yield kept
+            if len(kept.ends) < len(lines.ends):
+                return
             number += len(lines.ends)
             unfinished, unfinished_bytes = [], 0
         unfinished.append(piece[cut:])
         unfinished_bytes += len(piece) - cut
         if unfinished_bytes > longest_unfinished:
-            on_fault(_too_long(number, max_line_bytes), b"".join(unfinished)[:_SHOWN_BYTES])
+            beginning = b"".join(unfinished)[:_SHOWN_BYTES]
+            if not on_fault(_too_long(number, max_line_bytes), beginning):
+                return
             unfinished, unfinished_bytes, start, dropping = [], 0, b"", True
     text = b"".join(unfinished).removeprefix(start).removesuffix(b"\r")
     if text:
@@ -102,15 +108,19 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _without_long_lines(lines: Lines, max_line_bytes: int, on_fault: OnFault) -> Lines:
-    """The same with a blank line in the place of each that is too long."""
+    """The same with a blank line in the place of each that is too long.
+
+    Fewer lines where those after such a line do not matter.
+    """
     lengths = np.diff(lines.ends, prepend=-1) - 1
     if lengths.max() <= max_line_bytes:
         return lines
     kept = []
     for number, line in enumerate(lines.text[:-1].split(b"\n"), lines.first):
         if len(line) > max_line_bytes:
-            on_fault(_too_long(number, max_line_bytes), line[:_SHOWN_BYTES])
             kept.append(b"\n")
+            if not on_fault(_too_long(number, max_line_bytes), line[:_SHOWN_BYTES]):
+                break
         else:
             kept.append(line + b"\n")
     return as_lines(lines.first, b"".join(kept))

@@ -98,11 +98,14 @@ def fetch_model(
 ) -> Path:
     """The path of a version folder below `target`; local models are linked, not copied.
 
-    Files that are there already stay. Raises BadModel where a name would leave the folder, TooLarge
+    Files that are there already stay. Raises NotAllowed for a link that leads out of what may be
+    used, BadModel where a name would leave the folder, TooLarge
     where there is no room, what storage raises, and what `check` raises, which is called again and
     again.
     """
     version_dir = target / model.version
+    for file in model.files:
+        storage.check_source(file.location)
     if model.folder.scheme == "file":
         if not version_dir.is_symlink():
             version_dir.symlink_to(model.folder.path, target_is_directory=True)

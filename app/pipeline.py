@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 from app.deadline import Deadline
 
 _TICK_SECONDS = 0.25
-_JOIN_SECONDS = 3.0
+_JOIN_SECONDS = 1.0
 
 T = TypeVar("T")
 

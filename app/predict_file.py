@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from app.bad_rows import BadRowText, FailOnBadRow, SkipBadRows, encode_bad_row
+from app.bad_rows import BadRows, BadRowText, encode_bad_row
 from app.batches import BatchLimits, make_batches
 from app.deadline import Deadline
 from app.errors import ModelFailed, RowFault
@@ -31,9 +31,6 @@ _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
 _TEXTS_AHEAD = 256
 _BYTES_AHEAD = 6 * MEBIBYTE
-
-# A refusal that says nothing of the rows: nobody waits for the answer any more.
-_GIVEN_UP = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +108,8 @@ class FileStream:
         self._server = server
         self._streaming = streaming
         self._in_flight = in_flight
-        self._faults = SkipBadRows() if streaming.skip_bad_rows else FailOnBadRow(self._file)
-        self._encoder = InstanceEncoder(signature, self._faults)
+        self._bad_rows = BadRows(skip=streaming.skip_bad_rows)
+        self._encoder = InstanceEncoder(signature, self._bad_rows)
 
     def submitted(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
         """The content of the file in batches that are on their way to the server."""
@@ -120,36 +117,44 @@ class FileStream:
             blocks,
             max_line_bytes=self._streaming.max_line_bytes,
             file=self._file,
-            on_fault=self._faults,
+            on_fault=self._bad_rows,
         )
         number = 1
         for batch in make_batches(lines, self._streaming.limits):
             tensors = self._encoder.encode(batch)
             number = batch.first + len(batch.ends)
-            bad_rows = self._faults.up_to(number - 1)
+            bad_rows = self._bad_rows.up_to(number - 1)
             if tensors:
                 rows = len(next(iter(tensors.values())))
                 call = self._in_flight.add(self._server.submit(self._padded(tensors)))
                 yield _Batch(batch, rows, bad_rows, call)
             elif bad_rows:
                 yield _Batch(batch, 0, bad_rows, None)
-        if bad_rows := self._faults.up_to(None):
+            if bad_rows and not self._bad_rows.skip:
+                return
+        if bad_rows := self._bad_rows.up_to(None):
             yield _Batch(Lines(number, b"", np.empty(0, np.intp)), 0, bad_rows, None)
 
     def answered(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
-        """The lines of the output, and those of the bad rows, batch by batch."""
+        """The lines of the output, and those of the bad rows, batch by batch.
+
+        Raises what the first bad row becomes, where bad rows are not skipped.
+        """
         for batch in batches:
             text, rows, bad_rows = b"", batch.rows, batch.bad_rows
+            outputs: Tensors = {}
+            rows_sent = self._streaming.padded_rows or rows
             if batch.call is not None:
                 try:
                     outputs = self._server.result(batch.call)
-                    rows_sent = self._streaming.padded_rows or rows
                 except (PredictError, BatchKillsServer) as refusal:
                     outputs, failed = self._predict_apart(batch, batch.call, refusal)
                     rows = rows_sent = batch.rows - len(failed)
                     bad_rows = sorted([*bad_rows, *failed], key=lambda row: row.fault.line)
-                if rows:
-                    text = encode_predictions(outputs, rows, rows_sent=rows_sent)
+            if bad_rows and not self._bad_rows.skip:
+                raise bad_rows[0].fault.as_error(self._file)
+            if rows:
+                text = encode_predictions(outputs, rows, rows_sent=rows_sent)
             errors = b"".join(map(encode_bad_row, bad_rows))
             yield _Predicted(text, rows, errors, len(bad_rows), len(batch.lines.text))
 
@@ -158,18 +163,14 @@ class FileStream:
     ) -> tuple[Tensors, list[BadRowText]]:
         """The outputs of the rows that the model takes, and those on which it fails.
 
-        Raises ModelFailed for the first of these where bad rows are not skipped.
+        Only the first of these where bad rows are not skipped.
         """
-        if isinstance(refusal, PredictError) and refusal.code == _GIVEN_UP:
-            raise refusal
         tensors = {name: tensor[: batch.rows] for name, tensor in call.tensors.items()}
         outputs, refused = predict_apart(
-            tensors, refusal, self._predict, first_only=not self._streaming.skip_bad_rows
+            tensors, refusal, self._predict, first_only=not self._bad_rows.skip
         )
         already_bad = {row.fault.line for row in batch.bad_rows}
         rows = [row for row in batch.lines.rows() if row[0] not in already_bad]
-        if refused and not self._streaming.skip_bad_rows:
-            raise self._model_failed(refused[0], rows)
         return outputs, [
             BadRowText(RowFault(number, None, _why(part), ModelFailed), text)
             for part in refused
@@ -178,18 +179,10 @@ class FileStream:
 
     def _predict(self, tensors: Tensors) -> Tensors:
         rows = len(next(iter(tensors.values())))
-        sent = self._padded(tensors)
-        outputs = self._server.predict(sent)
+        call = self._in_flight.add(Call(self._padded(tensors)))
+        outputs = self._server.predict(call)
         check_rows(outputs, self._streaming.padded_rows or rows)
         return {name: array[:rows] for name, array in outputs.items()}
-
-    def _model_failed(self, refused: Refused, rows: list[tuple[int, bytes]]) -> ModelFailed:
-        first, last = rows[refused.rows.start][0], rows[refused.rows.stop - 1][0]
-        where = f"line {first}" if first == last else f"lines {first} to {last}"
-        return ModelFailed(
-            f"{self._file}, {where}: {_why(refused)}",
-            {"file": self._file, "line": first, "last_line": last},
-        )
 
     def _padded(self, tensors: Tensors) -> Tensors:
         """The last row repeated: a row that is known to fit."""
@@ -219,7 +212,7 @@ def predict_file(
     BadModel, what storage and the launcher raise, and what the deadline raises.
     """
     with ExitStack() as stack:
-        stack.enter_context(output)
+        stack.enter_context(output.begun())
         pipeline = stack.enter_context(Pipeline(deadline))
         in_flight = stack.enter_context(_CallsInFlight(server))
         stream = FileStream(task, server, signature, streaming, in_flight)
@@ -261,7 +254,7 @@ def _write(
 def _why(refused: Refused) -> str:
     if len(refused.rows) > 1:
         return (
-            "the model server died twice on the batch that this row was in:"
+            f"the model server died twice on the batch of {len(refused.rows)} rows that it was in:"
             f" {shown(refused.reason)}"
         )
     return f"the model failed on it: {shown(refused.reason)}"

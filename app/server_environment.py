@@ -5,6 +5,9 @@ credentials and settings.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from app.job_folder import JOB_VARIABLE
 
 _NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "GLIBC_TUNABLES"})
 # Of the loader, of Python for the Python model server, and of the libraries that compute.
@@ -29,11 +32,17 @@ _PREFIXES = (
 _FOR_THE_SERVER = "MODEL_SERVER"
 
 
-def server_environment(environ: Mapping[str, str], more: Iterable[str]) -> dict[str, str]:
-    """The variables of `environ` that are passed on, those named in `more` included."""
+def server_environment(
+    environ: Mapping[str, str], more: Iterable[str], folder: Path
+) -> dict[str, str]:
+    """The variables of `environ` that are passed on, those named in `more` included.
+
+    What runs for the job in `folder` is marked as such.
+    """
     wanted = _NAMES.union(more)
-    return {
+    passed_on = {
         name: value
         for name, value in environ.items()
         if name in wanted or name.startswith(_PREFIXES) or _FOR_THE_SERVER in name
     }
+    return {**passed_on, JOB_VARIABLE: str(folder)}

@@ -13,6 +13,8 @@ from app.storage.backend import Backend, StoredFile, Writer
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
+_CLEAN_UP_SECONDS = 1.0
+
 
 class Connections:
     """What is expensive to make and shared by all jobs: clients and their connections."""
@@ -55,15 +57,27 @@ class Storage:
         retry_seconds: float = 120.0,
         silence_seconds: float = 30.0,
         local_roots: tuple[Path, ...] | None = None,
+        local: LocalBackend | None = None,
         allowed_uri_prefixes: tuple[Location, ...] | None = None,
     ) -> None:
         self._connections = connections or Connections(None)
         self._deadline = deadline or Deadline.never()
         self._retry_seconds = retry_seconds
         self._silence_seconds = silence_seconds
-        self._local = LocalBackend(local_roots)
+        self._local = local or LocalBackend(local_roots)
         self._allowed = allowed_uri_prefixes
         self._gcs: Backend | None = None
+
+    def for_cleaning_up(self) -> "Storage":
+        """The same for a job whose time may be over: a moment of its own, and no patience."""
+        return Storage(
+            connections=self._connections,
+            deadline=Deadline.after(_CLEAN_UP_SECONDS),
+            retry_seconds=0.0,
+            silence_seconds=_CLEAN_UP_SECONDS,
+            local=self._local,
+            allowed_uri_prefixes=self._allowed,
+        )
 
     def check_allowed(self, location: Location) -> None:
         """Raises NotAllowed for a place outside ALLOWED_URI_PREFIXES."""
@@ -92,6 +106,9 @@ class Storage:
 
     def check_target(self, location: Location) -> None:
         self._backend(location).check_target(location)
+
+    def check_source(self, location: Location) -> None:
+        self._backend(location).check_source(location)
 
     def create(
         self, location: Location, replacing: StoredFile | None = None, writer_id: str = ""

@@ -36,8 +36,8 @@ class Writer(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def finish(self, metadata: Mapping[str, str]) -> None:
-        """`metadata` is kept with the file, and found again in `StoredFile.metadata`."""
+    def finish(self, metadata: Mapping[str, str]) -> StoredFile:
+        """The new file. `metadata` is kept with it, and found again in `StoredFile.metadata`."""
 
 
 class Backend(Protocol):
@@ -70,6 +70,9 @@ class Backend(Protocol):
 
     def check_target(self, location: Location) -> None:
         """Raises what `create` would raise for the place alone, before anything is done."""
+
+    def check_source(self, location: Location) -> None:
+        """Raises NotAllowed for a file that may not be read, for whoever reads it by itself."""
 
     def create(
         self, location: Location, replacing: StoredFile | None, writer_id: str

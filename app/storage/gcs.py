@@ -204,6 +204,9 @@ class GcsBackend:
     def check_target(self, location: Location) -> None:
         """Any name is one for an object; whether it may be written, only writing can tell."""
 
+    def check_source(self, location: Location) -> None:
+        """Nobody reads an object but through this."""
+
     @contextmanager
     def create(
         self, location: Location, replacing: StoredFile | None, writer_id: str
@@ -223,6 +226,11 @@ class GcsBackend:
             upload.cancel_unless_finished()
 
     def delete(self, file: StoredFile) -> None:
+        there = self.find(file.location)
+        # Storage checks that itself; its emulator does not.
+        if there is None or there.generation != file.generation:
+            return
+
         def request() -> None:
             bucket = self._client.bucket(file.location.bucket)
             try:

@@ -10,6 +10,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -31,7 +32,7 @@ _BLOCK_BYTES = 4 * 1024 * 1024
 _CONTENT_TYPE = "application/x-ndjson"
 _PERMISSION = "storage.objects.create"
 _WRITER_KEY = "embedded-tf-writer"
-_CANCEL_SECONDS = 2.0
+_CANCEL_SECONDS = 0.7
 _RESUME_INCOMPLETE = 308
 # Storage has forgotten the upload, or refuses content whose checksum is another one than it was
 # told.
@@ -69,6 +70,7 @@ class Upload:
         self._find = find
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
+        self._size = 0
         self._sent = 0
         self._checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # carries no types
         # Whoever knows it may go on with the upload, so it is never logged.
@@ -77,6 +79,7 @@ class Upload:
 
     def write(self, data: bytes) -> None:
         self._checksum.update(data)
+        self._size += len(data)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         # Something is held back, because the last block must not be empty.
@@ -91,16 +94,19 @@ class Upload:
         self._waiting = [text[whole:]]
         self._waiting_bytes = len(text) - whole
 
-    def finish(self, metadata: Mapping[str, str]) -> None:
+    def finish(self, metadata: Mapping[str, str]) -> StoredFile:
         rest = b"".join(self._waiting)
         if self._upload_url is None:
-            self._check_answer(self._send_whole(rest, metadata))
+            answer = self._send_whole(rest, metadata)
+            self._check_answer(answer)
         else:
             self._check_that_nobody_else_has_written()
             answer = self._send(rest, last=True)
             self._check_answer(answer)
+            self._finished = True
             self._describe(answer, metadata)
         self._finished = True
+        return StoredFile(self._location, self._size, generation=int(answer["generation"]))
 
     def cancel_unless_finished(self) -> None:
         if self._finished or self._upload_url is None:
@@ -138,28 +144,38 @@ class Upload:
     def _send(self, block: bytes, *, last: bool = False) -> dict[str, Any]:
         """One block at its place; describes the object if it is the last one."""
         end = self._sent + len(block)
+        request = self._or_conflict(partial(self._send_rest, block, end, last=last))
+        answer: dict[str, Any] = {}
+        while self._sent < end and not answer:
+            answer = self._policy.call(self._location, _PERMISSION, request)
+        return answer
 
-        def request() -> dict[str, Any]:
-            rest = block[len(block) - (end - self._sent) :]
-            try:
-                response = self._put(rest, end, last=last)
-                if response.status_code != _RESUME_INCOMPLETE:
-                    _raise_for(response)
-                    return self._ended_by(response, last=last)
-            except _Unknown as error:
-                return self._arrived_or_broken(str(error), last=last)
-            except api_exceptions.GoogleAPICallError as error:
-                if error.code not in _LOST:
-                    raise
-                return self._arrived_or_broken(in_words(error), last=last)
+    def _send_rest(self, block: bytes, end: int, *, last: bool) -> dict[str, Any]:
+        """What is missing of the block; storage may take less than it is sent."""
+        before = self._sent
+        try:
+            response = self._put(block[len(block) - (end - before) :], end, last=last)
+            if response.status_code != _RESUME_INCOMPLETE:
+                _raise_for(response)
+                self._sent = end
+                return self._ended_by(response, last=last)
+        except _Unknown as error:
+            answer = self._arrived_or_broken(str(error), last=last)
+        except api_exceptions.GoogleAPICallError as error:
+            if error.code not in _LOST:
+                raise
+            answer = self._arrived_or_broken(in_words(error), last=last)
+        else:
             self._sent = _received(response)
             if self._sent < end - len(block):
                 raise self._broken("storage has lost what it had confirmed")
-            if self._sent < end or last:
-                raise BadAnswer(f"storage has taken {self._sent} bytes of {end}")
+            if last and self._sent == end:
+                raise self._broken("storage has taken all and not ended the upload")
+            if self._sent <= before:
+                raise BadAnswer(f"storage has taken nothing after byte {before}")
             return {}
-
-        return self._policy.call(self._location, _PERMISSION, self._or_conflict(request))
+        self._sent = end
+        return answer
 
     def _put(self, rest: bytes, end: int, *, last: bool) -> requests.Response:
         """Where the connection breaks it is unknown what arrived.
@@ -168,8 +184,8 @@ class Upload:
         whole file is begun again instead.
         """
         assert self._upload_url is not None
-        place = f"{self._sent}-{end - 1}" if rest else "*"
-        headers = {"Content-Range": f"bytes {place}/{end if last else '*'}"}
+        place = f"{self._sent}-{end - 1}/{end if last else '*'}"
+        headers = {"Content-Range": f"bytes {place}"}
         if last:
             headers["X-Goog-Hash"] = f"crc32c={self._crc32c()}"
         try:

@@ -35,7 +35,9 @@ class LocalBackend:
     """Files below `roots`; None allows any. Links are resolved before a path is judged."""
 
     def __init__(self, roots: tuple[Path, ...] | None) -> None:
-        self._roots = None if roots is None else tuple(root.resolve() for root in roots)
+        self._roots = (
+            None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
+        )
 
     def find(self, location: Location) -> StoredFile | None:
         path = self._allowed(location)
@@ -75,6 +77,11 @@ class LocalBackend:
         """A name that comes from an object must stay below the output's folder."""
         if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
             raise BadParameter(f"output: {str(location)!r} is no name for a local file")
+        if self._allowed(location).is_dir():
+            raise BadParameter(f"output: {location} is a folder, where a file must go")
+
+    def check_source(self, location: Location) -> None:
+        """A link that is followed must not lead out of the roots."""
         self._allowed(location)
 
     @contextmanager
@@ -100,7 +107,8 @@ class LocalBackend:
         path = Path(location.path)
         if self._roots is None:
             return path
-        resolved = path.resolve()
+        # Unlike Path.resolve, this takes a circle of links for a file that is not there.
+        resolved = Path(os.path.realpath(path))
         if not any(resolved.is_relative_to(root) for root in self._roots):
             raise NotAllowed(f"{location}: local files are allowed only below LOCAL_ROOTS")
         return resolved
@@ -134,14 +142,18 @@ class _PartFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise Conflict(f"{self._location}: another job is writing it at this moment") from None
+            raise self._written_by_another() from None
+        if not self._is_still_ours():
+            # Whoever held the lock before has finished: what is locked now is the output itself.
+            self._file.close()
+            raise self._written_by_another()
         self._file.truncate(0)
 
     def write(self, data: bytes) -> None:
         with _os_errors_of(self._location):
             self._file.write(data)
 
-    def finish(self, metadata: Mapping[str, str]) -> None:
+    def finish(self, metadata: Mapping[str, str]) -> StoredFile:
         with _os_errors_of(self._location), _alone_in(self._path.parent):
             self._file.flush()
             now = self._path.stat().st_mtime_ns if self._path.exists() else None
@@ -157,6 +169,7 @@ class _PartFile:
             self._finished = True
             self._file.close()
             _write_sidecar(self._path, metadata)
+            return _stored_file(self._location, self._path)
 
     def remove_unless_finished(self) -> None:
         """Also the folders that were made for it, where nothing else has come into them."""
@@ -169,6 +182,9 @@ class _PartFile:
             if any(folder.iterdir()):
                 break
             folder.rmdir()
+
+    def _written_by_another(self) -> Conflict:
+        return Conflict(f"{self._location}: another job is writing it at this moment")
 
     def _is_still_ours(self) -> bool:
         try:
@@ -276,11 +292,13 @@ def _os_errors_of(location: Location) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise NotFound(f"{location}: no such file") from None
+    except RecursionError:
+        raise BadParameter(f"{location}: folders nested too deeply") from None
     except PermissionError as error:
         raise NotAllowed(f"{location}: {error.strerror}") from None
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise BadParameter(f"{location}: {error.strerror}") from None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise BadParameter(f"{location}: {error.strerror}") from None
         raise StorageFailed(f"{location}: {error.strerror or error}") from error

@@ -65,10 +65,7 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
     if _CONTROL_CHARACTERS.search(uri):
         raise BadParameter(f"{parameter}: control characters in {uri!r}")
     if uri.startswith("gs://"):
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        if not _BUCKET.fullmatch(bucket):
-            raise BadParameter(f"{parameter}: no valid bucket name in {uri!r}")
-        return Location("gs", bucket, name)
+        return _object(uri, parameter)
     if uri.startswith("file://"):
         path = unquote(uri.removeprefix("file://").removeprefix("localhost"))
         if not path.startswith("/"):
@@ -84,6 +81,16 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
     if not relative and not uri.startswith("/"):
         raise BadParameter(f"{parameter}: expected a gs:// URI or an absolute path, it is {uri!r}")
     return _local(uri)
+
+
+def _object(uri: str, parameter: str) -> Location:
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    if not _BUCKET.fullmatch(bucket):
+        raise BadParameter(f"{parameter}: no valid bucket name in {uri!r}")
+    # cloud.google.com/storage/docs/objects#naming
+    if name in (".", ".."):
+        raise BadParameter(f"{parameter}: no object can be named {name!r}")
+    return Location("gs", bucket, name)
 
 
 def _local(path: str) -> Location:

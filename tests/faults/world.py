@@ -22,7 +22,7 @@ from tfserving_launcher import find_program
 SETTINGS = {
     "STORAGE_RETRY_SECONDS": "2.5",
     "STORAGE_SILENCE_SECONDS": "1",
-    "CALL_TIMEOUT_SECONDS": "2",
+    "CALL_TIMEOUT_SECONDS": "1",
     "START_TIMEOUT_SECONDS": "8",
     "MAX_LINE_BYTES": "2000000",
 }

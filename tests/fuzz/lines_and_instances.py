@@ -11,7 +11,7 @@ import atheris
 import numpy as np
 
 with atheris.instrument_imports(include=["app"]):
-    from app.bad_rows import SkipBadRows, encode_bad_row
+    from app.bad_rows import BadRows, encode_bad_row
     from app.batches import BatchLimits, make_batches
     from app.instances import InstanceEncoder
     from app.lines import read_lines
@@ -37,7 +37,7 @@ Read = tuple[list[tuple[str, bytes]], list[tuple[int, str]]]
 
 def read(data: bytes, spec: dict[str, TensorSpec], block: int, *, quick: bool) -> Read:
     """All of `data`, by the steps of a job that skips bad rows."""
-    faults = SkipBadRows()
+    faults = BadRows(skip=True)
     encoder = InstanceEncoder(Signature("s", "", spec, {}), faults)
     blocks = (data[start : start + block] for start in range(0, len(data), block))
     lines = read_lines(blocks, max_line_bytes=_MAX_LINE_BYTES, file="f", on_fault=faults)

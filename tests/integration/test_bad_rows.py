@@ -140,14 +140,53 @@ def test_a_line_that_is_too_long_is_a_bad_row_of_which_the_beginning_is_shown(
         assert [error["line"] for error in errors] == [2, 4]
         assert {error["error"]["code"] for error in errors} == {413}
         for error in errors:
+            assert isinstance(error["instance"], str)
             assert long.startswith(error["instance"])
             assert len(error["instance"]) < 1000
         # One more bad row is more than half of them.
         bucket.put("long/in.jsonl", f"{GOOD}\n{long}\n{GOOD}\n{long}\nx")
         failed = requests.post(own_service.url, json={**parameters, "on_error": "skip"}, timeout=50)
         assert failed.status_code == 422
-        assert "3 of 5 rows are bad" in failed.json()["error"]["message"]
+        told = failed.json()["error"]["message"]
+        assert "3 of 5 rows are bad" in told
+        assert "the first one is line 2: longer than 10000 bytes" in told
         assert bucket.get("long/out/in.jsonl").decode() == f"{PREDICTED}\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["1", "-1", "2", "x"], "line 2: the model failed on it"),
+        (["1", "x", "-1", "y"], "line 2: invalid JSON"),
+        (["1", "-1", "x" * 20_000_000], "line 2: the model failed on it"),
+        (["1", "x", "x" * 20_000_000, "y"], "line 2: invalid JSON"),
+        (["1", "2", "x" * 20_000_000, "y"], "line 3: longer than"),
+        (["x"], "line 1: invalid JSON"),
+        (["1"] * 9000 + ["-1"] + ["1"] * 3000 + ["x"], "line 9001: the model failed on it"),
+    ],
+)
+def test_the_first_bad_row_is_the_one_that_is_told(
+    lines: list[str], words: str, call: Call, bucket: Bucket
+) -> None:
+    bucket.put("first-bad/in.jsonl", "\n".join(lines))
+    response = call(
+        signature_name="failing",
+        input=f"{bucket.uri}/first-bad/in.jsonl",
+        output=f"{bucket.uri}/first-bad/out/",
+        on_error="fail",
+    )
+    assert f"in.jsonl, {words}" in response.json()["error"]["message"], response.text
+
+
+def test_long_names_of_fields_are_shortened(call: Call, bucket: Bucket) -> None:
+    bucket.put("long-key/in.jsonl", json.dumps({"x" * 300_000: [1, 2, 3]}))
+    response = call(
+        input=f"{bucket.uri}/long-key/in.jsonl",
+        output=f"{bucket.uri}/long-key/out/",
+        on_error="fail",
+    )
+    assert response.status_code == 422
+    assert len(response.text) < 2000
 
 
 def test_files_that_were_complete_stay_and_are_told_of(call: Call, bucket: Bucket) -> None:

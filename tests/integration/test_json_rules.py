@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.bad_rows import FailOnBadRow
 from app.errors import BadModel, BadRow
 from app.instances import InstanceEncoder, fixed_batch_size
 from app.lines import as_lines
 from app.predictions import check_outputs, encode_predictions
 from tests.fakes.dtypes import DTYPES
+from tests.fakes.faults import raising
 from tfserving_launcher import ModelServer
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -21,7 +21,7 @@ FLOAT32_MAX = 3.4028234663852886e38
 def predict(server: ModelServer, signature_name: str, *lines: str) -> list[str]:
     """What the lines of one file become, by the very steps of a job."""
     signature = server.signature(signature_name)
-    encoder = InstanceEncoder(signature, FailOnBadRow("in.jsonl"))
+    encoder = InstanceEncoder(signature, raising("in.jsonl"))
     tensors = encoder.encode(as_lines(1, "".join(line + "\n" for line in lines).encode()))
     outputs = server.predict(tensors, signature_name=signature_name)
     predicted = encode_predictions(outputs, len(lines), rows_sent=len(lines))
@@ -286,7 +286,7 @@ def test_an_input_of_any_rank_takes_any_shape(line: str, zoo: ModelServer) -> No
 
 
 def test_a_shape_is_kept_over_all_batches_of_a_file(zoo: ModelServer) -> None:
-    encoder = InstanceEncoder(zoo.signature("any_length"), FailOnBadRow("in.jsonl"))
+    encoder = InstanceEncoder(zoo.signature("any_length"), raising("in.jsonl"))
     encoder.encode(as_lines(1, b"[1,2]\n"))
     with pytest.raises(BadRow, match=r"line 2.*rows before it, \[2\], found \[3\]"):
         encoder.encode(as_lines(2, b"[1,2,3]\n"))

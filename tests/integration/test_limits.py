@@ -3,7 +3,10 @@
 import json
 import os
 import resource
+import shutil
+import signal
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +20,9 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
+from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.world import model_servers
+from tfserving_launcher import find_program
 
 ROW = "[1,2,3]"
 Start = Callable[..., "contextmanager[RunningService]"]
@@ -225,24 +230,96 @@ def test_a_caller_that_hangs_up_cancels_the_job_where_that_is_wished(
     assert bucket.names("hang-up/out/") == []
 
 
-def test_folders_of_dead_jobs_are_swept_and_those_of_living_ones_are_not(
+def test_what_dead_jobs_have_left_is_swept_and_nothing_else(
     start: Start, bucket: Bucket, temporary_folder: Path
 ) -> None:
-    dead = temporary_folder / "embedded-tf-dead"
+    dead = temporary_folder / "embedded-tf-job-dead0000"
     (dead / "1" / "variables").mkdir(parents=True)
     (dead / "1" / "variables" / "data").write_text("x" * 1000)
+    (dead / ".embedded-tf-lock").touch()
+    somebodys = [
+        temporary_folder / name for name in ("embedded-tf-results", "embedded-tf-job-abcdefgh")
+    ]
+    for folder in somebodys:
+        folder.mkdir()
+        (folder / "a.jsonl").write_text("mine")
     slow = job(bucket, "sweep", signature_name="slow", timeout_seconds=6)
     bucket.put("sweep/in.jsonl", "100000")
+    left_running = subprocess.Popen(
+        ["sleep", "1000"], env={**os.environ, "EMBEDDED_TF_JOB_FOLDER": str(dead)}
+    )
     with start() as service, ThreadPoolExecutor(1) as pool:
         until(lambda: not dead.exists())
+        assert left_running.wait(5) == -signal.SIGKILL
         answer = pool.submit(requests.post, service.url, json=slow, timeout=50)
-        until(lambda: bool(list(temporary_folder.glob("embedded-tf-*/tfs-*"))))
-        (living,) = temporary_folder.glob("embedded-tf-*")
+        until(lambda: bool(list(temporary_folder.glob("embedded-tf-job-*/tfs-*"))))
+        (living,) = {folder.parent for folder in temporary_folder.glob("embedded-tf-job-*/tfs-*")}
         with start() as other:
             assert requests.post(other.url, json=job(bucket, "s2"), timeout=50).status_code == 200
             assert living.exists()
         assert answer.result().status_code == 504
     assert not living.exists()
+    for folder in somebodys:
+        assert (folder / "a.jsonl").read_text() == "mine"
+        shutil.rmtree(folder)
+
+
+def test_a_killed_worker_leaves_nothing_that_its_model_server_has_started(
+    start: Start, bucket: Bucket, temporary_folder: Path
+) -> None:
+    parameters = job(bucket, "forks", signature_name="slow")
+    bucket.put("forks/in.jsonl", "100000")
+    command = f"{sys.executable} -m tests.fakes.misbehaving_server forks"
+    with start(TENSORFLOW_MODEL_SERVER=command) as service, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(requests.post, service.url, json=parameters, timeout=50)
+        until(lambda: len(model_servers(service)) > 1)
+        left = model_servers(service)
+        psutil.Process(service.process.pid).children()[0].kill()
+        assert isinstance(answer.exception(20), requests.ConnectionError)
+        _, alive = psutil.wait_procs(left, timeout=5)
+        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        until(lambda: not list(temporary_folder.iterdir()))
+
+
+def test_a_model_may_not_lead_out_of_the_local_roots(
+    start: Start, bucket: Bucket, local_root: Path, tmp_path: Path
+) -> None:
+    for name in bucket.names("models/linear/10/"):
+        place = tmp_path / "outside" / name.removeprefix("models/linear/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(bucket.get(name))
+    (local_root / "linked").mkdir()
+    (local_root / "linked" / "10").symlink_to(tmp_path / "outside" / "10")
+    (local_root / "circle").symlink_to(local_root / "circle")
+    with start() as service:
+        parameters = job(bucket, "leads-out", model=f"{local_root}/linked/")
+        text = message(requests.post(service.url, json=parameters, timeout=50), 403)
+        assert "LOCAL_ROOTS" in text
+        for name in ("model", "input", "output"):
+            parameters = job(bucket, "circle", **{name: f"{local_root}/circle/x"})
+            answer = requests.post(service.url, json=parameters, timeout=50)
+            assert 400 <= answer.status_code < 500, answer.text
+        (local_root / "folder" / "in.jsonl").mkdir(parents=True)
+        parameters = job(bucket, "folder", output=f"{local_root}/folder/")
+        assert "is a folder" in message(
+            requests.post(service.url, json=parameters, timeout=50), 400
+        )
+
+
+def test_a_server_that_is_never_available_is_503_and_no_row_is_blamed(
+    start: Start, bucket: Bucket, tmp_path: Path
+) -> None:
+    (tmp_path / "orders").mkdir()
+    (tmp_path / PROGRAM_FILE).write_text(json.dumps(find_program().command))
+    order = {"what": "refuses", "code": "UNAVAILABLE", "always": True}
+    (tmp_path / "orders" / "0.json").write_text(json.dumps(order))
+    command = f"{sys.executable} -m tests.faults.model_server {tmp_path / 'orders'}"
+    for on_error, restarts in (("skip", "2"), ("fail", "1")):
+        with start(TENSORFLOW_MODEL_SERVER=command, SERVER_RESTARTS=restarts) as service:
+            parameters = job(bucket, "unavailable", on_error=on_error)
+            answer = requests.post(service.url, json=parameters, timeout=50)
+        assert "UNAVAILABLE: injected refusal" in message(answer, 503)
+        assert bucket.names("unavailable/out/") == []
 
 
 @pytest.mark.parametrize("restarts", ["0", "2"])

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.bad_rows import FailOnBadRow
 from app.errors import BadRow
 from app.instances import InstanceEncoder
 from app.lines import Lines, as_lines
 from app.number_rows import NumberRowReader
+from tests.fakes.faults import raising
 from tfserving_launcher import Signature, TensorSpec
 
 SPECS = {
@@ -40,7 +40,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_lea
 
 def encoder(*names: str) -> InstanceEncoder:
     inputs = {name: SPECS[name] for name in sorted(names)}
-    return InstanceEncoder(Signature("s", "", inputs, {}), FailOnBadRow("file"))
+    return InstanceEncoder(Signature("s", "", inputs, {}), raising("file"))
 
 
 def batch(rows: list[Any]) -> Lines:

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.bad_rows import FailOnBadRow, SkipBadRows
+from app.bad_rows import BadRows
 from app.errors import TooLarge
 from app.lines import read_lines
+from tests.fakes.faults import raising
 
 
 def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
     numbered_lines = []
-    on_fault = FailOnBadRow("f")
+    on_fault = raising("f")
     for lines in read_lines(blocks, max_line_bytes=max_line_bytes, file="f", on_fault=on_fault):
         texts = lines.text.split(b"\n")
         assert texts.pop() == b""
@@ -79,7 +80,7 @@ def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
     data = b"\n".join(lines)
     edges = [0, *sorted(cuts), len(data)]
     blocks = [data[start:end] for start, end in pairwise(edges)]
-    faults = SkipBadRows()
+    faults = BadRows(skip=True)
     kept = {}
     for group in read_lines(blocks, max_line_bytes=7, file="f", on_fault=faults):
         kept.update(dict(enumerate(group.text[:-1].split(b"\n"), group.first)))
@@ -93,8 +94,26 @@ def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
     assert {number: line for number, line in kept.items() if line} == good
 
 
+@pytest.mark.parametrize("size", [8, 100_000, 3_000_000])
+def test_where_the_first_bad_row_ends_the_job_nothing_after_it_is_read(size: int) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b"a\nb\n" + b"x" * size + b"\n" + b"y\n"
+        yield from (b"z" * 1000 + b"\n" for _ in range(3000))
+        raise AssertionError("read to the end")
+
+    faults = BadRows(skip=False)
+    kept = [
+        line
+        for group in read_lines(blocks(), max_line_bytes=7, file="f", on_fault=faults)
+        for line in group.text.split(b"\n")
+    ]
+    assert [line for line in kept if line] == [b"a", b"b"]
+    (row,) = faults.up_to(None)
+    assert row.fault.line == 3
+
+
 def test_of_an_endless_line_only_its_beginning_is_kept() -> None:
-    faults = SkipBadRows()
+    faults = BadRows(skip=True)
     blocks = (b"x" * 1000 for _ in range(20_000))
     assert list(read_lines(blocks, max_line_bytes=100, file="f", on_fault=faults)) == []
     (row,) = faults.up_to(None)
@@ -109,7 +128,7 @@ def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
             yield b"x" * 10
 
     with pytest.raises(TooLarge):
-        list(read_lines(endless(), max_line_bytes=100, file="f", on_fault=FailOnBadRow("f")))
+        list(read_lines(endless(), max_line_bytes=100, file="f", on_fault=raising("f")))
 
 
 def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:
