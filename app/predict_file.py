@@ -31,6 +31,7 @@ _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
 _TEXTS_AHEAD = 256
 _BYTES_AHEAD = 6 * MEBIBYTE
+_SHOWN_CHARACTERS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +253,11 @@ def _write(
 
 
 def _why(refused: Refused) -> str:
+    # A model's own words may tell of other rows of the batch.
+    reason = shown(refused.reason)[:_SHOWN_CHARACTERS]
     if len(refused.rows) > 1:
         return (
             f"the model server died twice on the batch of {len(refused.rows)} rows that it was in:"
-            f" {shown(refused.reason)}"
+            f" {reason}"
         )
-    return f"the model failed on it: {shown(refused.reason)}"
+    return f"the model failed on it: {reason}"
