@@ -41,7 +41,6 @@ def job_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # A copy that was given up may still write into it; the next job sweeps what that leaves.
         _remove(folder)
         os.close(lock)
 
@@ -51,6 +50,12 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if not _NAME.fullmatch(folder.name):
             continue
+        try:
+            # Left by a job that died before it had a lock; one that is just about to takes another.
+            folder.rmdir()
+            continue
+        except OSError:
+            pass  # not empty, as it should be
         try:
             lock = _lock(folder, os.O_RDWR)
         except OSError:
@@ -90,14 +95,16 @@ def _lock(folder: Path, flags: int) -> int:
 
 def _remove(folder: Path) -> None:
     """The lock file last: a folder without one would be nobody's for ever."""
-    for entry in folder.iterdir():
-        if entry.name == _LOCK_FILE:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != _LOCK_FILE:
+                entry.unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    except OSError as error:
+        # A copy that was given up may still write into it; the next job sweeps what that leaves.
+        logger.warning("%s could not be removed as a whole: %s", folder, error.strerror)
 
 
 def _kill_what_runs_for(folder: Path) -> None:

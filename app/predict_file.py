@@ -64,7 +64,9 @@ class _CallsInFlight:
     def __init__(self, server: LastingServer) -> None:
         self._server = server
         self._lock = threading.Lock()
-        self._calls: deque[Call] = deque(maxlen=_CALLS_AHEAD + 2)
+        self._ahead: deque[Call] = deque(maxlen=_CALLS_AHEAD + 2)
+        # Of a batch that was refused, one piece at a time is under way beside those.
+        self._piece: deque[Call] = deque(maxlen=1)
         self._left = False
 
     def __enter__(self) -> Self:
@@ -73,13 +75,19 @@ class _CallsInFlight:
     def __exit__(self, *exc_info: object) -> None:
         with self._lock:
             self._left = True
-            calls = list(self._calls)
+            calls = [*self._ahead, *self._piece]
         for call in calls:
             self._server.cancel(call)
 
     def add(self, call: Call) -> Call:
+        return self._add_to(self._ahead, call)
+
+    def add_piece(self, call: Call) -> Call:
+        return self._add_to(self._piece, call)
+
+    def _add_to(self, calls: deque[Call], call: Call) -> Call:
         with self._lock:
-            self._calls.append(call)
+            calls.append(call)
             if self._left:
                 self._server.cancel(call)
         return call
@@ -180,7 +188,7 @@ class FileStream:
 
     def _predict(self, tensors: Tensors) -> Tensors:
         rows = len(next(iter(tensors.values())))
-        call = self._in_flight.add(Call(self._padded(tensors)))
+        call = self._in_flight.add_piece(Call(self._padded(tensors)))
         outputs = self._server.predict(call)
         check_rows(outputs, self._streaming.padded_rows or rows)
         return {name: array[:rows] for name, array in outputs.items()}

@@ -157,8 +157,9 @@ class Upload:
             response = self._put(block[len(block) - (end - before) :], end, last=last)
             if response.status_code != _RESUME_INCOMPLETE:
                 _raise_for(response)
+                answer = self._ended_by(response, last=last)
                 self._sent = end
-                return self._ended_by(response, last=last)
+                return answer
         except _Unknown as error:
             answer = self._arrived_or_broken(str(error), last=last)
         except api_exceptions.GoogleAPICallError as error:
@@ -204,7 +205,10 @@ class Upload:
     def _ended_by(self, response: requests.Response, *, last: bool) -> dict[str, Any]:
         if not last:
             raise self._broken("storage ended the upload before its last block")
-        return _object(response)
+        try:
+            return _object(response)
+        except (requests.JSONDecodeError, BadAnswer):
+            raise _Unknown("storage did not describe the new object") from None
 
     def _arrived_or_broken(self, why: str, *, last: bool) -> dict[str, Any]:
         if last and (found := self._found_as_sent()):

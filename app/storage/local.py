@@ -77,8 +77,9 @@ class LocalBackend:
         """A name that comes from an object must stay below the output's folder."""
         if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
             raise BadParameter(f"output: {str(location)!r} is no name for a local file")
-        if self._allowed(location).is_dir():
-            raise BadParameter(f"output: {location} is a folder, where a file must go")
+        with _os_errors_of(location):
+            if self._allowed(location).is_dir():
+                raise BadParameter(f"output: {location} is a folder, where a file must go")
 
     def check_source(self, location: Location) -> None:
         """A link that is followed must not lead out of the roots."""

@@ -1,5 +1,7 @@
 import pytest
 
+pytest.register_assert_rewrite("tests.faults.table")
+
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:

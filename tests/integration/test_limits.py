@@ -278,7 +278,7 @@ def test_a_killed_worker_leaves_nothing_that_its_model_server_has_started(
         assert isinstance(answer.exception(20), requests.ConnectionError)
         _, alive = psutil.wait_procs(left, timeout=5)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
-        until(lambda: not list(temporary_folder.iterdir()))
+        until(lambda: not list(temporary_folder.glob("embedded-tf-job-*")))
 
 
 def test_a_model_may_not_lead_out_of_the_local_roots(

@@ -45,7 +45,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     assert numbered(b"\xef\xbb\xbf") == []
 
 
-@given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=8))
+# Gzipped files are refused.
+TEXTS = st.binary(max_size=200).filter(lambda data: not data.startswith(b"\x1f\x8b"))
+
+
+@given(TEXTS, st.lists(st.integers(0, 200), max_size=8))
 def test_where_blocks_are_cut_does_not_matter(data: bytes, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(data)]
     blocks = [data[start:end] for start, end in pairwise(edges)]
@@ -76,7 +80,8 @@ def test_a_longer_line_is_an_error_that_names_it(blocks: tuple[bytes, ...]) -> N
 def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
     lines: list[bytes], cuts: list[int]
 ) -> None:
-    lines = [line.replace(b"\r", b"c").replace(b"\xef", b"e") for line in lines]
+    # None of what means something at the beginning of a file or at the end of a line.
+    lines = [line.translate(bytes.maketrans(b"\r\xef\x1f", b"cef")) for line in lines]
     data = b"\n".join(lines)
     edges = [0, *sorted(cuts), len(data)]
     blocks = [data[start:end] for start, end in pairwise(edges)]
