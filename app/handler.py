@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from app.deadline import StopSignal
 from app.errors import BadParameter, Busy, InternalError, JobError, ShuttingDown
 from app.hang_up import stop_on_hang_up
-from app.heap import give_back_free_memory
+from app.heap import give_back_free_memory, give_back_free_memory_soon
 from app.job import run_job
 from app.job_folder import sweep
 from app.job_spec import JobSpec, parse_job_spec
@@ -121,6 +121,7 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
     finally:
         service.running.release()
         give_back_free_memory()
+        give_back_free_memory_soon()
     logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
     return report
 

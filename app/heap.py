@@ -4,8 +4,10 @@ Source: mallopt(3) and malloc_trim(3).
 """
 
 import ctypes
+import threading
 
 _M_ARENA_MAX = -8
+_MOMENT_SECONDS = 1.0
 
 
 def share_heaps() -> None:
@@ -20,6 +22,13 @@ def share_heaps() -> None:
 def give_back_free_memory() -> None:
     """Returns to the system what a job has used and freed."""
     _call("malloc_trim", 0)
+
+
+def give_back_free_memory_soon() -> None:
+    """The same in a moment: gRPC frees the last messages after its channel is closed."""
+    timer = threading.Timer(_MOMENT_SECONDS, give_back_free_memory)
+    timer.daemon = True
+    timer.start()
 
 
 def _call(name: str, *arguments: int) -> None:
