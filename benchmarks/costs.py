@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.storage import Storage, parse_location
+from app.storage import Connections, Storage, parse_location
 from benchmarks.contestants import Ceiling, call, run_service
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import gunicorn
@@ -46,8 +46,9 @@ def small_files(
 
 
 def _storage_calls() -> float:
-    storage = Storage(local_roots=None)
-    storage.warm_up()
+    connections = Connections(None)
+    connections.warm_up()
+    storage = Storage(connections=connections)
     target = parse_location("gs://bench/calls/", parameter="output")
     found = storage.list_below(parse_location("gs://bench/small/", parameter="input"))
     started = time.monotonic()
