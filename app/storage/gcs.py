@@ -27,6 +27,7 @@ from requests.adapters import HTTPAdapter
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
 from app.parallel import GoOn, run_all
 from app.storage.backend import StoredFile, Writer
+from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
 from app.storage.location import Location
 from app.storage.retrying import BadAnswer, RetryPolicy, in_words
@@ -188,7 +189,7 @@ class GcsBackend:
             raise self._gone(file)
         if response.status_code not in (200, 206):
             with response:
-                raise api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # ditto
+                raise error_of(response)
         if response.status_code == 200 and start:
             response.close()
             raise BadAnswer("storage does not answer ranges")

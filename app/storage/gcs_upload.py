@@ -7,7 +7,6 @@ cloud.google.com/storage/docs/request-preconditions.
 
 import base64
 import logging
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,13 +16,19 @@ from urllib.parse import quote
 import google_crc32c
 import orjson
 import requests
-import urllib3
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.auth.transport.requests import AuthorizedSession
 
 from app.errors import Conflict, TransferBroken
 from app.storage.backend import StoredFile
+from app.storage.gcs_answers import (
+    described_object,
+    error_of,
+    never_left,
+    raise_for,
+    received_bytes,
+)
 from app.storage.location import Location
 from app.storage.retrying import BadAnswer, RetryPolicy, in_words
 
@@ -37,7 +42,6 @@ _RESUME_INCOMPLETE = 308
 # Storage has forgotten the upload, or refuses content whose checksum is another one than it was
 # told.
 _LOST = (400, 404, 410)
-_RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +137,7 @@ class Upload:
             )
             if response.status_code == requests.codes.precondition_failed:
                 raise self._conflict()
-            _raise_for(response)
+            raise_for(response)
             url = response.headers.get("Location")
             if not url:
                 raise BadAnswer("storage gave no address for an upload")
@@ -156,7 +160,7 @@ class Upload:
         try:
             response = self._put(block[len(block) - (end - before) :], end, last=last)
             if response.status_code != _RESUME_INCOMPLETE:
-                _raise_for(response)
+                raise_for(response)
                 answer = self._ended_by(response, last=last)
                 self._sent = end
                 return answer
@@ -167,7 +171,7 @@ class Upload:
                 raise
             answer = self._arrived_or_broken(in_words(error), last=last)
         else:
-            self._sent = _received(response)
+            self._sent = received_bytes(response)
             if self._sent < end - len(block):
                 raise self._broken("storage has lost what it had confirmed")
             if last and self._sent == end:
@@ -198,7 +202,7 @@ class Upload:
                 timeout=self._policy.timeout,
             )
         except requests.RequestException as error:
-            if _never_left(error):
+            if never_left(error):
                 raise
             raise _Unknown(in_words(error)) from None
 
@@ -206,7 +210,7 @@ class Upload:
         if not last:
             raise self._broken("storage ended the upload before its last block")
         try:
-            return _object(response)
+            return described_object(response)
         except (requests.JSONDecodeError, BadAnswer):
             raise _Unknown("storage did not describe the new object") from None
 
@@ -237,9 +241,9 @@ class Upload:
                 timeout=self._policy.timeout,
             )
             if response.status_code == requests.codes.bad_request:
-                raise self._broken(in_words(_error_of(response)))
-            _raise_for(response)
-            return _object(response)
+                raise self._broken(in_words(error_of(response)))
+            raise_for(response)
+            return described_object(response)
 
         return self._policy.call(self._location, _PERMISSION, self._or_conflict(request))
 
@@ -253,7 +257,7 @@ class Upload:
                 json={"metadata": self._metadata(metadata)},
                 timeout=self._policy.timeout,
             )
-            _raise_for(response)
+            raise_for(response)
             return answer
 
         self._policy.call(self._location, "storage.objects.update", self._or_conflict(request))
@@ -308,7 +312,7 @@ class Upload:
         self._policy.call(
             self._location,
             "storage.objects.delete",
-            lambda: _raise_for(
+            lambda: raise_for(
                 self._session.delete(
                     self._resource,
                     params={"ifGenerationMatch": answer.get("generation", "")},
@@ -331,34 +335,3 @@ class Upload:
 
     def _broken(self, why: str) -> TransferBroken:
         return TransferBroken(f"{self._location}: the upload broke off: {why}")
-
-
-def _raise_for(response: requests.Response) -> None:
-    if not response.ok:
-        raise _error_of(response)
-
-
-def _error_of(response: requests.Response) -> api_exceptions.GoogleAPICallError:
-    error: api_exceptions.GoogleAPICallError = api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # carries no types
-    return error
-
-
-def _object(response: requests.Response) -> dict[str, Any]:
-    resource = response.json()
-    if not isinstance(resource, dict):
-        raise BadAnswer("storage did not describe the new object")
-    return resource
-
-
-def _received(response: requests.Response) -> int:
-    """Bytes that storage holds by now; it may have taken less than was sent."""
-    match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
-    return int(match["last"]) + 1 if match else 0
-
-
-def _never_left(error: requests.RequestException) -> bool:
-    """Whether no byte of the request can have arrived."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)

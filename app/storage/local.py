@@ -1,20 +1,12 @@
-"""Local files.
-
-What is noted about an output lies in a small file beside it, which holds only as long as the
-output itself is as it was then. Both that and an output that is being written have hidden names
-beginning with `.embedded-tf-`, and are no inputs.
-"""
+"""Local files."""
 
 import errno
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
-
-import orjson
 
 from app.errors import (
     BadParameter,
@@ -25,10 +17,10 @@ from app.errors import (
     UnsupportedInput,
 )
 from app.storage.backend import StoredFile, Writer
+from app.storage.local_notes import HIDDEN_PREFIX, hidden, note_of, read_note, write_note
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
-_HIDDEN_PREFIX = ".embedded-tf-"
 
 
 class LocalBackend:
@@ -89,7 +81,8 @@ class LocalBackend:
     def create(
         self, location: Location, replacing: StoredFile | None, writer_id: str
     ) -> Iterator[Writer]:
-        part = _PartFile(self._allowed(location), location, replacing, writer_id)
+        del writer_id  # a rename either happens or does not: there is nothing to find again
+        part = _PartFile(self._allowed(location), location, replacing)
         with _os_errors_of(location):
             part.open()
         try:
@@ -102,7 +95,7 @@ class LocalBackend:
         with _os_errors_of(file.location), _alone_in(path.parent):
             if path.exists() and path.stat().st_mtime_ns == file.generation:
                 path.unlink()
-                _sidecar(path).unlink(missing_ok=True)
+                note_of(path).unlink(missing_ok=True)
 
     def _allowed(self, location: Location) -> Path:
         path = Path(location.path)
@@ -122,14 +115,11 @@ class _PartFile:
     has left is taken over, and a second writer is told of the first one at once.
     """
 
-    def __init__(
-        self, path: Path, location: Location, replacing: StoredFile | None, writer_id: str
-    ) -> None:
+    def __init__(self, path: Path, location: Location, replacing: StoredFile | None) -> None:
         self._path = path
-        self._part = _hidden(path, "part")
+        self._part = hidden(path, "part")
         self._location = location
         self._replacing = replacing
-        self._writer_id = writer_id
         self._folders_made: list[Path] = []
         self._finished = False
 
@@ -165,11 +155,11 @@ class _PartFile:
                     " to go on from there"
                 )
             # What was noted about the old file must not be taken for the new one's.
-            _sidecar(self._path).unlink(missing_ok=True)
+            note_of(self._path).unlink(missing_ok=True)
             self._part.replace(self._path)
             self._finished = True
             self._file.close()
-            _write_sidecar(self._path, metadata)
+            write_note(self._path, metadata)
             return _stored_file(self._location, self._path)
 
     def remove_unless_finished(self) -> None:
@@ -194,48 +184,11 @@ class _PartFile:
             return False
 
 
-def _hidden(path: Path, suffix: str) -> Path:
-    # A digest, because the longest name that there may be leaves no room for more.
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:24]
-    return path.with_name(f"{_HIDDEN_PREFIX}{digest}.{suffix}")
-
-
-def _sidecar(path: Path) -> Path:
-    return _hidden(path, "json")
-
-
-def _write_sidecar(path: Path, metadata: Mapping[str, str]) -> None:
-    if not metadata:
-        return
-    stat = path.stat()
-    note = {
-        "file": path.name,
-        "size": stat.st_size,
-        "changed_ns": stat.st_mtime_ns,
-        "metadata": dict(metadata),
-    }
-    new = _hidden(path, "json.part")
-    new.write_bytes(orjson.dumps(note) + b"\n")
-    new.replace(_sidecar(path))
-
-
 def _stored_file(location: Location, path: Path) -> StoredFile:
     stat = path.stat()
     return StoredFile(
-        location, stat.st_size, generation=stat.st_mtime_ns, metadata=_read_sidecar(path, stat)
+        location, stat.st_size, generation=stat.st_mtime_ns, metadata=read_note(path, stat)
     )
-
-
-def _read_sidecar(path: Path, stat: os.stat_result) -> dict[str, str]:
-    """What was noted about this very content; nothing where that cannot be told."""
-    try:
-        note = orjson.loads(_sidecar(path).read_bytes())
-        if (note["size"], note["changed_ns"]) == (stat.st_size, stat.st_mtime_ns):
-            return {str(name): str(value) for name, value in note["metadata"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        # No note, or one that was cut off or made by something else: the file counts as unknown.
-        return {}
-    return {}
 
 
 @contextmanager
@@ -270,7 +223,7 @@ def _files_below(root: Path) -> Iterator[Path]:
         yield from (
             path
             for name in names
-            if not name.startswith(_HIDDEN_PREFIX) and (path := Path(directory, name)).is_file()
+            if not name.startswith(HIDDEN_PREFIX) and (path := Path(directory, name)).is_file()
         )
 
 

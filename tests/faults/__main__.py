@@ -5,45 +5,31 @@
 Only the faults whose names hold all the words, or all of them.
 """
 
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
-from pathlib import Path
 
 from tests.faults.table import FAULTS, run
-from tests.faults.world import world
+from tests.faults.world import world_of_its_own
 
 
 def main(words: list[str]) -> int:
     chosen = [fault for fault in FAULTS if all(word in fault.id for word in words)]
     failures = 0
-    with tempfile.TemporaryDirectory(prefix="f-") as folder:
-        models = Path(folder, "models")
-        subprocess.run(
-            [sys.executable, "-m", "tests.fakes.models", str(models)],
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-        own = Path(folder, "w")
-        own.mkdir()
-        with world(models, own) as everything:
-            assert everything.call().status_code == 200
-            undisturbed = everything.outputs()
-            print(f"{'fault':<34} {'injected where':<42} {'outcome':<26} seconds")
-            for fault in chosen:
-                started = time.monotonic()
-                try:
-                    outcome = run(fault, everything, undisturbed)
-                except AssertionError as error:
-                    failures += 1
-                    where = traceback.extract_tb(error.__traceback__)[-1]
-                    outcome = f"BROKEN PROMISE: {where.line}: {error}"[:1000]
-                seconds = time.monotonic() - started
-                print(
-                    f"{fault.name:<34} {fault.where:<42} {outcome:<26} {seconds:7.1f}", flush=True
-                )
+    with world_of_its_own() as everything:
+        assert everything.call().status_code == 200
+        undisturbed = everything.outputs()
+        print(f"{'fault':<34} {'injected where':<42} {'outcome':<26} seconds")
+        for fault in chosen:
+            started = time.monotonic()
+            try:
+                outcome = run(fault, everything, undisturbed)
+            except AssertionError as error:
+                failures += 1
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                outcome = f"BROKEN PROMISE: {where.line}: {error}"[:1000]
+            seconds = time.monotonic() - started
+            print(f"{fault.name:<34} {fault.where:<42} {outcome:<26} {seconds:7.1f}", flush=True)
     print(f"{len(chosen)} faults, {failures} broken promises")
     return 1 if failures else 0
 

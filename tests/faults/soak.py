@@ -5,20 +5,17 @@ python -m tests.faults.soak [JOBS]
 
 import random
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 
 from tests.faults.table import FAULTS, run
-from tests.faults.world import World, world
+from tests.faults.world import World, world_of_its_own
 
 WARM_UP_JOBS = 20
 MOST_GROWTH = 1.10
@@ -128,24 +125,16 @@ def _start_all_threads(everything: World) -> None:
 
 
 def main(jobs: int) -> int:
-    with tempfile.TemporaryDirectory(prefix="f-") as folder:
-        models, own = Path(folder, "models"), Path(folder, "w")
-        own.mkdir()
-        subprocess.run(
-            [sys.executable, "-m", "tests.fakes.models", str(models)],
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-        with world(models, own) as everything:
-            assert everything.call().status_code == 200
-            started = time.monotonic()
-            result = soak(everything, everything.outputs(), jobs)
-            seconds = time.monotonic() - started
+    with world_of_its_own() as everything:
+        assert everything.call().status_code == 200
+        started = time.monotonic()
+        result = soak(everything, everything.outputs(), jobs)
+        seconds = time.monotonic() - started
     print(f"{jobs} jobs, every {_EVERY}rd with a fault, in {seconds:.0f} s")
-    for when, print_ in ((f"after {WARM_UP_JOBS}", result.warm), (f"after {jobs}", result.last)):
+    for when, held in ((f"after {WARM_UP_JOBS}", result.warm), (f"after {jobs}", result.last)):
         print(
-            f"{when:>10}: {print_.memory / 1e6:6.1f} MB, {print_.files} files,"
-            f" {print_.connections} connections, {print_.threads} threads"
+            f"{when:>10}: {held.memory / 1e6:6.1f} MB, {held.files} files,"
+            f" {held.connections} connections, {held.threads} threads"
         )
     print(f"memory x {result.growth:.3f}")
     return 0 if result.is_steady(MOST_GROWTH) else 1

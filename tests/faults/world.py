@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -116,6 +118,21 @@ def put_inputs(bucket: Bucket, *names: str) -> None:
     """Those named, as they should be."""
     for name in names:
         bucket.put(f"in/{name}", inputs()[name])
+
+
+@contextmanager
+def world_of_its_own() -> Iterator[World]:
+    """With models that TensorFlow makes for it; for programs that are no tests."""
+    with tempfile.TemporaryDirectory(prefix="f-") as folder:
+        models, own = Path(folder, "models"), Path(folder, "w")
+        own.mkdir()
+        subprocess.run(
+            [sys.executable, "-m", "tests.fakes.models", str(models)],
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        with world(models, own) as everything:
+            yield everything
 
 
 @contextmanager

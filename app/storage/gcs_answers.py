@@ -1,0 +1,45 @@
+"""What answers of the JSON API mean: cloud.google.com/storage/docs/json_api/v1/status-codes."""
+
+import re
+from typing import Any
+
+import requests
+import urllib3
+from google.api_core import exceptions as api_exceptions
+
+from app.storage.retrying import BadAnswer
+
+_RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
+
+
+def raise_for(response: requests.Response) -> None:
+    """Raises what Google's client would, so that one policy judges both."""
+    if not response.ok:
+        raise error_of(response)
+
+
+def error_of(response: requests.Response) -> api_exceptions.GoogleAPICallError:
+    error: api_exceptions.GoogleAPICallError = api_exceptions.from_http_response(response)  # type: ignore[no-untyped-call]  # carries no types
+    return error
+
+
+def described_object(response: requests.Response) -> dict[str, Any]:
+    """Raises BadAnswer or requests.JSONDecodeError."""
+    resource = response.json()
+    if not isinstance(resource, dict):
+        raise BadAnswer("storage did not describe the new object")
+    return resource
+
+
+def received_bytes(response: requests.Response) -> int:
+    """Bytes that storage holds by now; it may have taken less than was sent."""
+    match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
+    return int(match["last"]) + 1 if match else 0
+
+
+def never_left(error: requests.RequestException) -> bool:
+    """Whether no byte of the request can have arrived."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
