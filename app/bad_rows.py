@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from app.errors import RowFault, TooLarge
+from app.formats.reader import InstanceReader
 
 _SUFFIX = ".errors.jsonl"
 
@@ -18,7 +19,7 @@ def errors_name(output_name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BadRowText:
-    """A bad row and its line, or the beginning of a line that is too long."""
+    """A bad row and its record, or the beginning of one that is too long."""
 
     fault: RowFault
     text: bytes
@@ -41,30 +42,29 @@ class BadRows:
         self._waiting.append(BadRowText(fault, text))
         return self.skip
 
-    def up_to(self, line: int | None) -> list[BadRowText]:
-        """Those whose line is not after `line`, in order; all that wait where that is None."""
-        rows = sorted(self._waiting, key=lambda row: row.fault.line)
-        taken = [row for row in rows if line is None or row.fault.line <= line]
+    def up_to(self, number: int | None) -> list[BadRowText]:
+        """Those that are not after record `number`, in order; all that wait where that is None."""
+        rows = sorted(self._waiting, key=lambda row: row.fault.number)
+        taken = [row for row in rows if number is None or row.fault.number <= number]
         self._waiting = deque(rows[len(taken) :])
         return taken
 
 
-def encode_bad_row(row: BadRowText) -> bytes:
-    """A line of the errors file: `{"line": n, "instance": ..., "error": {...}}`.
+def encode_bad_row(row: BadRowText, reader: InstanceReader[Any]) -> bytes:
+    """A line of the errors file: `{"line": n, "key": ..., "instance": ..., "error": {...}}`.
 
-    The instance is as it was in the input, or a string where it is not JSON or not whole.
+    The number is called as the format calls its records. There is a key where one was asked for
+    and found. The instance is as it was in the input, or a string where it is not whole.
     """
     fault = row.fault
     message = fault.message if fault.field is None else f"field {fault.field}: {fault.message}"
-    error = {"code": fault.kind.code, "status": fault.kind.status, "message": message}
-    line = {"line": fault.line, "instance": _instance(row), "error": error}
-    return orjson.dumps(line) + b"\n"
-
-
-def _instance(row: BadRowText) -> Any:
-    try:
-        orjson.loads(row.text)
-    except orjson.JSONDecodeError:
-        return row.text.decode(errors="replace")
+    line: dict[str, Any] = {reader.unit: fault.number}
+    if (key := reader.key(row.text)) is not None:
+        line["key"] = orjson.Fragment(key)
     # The beginning of a long number is a number as well, and another one.
-    return row.text.decode() if row.fault.kind is TooLarge else orjson.Fragment(row.text)
+    is_whole = fault.kind is not TooLarge
+    line["instance"] = (
+        orjson.Fragment(reader.shown(row.text)) if is_whole else row.text.decode(errors="replace")
+    )
+    line["error"] = {"code": fault.kind.code, "status": fault.kind.status, "message": message}
+    return orjson.dumps(line) + b"\n"

@@ -30,13 +30,19 @@ def is_bytes(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 
-def input_values(row: Any, inputs: Mapping[str, TensorSpec]) -> dict[str, Any]:
-    """The value of each input: the bare row, or the fields of an object. Raises Misfit."""
+def input_values(
+    row: Any, inputs: Mapping[str, TensorSpec], required: Mapping[str, TensorSpec]
+) -> dict[str, Any]:
+    """The value of each input that is given: the bare row, or the fields of an object.
+
+    Those that are not `required` may be missing, though not all. Raises Misfit.
+    """
     if not isinstance(row, dict) or is_bytes(row):
-        if len(inputs) == 1:
-            return {next(iter(inputs)): row}
+        if len(required) == 1:
+            return {next(iter(required)): row}
         raise Misfit(f"expected an object with the fields {', '.join(inputs)}, found {shown(row)}")
-    if missing := [name for name in inputs if name not in row]:
+    missing = [name for name in required or inputs if name not in row]
+    if missing and (required or len(missing) == len(inputs)):
         raise Misfit(
             f"missing; expected the fields {', '.join(inputs)}, found {shown_names(row)}",
             field=missing[0],
@@ -147,6 +153,11 @@ def _bool_leaf(_: TensorSpec, value: Any) -> bool:
 
 
 def _string_leaf(_: TensorSpec, value: Any) -> bytes:
+    return bytes_of(value)
+
+
+def bytes_of(value: Any) -> bytes:
+    """What a string, or `{"b64": "..."}`, stands for. Raises Misfit."""
     if isinstance(value, str):
         try:
             return value.encode()

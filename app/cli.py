@@ -26,6 +26,7 @@ from rich.progress import (
 )
 
 from app.errors import BadParameter, InternalError, JobError
+from app.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.job import run_job
 from app.job_spec import parse_job_spec
 from app.log import JobContext, job_context, set_up_logging
@@ -48,7 +49,12 @@ def main() -> None:
 
 @main.command()
 @click.option("--model", required=True, help="Folder of a SavedModel or of numbered versions.")
-@click.option("--input", required=True, help="A file of JSON lines, or a folder ending in /.")
+@click.option(
+    "--input",
+    required=True,
+    multiple=True,
+    help="A file, a folder ending in /, or a name with *, ? or **; may be repeated.",
+)
 @click.option("--output", required=True, help="Folder for the predictions.")
 @click.option("--signature-name", help="Signature to call.  [default: serving_default]")
 @click.option("--batch-size", type=int, help="Rows a call.  [default: chosen by size]")
@@ -56,6 +62,19 @@ def main() -> None:
     "--on-error",
     type=click.Choice(["fail", "skip"]),
     help="What a bad row does: end the job, or go to a file of its own.  [default: fail]",
+)
+@click.option(
+    "--key-field", help="Field that comes back beside each prediction, unseen by the model."
+)
+@click.option("--include-instance", is_flag=True, help="Write each instance beside its prediction.")
+@click.option("--included-fields", multiple=True, help="The only fields that the model sees.")
+@click.option("--excluded-fields", multiple=True, help="Fields that the model does not see.")
+@click.option(
+    "--input-format", type=click.Choice(INPUT_FORMATS), help="[default: told by the file's name]"
+)
+@click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="[default: jsonl]")
+@click.option(
+    "--output-compression", type=click.Choice(COMPRESSIONS), help="[default: as the input is]"
 )
 @click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
@@ -72,7 +91,7 @@ def predict(*, verbose: bool, **options: Any) -> None:
         with job_context(context):
             try:
                 spec = parse_job_spec(
-                    {k: v for k, v in options.items() if v is not None}, relative_paths=True
+                    {k: v for k, v in options.items() if v not in (None, ())}, relative_paths=True
                 )
                 with _progress(bar=not verbose) as progress:
                     report = run_job(

@@ -97,7 +97,7 @@ class BadModel(JobError):
 
 
 class BadRow(JobError):
-    """A line of an input file that is not an instance of the model."""
+    """A record of an input file that is not an instance of the model."""
 
     code = 422
     status = "INVALID_ARGUMENT"
@@ -112,22 +112,24 @@ class ModelFailed(JobError):
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """Why a line cannot be predicted. `field` is the input's name with the place in it.
+    """Why a record cannot be predicted. `number` is its place in the file, from 1.
 
-    `kind` is the error that it becomes where a bad row ends the job.
+    `field` is the input's name with the place in it, or a column's. `kind` is the error that it
+    becomes where a bad row ends the job.
     """
 
-    line: int
+    number: int
     field: str | None
     message: str
     kind: type[JobError] = BadRow
 
-    def as_error(self, file: str) -> JobError:
-        where = f"{file}, line {self.line}"
+    def as_error(self, file: str, unit: str) -> JobError:
+        """`unit` is what a record of the file is called: line, row or record."""
+        where = f"{file}, {unit} {self.number}"
         if self.field is not None:
             where += f", field {self.field}"
         return self.kind(
-            f"{where}: {self.message}", {"file": file, "line": self.line, "field": self.field}
+            f"{where}: {self.message}", {"file": file, unit: self.number, "field": self.field}
         )
 
 

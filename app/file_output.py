@@ -7,9 +7,18 @@ from contextlib import ExitStack, contextmanager
 import orjson
 
 from app.errors import JobError, TooManyBadRows, TransferBroken
+from app.formats.gzipped import GzipCompressor
 from app.plan import FileTask
 from app.reuse import Counts, errors_metadata, output_metadata, stale_errors
-from app.storage import Location, Storage, StoredFile, Writer
+from app.storage import (
+    GZIPPED_TEXT,
+    TEXT,
+    ContentType,
+    Location,
+    Storage,
+    StoredFile,
+    Writer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +52,9 @@ class FileOutput:
         self._errors, self._first_bad_row = None, b""
         self.rows = self.bad_rows = self.bytes = 0
         with ExitStack() as self._stack:
-            self._output = self._create(self._task.output)
+            self._gzip = GzipCompressor() if self._task.gzip_output else None
+            content = GZIPPED_TEXT if self._task.gzip_output else TEXT
+            self._output = self._create(self._task.output, content)
             yield
 
     def again(self) -> None:
@@ -56,16 +67,15 @@ class FileOutput:
 
     def write(self, predictions: bytes, rows: int) -> None:
         """`predictions` are so many whole lines."""
-        self._output.write(predictions)
+        self._write(predictions if self._gzip is None else self._gzip.compress(predictions))
         self.rows += rows
-        self.bytes += len(predictions)
 
     def write_bad_rows(self, errors: bytes, rows: int) -> None:
         """`errors` are so many whole lines of the errors file, which may be none."""
         if rows == 0:
             return
         if self._errors is None:
-            self._errors = self._create(self._task.errors_output)
+            self._errors = self._create(self._task.errors_output, TEXT)
             self._first_bad_row = errors.partition(b"\n")[0]
         self._errors.write(errors)
         self.bad_rows += rows
@@ -75,6 +85,8 @@ class FileOutput:
 
         Raises TooManyBadRows and what storage raises; nothing has appeared then.
         """
+        if self._gzip is not None:
+            self._write(self._gzip.finish())
         counts = Counts(self.rows + self.bad_rows, self.bad_rows)
         if counts.errors > max_error_fraction * counts.instances:
             raise self._too_many(counts, max_error_fraction)
@@ -105,16 +117,21 @@ class FileOutput:
             # The job already ends for a reason of its own, and the next call replaces them.
             logger.warning("bad rows without predictions are left: %s", error)
 
-    def _create(self, location: Location) -> Writer:
+    def _write(self, data: bytes) -> None:
+        self._output.write(data)
+        self.bytes += len(data)
+
+    def _create(self, location: Location, content: ContentType) -> Writer:
         return self._stack.enter_context(
-            self._storage.create(location, self._there[location], self._job_id)
+            self._storage.create(location, self._there[location], self._job_id, content)
         )
 
     def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyBadRows:
         first = orjson.loads(self._first_bad_row)
+        unit, number = next(iter(first.items()))
         return TooManyBadRows(
             f"{self._task.input.uri}: {counts.errors} of {counts.instances} rows are bad, more than"
-            f" the MAX_ERROR_FRACTION of {max_error_fraction:g}; the first one is line"
-            f" {first['line']}: {first['error']['message']}",
-            {"file": self._task.input.uri, "line": first["line"]},
+            f" the MAX_ERROR_FRACTION of {max_error_fraction:g}; the first one is {unit}"
+            f" {number}: {first['error']['message']}",
+            {"file": self._task.input.uri, unit: number},
         )

@@ -1,15 +1,17 @@
 """What the bytes of an output follow from, as one short text."""
 
 import hashlib
+from collections.abc import Iterable
 
 import orjson
 
+from app.file_format import InputFormat
 from app.job_spec import JobSpec
 from app.settings import Settings
 from app.storage import StoredFile
 
 # Counts up when the same call would write other bytes than before.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Settings) -> str:
@@ -20,15 +22,20 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
         "signature_name": spec.signature_name,
         "batch_size": spec.batch_size,
         "on_error": spec.on_error,
+        "fields": spec.fields,
+        "output_format": spec.output_format,
+        "output_compression": spec.output_compression,
         # Decides which lines are skipped; a file that is whole holds none that are too long.
         "max_line_bytes": settings.max_line_bytes if spec.on_error == "skip" else None,
     }
     return _digest(follows_from)
 
 
-def file_fingerprint(job_fingerprint: str, file: StoredFile) -> str:
-    """Of an input's generation and of all that the files of a job have in common."""
-    return _digest([job_fingerprint, _identity(file)])
+def file_fingerprint(
+    job_fingerprint: str, input_format: InputFormat, files: Iterable[StoredFile]
+) -> str:
+    """Of the generations of an input and of all that it names, and of what a job's files share."""
+    return _digest([job_fingerprint, input_format, [_identity(file) for file in files]])
 
 
 def _digest(value: object) -> str:

@@ -17,7 +17,7 @@ from app.hang_up import stop_on_hang_up
 from app.heap import give_back_free_memory, give_back_free_memory_soon
 from app.job import run_job
 from app.job_folder import sweep
-from app.job_spec import JobSpec, parse_job_spec
+from app.job_spec import REPEATED, JobSpec, parse_job_spec
 from app.log import JobContext, job_context
 from app.progress import LoggedProgress
 from app.report import Report
@@ -147,14 +147,17 @@ def _is_browser() -> bool:
 
 
 def _parameters() -> dict[str, Any]:
-    """The query string's, and those of a JSON object in the body. Each may be given once."""
+    """The query string's, and those of a JSON object in the body.
+
+    Each may be given once, and in the URL those that are lists more than once.
+    """
     parameters: dict[str, Any] = {}
     for name, values in request.args.lists():
-        if len(values) > 1:
+        if len(values) > 1 and name not in REPEATED:
             raise BadParameter(
                 f"parameter {name} is given {len(values)} times", {"parameters": [name]}
             )
-        parameters[name] = values[0]
+        parameters[name] = values if len(values) > 1 else values[0]
     if request.method == "POST" and (body := _body()):
         for name, value in _json_object(body).items():
             if name in parameters:

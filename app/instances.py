@@ -3,6 +3,7 @@
 A line is a bare value where the signature has one input, else an object with exactly the
 signature's inputs as keys. `{"b64": "..."}` is bytes. Integers become floats where the input is
 float; nothing else is converted. All rows of an input have one shape, which fits the signature's.
+An input that has a default in the signature may be missing.
 Source: tensorflow_serving/util/json_tensor.cc (FillPredictRequestFromJson); it leaves the
 signature's shape unchecked, here it is checked.
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from app.careful_rows import Misfit, Shape, check_shape, fits, input_values, read_row
 from app.columns import read_columns
-from app.errors import BadModel, RowFault
+from app.errors import RowFault
 from app.json_values import InvalidJson, parse_json
 from app.lines import Lines, OnFault
 from app.number_rows import NumberRowReader
@@ -23,39 +24,21 @@ from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, family
 
 
-def fixed_batch_size(signature: Signature) -> int | None:
-    """Rows that every call must have, where the signature fixes its first dimension.
-
-    Raises BadModel where the signature has no inputs, or one without JSON form or batch dimension.
-    """
-    if not signature.inputs:
-        raise BadModel(f"signature {signature.name} has no inputs, so there is nothing to predict")
-    sizes = set()
-    for name, spec in signature.inputs.items():
-        if family(spec.dtype) == "complex":
-            raise BadModel(f"input {name} is {spec}: complex numbers have no JSON form")
-        if spec.shape == ():
-            raise BadModel(f"input {name} is {spec}: it has no batch dimension")
-        sizes.add(spec.shape[0] if spec.shape else None)
-    fixed = sizes - {None}
-    if len(fixed) > 1:
-        raise BadModel(
-            f"the inputs of signature {signature.name} fix different batch sizes:"
-            f" {', '.join(f'{name} is {spec}' for name, spec in signature.inputs.items())}"
-        )
-    return next(iter(fixed), None)
-
-
 class InstanceEncoder:
     """Turns the batches of one file into tensors. `on_fault` is told of each bad row."""
 
     def __init__(self, signature: Signature, on_fault: OnFault) -> None:
-        self._inputs = signature.inputs
+        # One without a batch dimension has no value for a row: its default is all there is.
+        self._inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
+        self._defaults = signature.defaults
+        self._required = {
+            name: spec for name, spec in self._inputs.items() if name not in self._defaults
+        }
         self._on_fault = on_fault
         self._row_shapes: dict[str, Shape] = {}
         self._numbers: NumberRowReader | None = None
-        if len(self._inputs) == 1:
-            ((name, spec),) = self._inputs.items()
+        if len(self._required) == 1:
+            ((name, spec),) = self._required.items()
             if family(spec.dtype) in ("float", "integer"):
                 self._numbers = NumberRowReader(name, spec)
 
@@ -78,16 +61,18 @@ class InstanceEncoder:
 
     def careful(self, batch: Lines) -> dict[str, Array]:
         """Row by row, without those that do not fit; up to the first, where that ends it all."""
-        columns: dict[str, list[Array]] = {}
+        rows: list[dict[str, Array]] = []
         shapes = dict(self._row_shapes)
         for number, text in batch.rows():
             try:
-                values = input_values(parse_json(text), self._inputs)
+                values = input_values(parse_json(text), self._inputs, self._required)
                 row = {}
-                for name, spec in self._inputs.items():
-                    row[name] = read_row(values[name], spec, name)
+                for name, value in values.items():
+                    spec = self._inputs[name]
+                    row[name] = read_row(value, spec, name)
                     shape = row[name].shape
                     check_shape(shape, spec, shapes.get(name, shape), name)
+                self._check_defaults(row, rows)
             except InvalidJson as error:
                 go_on = self._on_fault(RowFault(number, None, str(error)), text)
             except Misfit as misfit:
@@ -95,19 +80,55 @@ class InstanceEncoder:
             else:
                 for name, array in row.items():
                     shapes.setdefault(name, array.shape)
-                    columns.setdefault(name, []).append(array)
+                rows.append(row)
                 continue
             if not go_on:
                 break
-        return {name: np.stack(rows) for name, rows in columns.items()}
+        return self._stacked(rows)
+
+    def _check_defaults(self, row: dict[str, Array], rows: list[dict[str, Array]]) -> None:
+        """A default that is no value for one row holds for whole batches alone."""
+        if not rows:
+            return
+        for name in row.keys() ^ rows[0].keys():
+            default, given = self._default_row(name), row.get(name, rows[0].get(name))
+            if default is None or given is None or default.shape != given.shape:
+                raise Misfit(
+                    "some rows give it and some do not; its default is for all rows together",
+                    field=name,
+                )
+
+    def _default_row(self, name: str) -> Array | None:
+        """The default of one row, where it is that of a batch of one."""
+        default, spec = self._defaults[name], self._inputs[name]
+        if spec.shape is None or default.ndim != len(spec.shape) or len(default) != 1:
+            return None
+        row: Array = default[0]
+        return row
+
+    def _stacked(self, rows: list[dict[str, Array]]) -> dict[str, Array]:
+        """Inputs that no row gives are left to the server, which knows their defaults."""
+        given = [name for name in self._inputs if any(name in row for row in rows)]
+        fillers = {name: self._default_row(name) for name in given if name in self._defaults}
+        return {
+            name: np.stack(
+                [np.asarray(row[name] if name in row else fillers[name]) for row in rows]
+            )
+            for name in given
+        }
 
     def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:
         tensor = None if self._numbers is None else self._numbers.read(batch)
-        return None if tensor is None else {next(iter(self._inputs)): tensor}
+        return None if tensor is None else {next(iter(self._required)): tensor}
 
     def _as_columns(self, batch: Lines) -> dict[str, Array] | None:
         texts = [text for _, text in batch.rows()]
-        return read_columns(texts, self._inputs) if texts else None
+        if not texts:
+            return None
+        tensors = read_columns(texts, self._inputs)
+        if tensors is None and self._defaults:
+            tensors = read_columns(texts, self._required)
+        return tensors
 
     def _shape_fits(self, name: str, tensor: Array) -> bool:
         shape = tensor.shape[1:]

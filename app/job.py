@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from app.bad_rows import BadRows
 from app.batches import BatchLimits
 from app.deadline import Deadline, StopSignal
 from app.errors import (
@@ -21,15 +22,15 @@ from app.errors import (
     UnsupportedInput,
 )
 from app.file_output import FileOutput
-from app.instances import fixed_batch_size
+from app.formats.opened import open_reader
 from app.job_folder import job_folder
 from app.job_spec import JobSpec
 from app.lasting_server import LastingServer
 from app.model import ModelFiles, check_model_fits, drop_variables, fetch_model, find_model
 from app.pipeline import Pipeline
-from app.plan import check_places, plan_files
+from app.plan import FileTask, check_places, plan_files
 from app.predict_file import Streaming, predict_file
-from app.predictions import check_outputs
+from app.prediction_writers import prediction_writer
 from app.progress import Progress
 from app.read_ahead import InputsAhead
 from app.report import FileReport, FilesDone, Report, Stopwatch
@@ -37,6 +38,7 @@ from app.reuse import reuse
 from app.server_environment import server_environment
 from app.server_errors import model_server_errors
 from app.settings import MEBIBYTE, Settings
+from app.signatures import check_inputs, check_outputs, fixed_batch_size
 from app.storage import Connections, Storage
 from tfserving_launcher import ModelServer, Signature
 
@@ -80,7 +82,8 @@ def run_job(
         folder = stack.enter_context(job_folder())
         check_places(spec, storage)
         model = deadline.run(partial(find_model, spec.model, storage))
-        tasks = deadline.run(partial(plan_files, spec, storage, model.files, settings))
+        plan = partial(plan_files, spec, storage, model.files, settings, deadline.remaining)
+        tasks = deadline.run(plan)
         done.expect(len(tasks))
         missing = tasks if spec.force else deadline.run(partial(reuse, tasks, done, storage))
         progress.total(files=len(missing), size=sum(task.input.size for task in missing))
@@ -104,6 +107,7 @@ def run_job(
                 )
                 signature = server.signature(spec.signature_name)
                 streaming = _streaming(spec, signature, settings)
+                _check_readable(spec, missing, signature, storage)
             progress.phase("predicting")
             with watch.phase("predict"):
                 for task, blocks in inputs:
@@ -112,7 +116,14 @@ def run_job(
                         predict_file,
                         task,
                         server=server,
-                        signature=signature,
+                        open_reader=partial(
+                            open_reader,
+                            task,
+                            signature,
+                            spec,
+                            storage=storage,
+                            max_line_bytes=settings.max_line_bytes,
+                        ),
                         output=output,
                         streaming=streaming,
                         progress=progress,
@@ -124,7 +135,7 @@ def run_job(
         model=str(spec.model),
         model_version=model.version,
         signature_name=spec.signature_name,
-        input=str(spec.input),
+        inputs=tuple(map(str, spec.inputs)),
         output=str(spec.output),
         files=done.reports(),
         seconds=watch.seconds(),
@@ -204,8 +215,20 @@ def _until_whole(
     raise AssertionError("unreachable")
 
 
+def _check_readable(
+    spec: JobSpec, tasks: list[FileTask], signature: Signature, storage: Storage
+) -> None:
+    """Raises UnsupportedInput for the first file of a format that the signature cannot be given.
+
+    Before the first row: no file of the job is begun in vain.
+    """
+    for task in {task.format: task for task in reversed(tasks)}.values():
+        open_reader(task, signature, spec, BadRows(skip=False), storage=storage, max_line_bytes=1)
+
+
 def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Streaming:
-    """Raises BadModel where the signature cannot be called with JSON lines."""
+    """Raises BadModel or BadParameter where the signature cannot be called as is asked for."""
+    check_inputs(signature)
     check_outputs(signature)
     fixed = fixed_batch_size(signature)
     if fixed is not None:
@@ -220,7 +243,7 @@ def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Strea
     return Streaming(
         limits=limits,
         padded_rows=fixed,
-        max_line_bytes=settings.max_line_bytes,
+        writer=prediction_writer(spec.output_format, signature),
         skip_bad_rows=spec.on_error == "skip",
         max_error_fraction=settings.max_error_fraction,
     )

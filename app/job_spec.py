@@ -3,46 +3,93 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from app.errors import BadParameter
+from app.file_format import (
+    COMPRESSIONS,
+    INPUT_FORMATS,
+    OUTPUT_FORMATS,
+    Compression,
+    InputFormat,
+    OutputFormat,
+)
 from app.storage.location import Location, parse_location
 
 DEFAULT_SIGNATURE = "serving_default"
 
 
+_Choice = TypeVar("_Choice", bound=str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFields:
+    """Which fields of an instance the model sees, and which come back beside its prediction.
+
+    The key field is never seen by the model. `included` None means all but those in `excluded`.
+    """
+
+    key: str | None = None
+    include_instance: bool = False
+    included: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def selects(self) -> bool:
+        """Whether the model sees anything but the whole instance."""
+        return self.key is not None or self.included is not None or bool(self.excluded)
+
+    def sees(self, name: str) -> bool:
+        """Whether the model sees the field of this name."""
+        if name == self.key or name in self.excluded:
+            return False
+        return self.included is None or name in self.included
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job. `timeout_seconds` and `batch_size` are None where the instance decides."""
+    """One job. What is None is decided by the instance, or by the names of the files.
+
+    `numbered_outputs` are called `prediction.results-00000-of-00003`, in order of the inputs;
+    otherwise an output is called as its input is.
+    """
 
     model: Location
-    input: Location
+    inputs: tuple[Location, ...]
     output: Location
     signature_name: str = DEFAULT_SIGNATURE
     batch_size: int | None = None
     on_error: Literal["fail", "skip"] = "fail"
+    fields: InstanceFields = field(default_factory=InstanceFields)
+    input_format: InputFormat | None = None
+    output_format: OutputFormat = "jsonl"
+    output_compression: Compression | None = None
+    numbered_outputs: bool = False
     force: bool = False
     timeout_seconds: float | None = None
 
 
 # Names that are agreed and do nothing yet: refused by name rather than ignored.
-NOT_YET_SUPPORTED = frozenset(
-    {
-        "key_field",
-        "include_instance",
-        "included_fields",
-        "excluded_fields",
-        "input_format",
-        "output_format",
-        "output_compression",
-        "warm_up_data_path",
-        "warm_up_count",
-    }
-)
+NOT_YET_SUPPORTED = frozenset({"warm_up_data_path", "warm_up_count"})
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
-OPTIONAL = ("signature_name", "batch_size", "on_error", "force", "timeout_seconds")
+OPTIONAL = (
+    "signature_name",
+    "batch_size",
+    "on_error",
+    "key_field",
+    "include_instance",
+    "included_fields",
+    "excluded_fields",
+    "input_format",
+    "output_format",
+    "output_compression",
+    "force",
+    "timeout_seconds",
+)
+# In a URL these are given once for each value.
+REPEATED = ("input", "included_fields", "excluded_fields")
 
 
 def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
@@ -52,24 +99,30 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
     Raises BadParameter, naming the parameter, what was expected and what was there.
     """
     _refuse_unknown(parameters)
-    missing = [name for name in REQUIRED if parameters.get(name) in (None, "")]
+    missing = [name for name in REQUIRED if parameters.get(name) in (None, "", [])]
     if missing:
         raise BadParameter(
             f"missing parameter: {', '.join(missing)}", {"parameters": list(missing)}
         )
-    model, input_, output = (
+    model, output = (
         parse_location(_text(parameters, name), parameter=name, relative=relative_paths)
-        for name in REQUIRED
+        for name in ("model", "output")
     )
-    _refuse_wildcards(input_)
     return JobSpec(
         model=model.as_folder(),
-        input=input_,
+        inputs=tuple(
+            parse_location(uri, parameter="input", relative=relative_paths)
+            for uri in _texts(parameters, "input")
+        ),
         output=output.as_folder(),
         signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
         batch_size=_batch_size(parameters),
-        on_error=_on_error(parameters),
-        force=_force(parameters),
+        on_error=_choice(parameters, "on_error", ("fail", "skip")) or "fail",
+        fields=_fields(parameters),
+        input_format=_choice(parameters, "input_format", INPUT_FORMATS),
+        output_format=_choice(parameters, "output_format", OUTPUT_FORMATS) or "jsonl",
+        output_compression=_choice(parameters, "output_compression", COMPRESSIONS),
+        force=_flag(parameters, "force"),
         timeout_seconds=_timeout_seconds(parameters),
     )
 
@@ -83,14 +136,6 @@ def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
                 f"unknown parameter {name!r}; known are {', '.join(REQUIRED + OPTIONAL)}",
                 {"parameters": [name]},
             )
-
-
-def _refuse_wildcards(location: Location) -> None:
-    if "*" in location.path or "?" in location.path:
-        raise BadParameter(
-            f"input: wildcards are not supported yet: {location}; end it with / for all below it",
-            {"parameters": ["input"]},
-        )
 
 
 def _text(parameters: Mapping[str, Any], name: str) -> str:
@@ -113,24 +158,63 @@ def _batch_size(parameters: Mapping[str, Any]) -> int | None:
     return value
 
 
-def _on_error(parameters: Mapping[str, Any]) -> Literal["fail", "skip"]:
-    match parameters.get("on_error"):
-        case None | "" | "fail":
-            return "fail"
-        case "skip":
-            return "skip"
-        case value:
-            raise _malformed("on_error", "fail or skip", value)
+def _texts(parameters: Mapping[str, Any], name: str) -> list[str]:
+    value = parameters[name]
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise _malformed(name, "a string or a list of strings", value)
+    return [text for text in value if text]
 
 
-def _force(parameters: Mapping[str, Any]) -> bool:
-    match parameters.get("force"):
+def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
+    included, excluded = (
+        _field_names(parameters, name) for name in ("included_fields", "excluded_fields")
+    )
+    if included and excluded:
+        raise BadParameter(
+            "parameters included_fields and excluded_fields: one of them says it all, both are"
+            " given",
+            {"parameters": ["included_fields", "excluded_fields"]},
+        )
+    return InstanceFields(
+        key=_text(parameters, "key_field") or None,
+        include_instance=_flag(parameters, "include_instance"),
+        included=included or None,
+        excluded=excluded,
+    )
+
+
+def _field_names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """In a text they are separated by commas; a list may hold names with commas in them."""
+    value = parameters.get(name)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(filter(None, value.split(",")))
+    return tuple(_texts(parameters, name))
+
+
+def _choice(
+    parameters: Mapping[str, Any], name: str, choices: tuple[_Choice, ...]
+) -> _Choice | None:
+    value = parameters.get(name)
+    if value is None or value == "":
+        return None
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise _malformed(name, f"{', '.join(choices[:-1])} or {choices[-1]}", value)
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    match parameters.get(name):
         case None | "" | "false" | False:
             return False
         case "true" | True:
             return True
         case value:
-            raise _malformed("force", "true or false", value)
+            raise _malformed(name, "true or false", value)
 
 
 def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:

@@ -29,9 +29,26 @@ def parse_json(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if b"NaN" in text or b"Inf" in text:
+        if may_hold_tokens(text):
             return _parse_with_tokens(text)
         raise InvalidJson(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
+
+
+def with_tokens_as_strings(text: bytes, mark: str = "") -> bytes:
+    """The same text with the bare tokens as strings that begin with `mark`, as JSON wants it."""
+    return _STRING_OR_TOKEN.sub(
+        lambda match: (
+            match[0]
+            if match[0].startswith('"')
+            else f'"{mark}{_STANDARD_TOKENS.get(match[0], match[0])}"'
+        ),
+        text.decode(),
+    ).encode()
+
+
+def may_hold_tokens(text: bytes) -> bool:
+    """Whether it is worth looking for the tokens NaN, Infinity and Inf."""
+    return b"NaN" in text or b"Inf" in text
 
 
 def shown(value: Any) -> str:

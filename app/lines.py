@@ -14,11 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import RowFault, TooLarge, UnsupportedInput
+from app.errors import RowFault, TooLarge
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# RFC 1952, section 2.3.1
-_GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 1024 * 1024
 _LINE_FEED = ord("\n")
 # What is kept of a line that is too long, to show it.
@@ -33,35 +31,84 @@ OnFault = Callable[[RowFault, bytes], bool]
 class Lines:
     """Consecutive lines: `text` with an LF after each, and `ends`, where those are.
 
-    `first` is the number of the first line, from 1.
+    `first` is the number of the first line, from 1. `dropped` are the numbers of lines that are
+    known to be bad, which are blank now. A line `is_cut` elsewhere than at each LF where it may
+    hold some itself.
     """
 
     first: int
     text: bytes
     ends: NDArray[np.intp]
+    dropped: frozenset[int] = frozenset()
+    is_cut: bool = False
+
+    def part(self, start: int, end: int) -> "Lines":
+        if start == 0 and end == len(self.ends):
+            return self
+        first_byte = int(self.ends[start - 1]) + 1 if start else 0
+        return Lines(
+            self.first + start,
+            self.text[first_byte : int(self.ends[end - 1]) + 1],
+            self.ends[start:end] - first_byte,
+            self.dropped,
+            self.is_cut,
+        )
+
+    @classmethod
+    def joined(cls, parts: list["Lines"]) -> "Lines":
+        if len(parts) == 1:
+            return parts[0]
+        starts = np.cumsum([0, *(len(part.text) for part in parts[:-1])])
+        return Lines(
+            parts[0].first,
+            b"".join([part.text for part in parts]),
+            np.concatenate([part.ends + start for part, start in zip(parts, starts, strict=True)]),
+            frozenset().union(*(part.dropped for part in parts)),
+            any(part.is_cut for part in parts),
+        )
+
+    def all(self) -> list[bytes]:
+        """Every line without its end, blank ones included."""
+        if not self.is_cut and self.text:
+            return self.text[:-1].split(b"\n")
+        starts = [0, *(self.ends + 1).tolist()][:-1]
+        return [self.text[s:e] for s, e in zip(starts, self.ends.tolist(), strict=True)]
 
     def rows(self) -> list[tuple[int, bytes]]:
         """The lines that are not blank, each with its number."""
         return [
             (number, line)
-            for number, line in enumerate(self.text[:-1].split(b"\n"), self.first)
+            for number, line in enumerate(self.all(), self.first)
             if line and not line.isspace()
         ]
 
+    def rows_with_blank_ones(self) -> list[tuple[int, bytes]]:
+        """All lines but those that are known to be bad."""
+        return [
+            (number, line)
+            for number, line in enumerate(self.all(), self.first)
+            if number not in self.dropped
+        ]
 
-def as_lines(first: int, text: bytes) -> Lines:
+
+def as_lines(first: int, text: bytes, dropped: frozenset[int] = frozenset()) -> Lines:
     """`text` must be empty or end in LF."""
-    return Lines(first, text, np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_FEED))
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == _LINE_FEED)
+    return Lines(first, text, ends, dropped)
 
 
 def read_lines(
-    blocks: Iterable[bytes], *, max_line_bytes: int, file: str, on_fault: OnFault
+    blocks: Iterable[bytes],
+    *,
+    max_line_bytes: int,
+    on_fault: OnFault,
+    keep_carriage_returns: bool = False,
 ) -> Iterator[Lines]:
-    """The lines of `file` in groups of about a mebibyte; blank ones included.
+    """The lines of a file in groups of about a mebibyte; blank ones included.
 
     Holds one block, one group and one unfinished line. `on_fault` is told of each line that is too
     long before the group that it belongs to comes, where a blank line takes its place. Where
-    nothing after it matters, it is the last one. Raises UnsupportedInput.
+    nothing after it matters, it is the last one.
     """
     number = 1
     unfinished: list[bytes] = []
@@ -69,20 +116,21 @@ def read_lines(
     start = _BYTE_ORDER_MARK
     longest_unfinished = max_line_bytes + len(_BYTE_ORDER_MARK) + len(b"\r")
     dropping = False
+    dropped: frozenset[int] = frozenset()
     for whole_piece in _pieces(blocks):
         piece = whole_piece
         if dropping:
             end = piece.find(b"\n")
             if end < 0:
                 continue
-            piece, dropping = piece[end:], False
-        if start and not unfinished and piece.startswith(_GZIP_MAGIC):
-            raise UnsupportedInput(f"{file}: gzipped, which is not read yet; store it plain")
+            piece, dropping, dropped = piece[end:], False, frozenset({number})
         cut = piece.rfind(b"\n") + 1
         if cut:
             text = b"".join((*unfinished, piece[:cut])).removeprefix(start)
             start = b""
-            lines = as_lines(number, text.replace(b"\r\n", b"\n") if b"\r" in text else text)
+            if b"\r" in text and not keep_carriage_returns:
+                text = text.replace(b"\r\n", b"\n")
+            lines, dropped = as_lines(number, text, dropped), frozenset()
             kept = _without_long_lines(lines, max_line_bytes, on_fault)
             yield kept
             if len(kept.ends) < len(lines.ends):
@@ -93,7 +141,7 @@ def read_lines(
         unfinished_bytes += len(piece) - cut
         if unfinished_bytes > longest_unfinished:
             beginning = b"".join(unfinished)[:_SHOWN_BYTES]
-            if not on_fault(_too_long(number, max_line_bytes), beginning):
+            if not on_fault(too_long(number, max_line_bytes), beginning):
                 return
             unfinished, unfinished_bytes, start, dropping = [], 0, b"", True
     text = b"".join(unfinished).removeprefix(start).removesuffix(b"\r")
@@ -115,18 +163,19 @@ def _without_long_lines(lines: Lines, max_line_bytes: int, on_fault: OnFault) ->
     lengths = np.diff(lines.ends, prepend=-1) - 1
     if lengths.max() <= max_line_bytes:
         return lines
-    kept = []
-    for number, line in enumerate(lines.text[:-1].split(b"\n"), lines.first):
+    kept, dropped = [], set(lines.dropped)
+    for number, line in enumerate(lines.all(), lines.first):
         if len(line) > max_line_bytes:
             kept.append(b"\n")
-            if not on_fault(_too_long(number, max_line_bytes), line[:_SHOWN_BYTES]):
+            dropped.add(number)
+            if not on_fault(too_long(number, max_line_bytes), line[:_SHOWN_BYTES]):
                 break
         else:
             kept.append(line + b"\n")
-    return as_lines(lines.first, b"".join(kept))
+    return as_lines(lines.first, b"".join(kept), frozenset(dropped))
 
 
-def _too_long(number: int, max_line_bytes: int) -> RowFault:
+def too_long(number: int, max_line_bytes: int) -> RowFault:
     return RowFault(
         number,
         None,

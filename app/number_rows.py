@@ -33,22 +33,60 @@ from tfserving_launcher.tensors import Array, family, integer_range
 _COMMA, _OPENING, _CLOSING, _CLOSING_BRACE, _BLANK = b",[]} "
 
 
+class NumberDocument:
+    """A JSON array of numbers, or of lists of them, read for one dtype.
+
+    Not for several threads at once: it reuses its memory.
+    """
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._spec = spec
+        self._parser = simdjson.Parser()
+        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self._buffer_type, self._buffer_dtype = _buffer_types(spec)
+
+    def memory(self, size: int) -> NDArray[np.uint8]:
+        """Memory that is used again and again: fresh pages cost as much as filling them."""
+        if size > len(self._memory):
+            self._memory = np.empty(size + size // 4, np.uint8)
+        return self._memory[:size]
+
+    def read(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
+        """The values of `rows` lists of `rank` dimensions in the spec's dtype, or None."""
+        try:
+            values = self._values(document, rows=rows, rank=rank)
+        except (ValueError, TypeError, RuntimeError):
+            # simdjson's words for: not JSON, not numbers, numbers beyond 64 bits.
+            return None
+        return None if values is None else cast_exactly(values, self._spec)
+
+    def _values(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
+        parsed = self._parser.parse(document.data)
+        assert isinstance(parsed, simdjson.Array)
+        shape = _shape(parsed, rank)
+        if shape is None or shape[0] != rows:
+            return None
+        if np.count_nonzero(document == _OPENING) != _lists(shape):
+            return None
+        return np.frombuffer(
+            parsed.as_buffer(of_type=self._buffer_type), self._buffer_dtype
+        ).reshape(shape)
+
+
 class NumberRowReader:
-    """Reads rows of one numeric input. Not for several threads at once: it reuses its memory."""
+    """Reads rows of one numeric input. Not for several threads at once."""
 
     def __init__(self, name: str, spec: TensorSpec) -> None:
         self._spec = spec
         self._key = re.compile(rb"\{" + re.escape(orjson.dumps(name)) + rb": ?")
-        self._parser = simdjson.Parser()
-        self._memory: NDArray[np.uint8] = np.empty(0, np.uint8)
-        self._buffer_type, self._buffer_dtype = _buffer_types(spec)
+        self._document = NumberDocument(spec)
 
     def read(self, lines: Lines) -> Array | None:
         """The tensor, its first dimension the batch.
 
         None where anything is not as expected, a blank line included.
         """
-        document = self._memory_for(len(lines.text) + 1)
+        document = self._document.memory(len(lines.text) + 1)
         document[0] = _OPENING
         document[1:] = np.frombuffer(lines.text, np.uint8)
         ends = lines.ends + 1
@@ -63,35 +101,12 @@ class NumberRowReader:
         rank = self._rank(document[starts[0] :])
         if rank > DEEPEST_NESTING or not _are_enclosed(document, starts, ends, rank):
             return None
-        try:
-            values = self._values(document, rows=len(starts), rank=rank)
-        except (ValueError, TypeError, RuntimeError):
-            # simdjson's words for: not JSON, not numbers, numbers beyond 64 bits.
-            return None
-        return None if values is None else cast_exactly(values, self._spec)
+        return self._document.read(document, rows=len(starts), rank=rank)
 
     def _rank(self, row: NDArray[np.uint8]) -> int:
         if self._spec.shape is not None:
             return len(self._spec.shape) - 1
         return int(np.argmax(row != _OPENING))
-
-    def _memory_for(self, size: int) -> NDArray[np.uint8]:
-        """Memory that is used again and again: fresh pages cost as much as filling them."""
-        if size > len(self._memory):
-            self._memory = np.empty(size + size // 4, np.uint8)
-        return self._memory[:size]
-
-    def _values(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
-        parsed = self._parser.parse(document.data)
-        assert isinstance(parsed, simdjson.Array)
-        shape = _shape(parsed, rank)
-        if shape is None or shape[0] != rows:
-            return None
-        if np.count_nonzero(document == _OPENING) != _lists(shape):
-            return None
-        return np.frombuffer(
-            parsed.as_buffer(of_type=self._buffer_type), self._buffer_dtype
-        ).reshape(shape)
 
 
 def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np.generic]]:

@@ -1,107 +1,150 @@
 """Which input files a job has, and where the output of each goes."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from app.bad_rows import errors_name
-from app.errors import BadParameter, NotFound, UnsupportedInput
+from app.errors import BadParameter, UnsupportedInput
+from app.file_format import InputFormat, format_of_name, is_gzip_name, output_name
 from app.fingerprint import file_fingerprint, job_fingerprint
 from app.job_spec import JobSpec
+from app.listed_files import ListedFiles, find_listed
+from app.selection import SelectedFile, select_files
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
 
+_STORED_AS_IT_IS = ("", "identity")
+_ENCODINGS = (*_STORED_AS_IT_IS, "gzip")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FileTask:
-    """One input file and the places of its output and of its bad rows, with what is there now."""
+    """One input file and the places of its output and of its bad rows, with what is there now.
+
+    `listed` is what a file list names, None for all other formats.
+    """
 
     input: StoredFile
+    format: InputFormat
+    listed: ListedFiles | None
     output: Location
+    gzip_output: bool
     errors_output: Location
     old_output: StoredFile | None
     old_errors: StoredFile | None
     fingerprint: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where an output and its bad rows go, and whether the output is gzipped."""
+
+    output: Location
+    errors: Location
+    gzip: bool
+
+
 def check_places(spec: JobSpec, storage: Storage) -> None:
-    """Raises NotAllowed where the model, the input or the output may not be used."""
-    for location in (spec.model, spec.input, spec.output):
+    """Raises NotAllowed where the model, an input or the output may not be used."""
+    for location in (spec.model, *spec.inputs, spec.output):
         storage.check_allowed(location)
 
 
 def plan_files(
-    spec: JobSpec, storage: Storage, model_files: list[StoredFile], settings: Settings
+    spec: JobSpec,
+    storage: Storage,
+    model_files: list[StoredFile],
+    settings: Settings,
+    check: Callable[[], object],
 ) -> list[FileTask]:
-    """The input's files in order of their names; outputs mirror the tree below the input's folder.
+    """The inputs' files in order of their URIs; outputs mirror the trees below their folders.
 
-    Raises NotFound where the input matches nothing, UnsupportedInput for a file that cannot be
-    read, BadParameter where an output would overwrite an input or another output.
+    Raises NotFound where an input matches nothing, UnsupportedInput for a file that cannot be
+    read, BadParameter where an output would overwrite an input or another output, and what `check`
+    raises, which is called now and then.
     """
-    folder = spec.input if spec.input.is_folder else spec.input.parent()
-    inputs = _find_inputs(spec, storage)
-    outputs = [spec.output.below(file.location.path.removeprefix(folder.path)) for file in inputs]
-    for file, output in zip(inputs, outputs, strict=True):
-        storage.check_target(output)
-        if file.content_encoding not in ("", "identity"):
+    selected = select_files(spec, storage)
+    formats = [spec.input_format or format_of_name(one.name) for one in selected]
+    for one in selected:
+        if one.file.content_encoding not in _ENCODINGS:
             raise UnsupportedInput(
-                f"{file.uri}: stored with Content-Encoding {file.content_encoding},"
-                " which is not read yet; store plain JSON lines"
+                f"{one.file.uri}: stored with Content-Encoding {one.file.content_encoding}, and"
+                " only gzip is read"
             )
-    errors_outputs = [_errors_output(output) for output in outputs]
-    writes_errors = spec.on_error == "skip"
-    _check_outputs(inputs, outputs, errors_outputs if writes_errors else [])
+    if spec.numbered_outputs:
+        places = [_numbered(spec, number, len(selected)) for number in range(len(selected))]
+    else:
+        places = [_named(spec, *named) for named in zip(selected, formats, strict=True)]
+    for place in places:
+        storage.check_target(place.output)
+    _check_outputs(selected, places, writes_errors=spec.on_error == "skip")
     of_job = job_fingerprint(model_files, spec, settings)
-    there = storage.find_all([*outputs, *errors_outputs])
-    return [
-        FileTask(
-            file,
-            output,
-            errors,
-            there.get(output),
-            there.get(errors),
-            file_fingerprint(of_job, file),
+    there = storage.find_all([where for one in places for where in (one.output, one.errors)])
+    tasks = []
+    for one, file_format, place in zip(selected, formats, places, strict=True):
+        listed = find_listed(one.file, storage, check) if file_format == "file-list" else None
+        follows_from = [one.file, *([] if listed is None else listed.found())]
+        tasks.append(
+            FileTask(
+                input=one.file,
+                format=file_format,
+                listed=listed,
+                output=place.output,
+                gzip_output=place.gzip,
+                errors_output=place.errors,
+                old_output=there.get(place.output),
+                old_errors=there.get(place.errors),
+                fingerprint=file_fingerprint(of_job, file_format, follows_from),
+            )
         )
-        for file, output, errors in zip(inputs, outputs, errors_outputs, strict=True)
-    ]
+    return tasks
 
 
-def _errors_output(output: Location) -> Location:
+def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _Places:
+    """The output is called as its input is."""
+    encoded = selected.file.content_encoding not in _STORED_AS_IT_IS
+    has_gzip_name = is_gzip_name(selected.name)
+    match spec.output_compression:
+        case "gzip":
+            gzip = gzip_suffix = True
+        case "none":
+            gzip = gzip_suffix = False
+        case None:
+            gzip_suffix = has_gzip_name
+            # A note of its encoding is all that tells of gzip in an object of another name.
+            gzip = has_gzip_name or (encoded and spec.output.scheme == "gs")
+    name = output_name(selected.name, file_format, spec.output_format, gzip_suffix=gzip_suffix)
+    output = spec.output.below(name)
     folder = output.parent()
-    return folder.below(errors_name(output.path.removeprefix(folder.path)))
+    errors = folder.below(errors_name(output.path.removeprefix(folder.path)))
+    return _Places(output, errors, gzip)
+
+
+def _numbered(spec: JobSpec, number: int, total: int) -> _Places:
+    """As Vertex AI calls them."""
+    part = f"{number:05d}-of-{total:05d}"
+    return _Places(
+        spec.output.below(f"prediction.results-{part}"),
+        spec.output.below(f"prediction.errors_stats-{part}"),
+        gzip=spec.output_compression == "gzip",
+    )
 
 
 def _check_outputs(
-    inputs: Iterable[StoredFile], outputs: list[Location], errors_outputs: list[Location]
+    selected: Iterable[SelectedFile], places: list[_Places], *, writes_errors: bool
 ) -> None:
-    taken = {_place(file.location): "an input of this job" for file in inputs}
-    for output in [*outputs, *errors_outputs]:
+    taken = {_place(one.file.location): f"the input {one.file.uri}" for one in selected}
+    outputs = [one.output for one in places]
+    for output in [*outputs, *(one.errors for one in places)] if writes_errors else outputs:
         if what := taken.get(_place(output)):
             raise BadParameter(
-                f"output: {output} is {what} and would be overwritten", {"parameters": ["output"]}
+                f"output: {output} is {what} of this job and would be overwritten",
+                {"parameters": ["output"]},
             )
-        taken[_place(output)] = "another output of this job"
+        taken[_place(output)] = "another output"
 
 
 def _place(location: Location) -> str:
     """What two names of one file have in common."""
     return str(location) if location.scheme == "gs" else os.path.realpath(location.path)
-
-
-def _find_inputs(spec: JobSpec, storage: Storage) -> list[StoredFile]:
-    location = spec.input
-    if location.is_folder:
-        files = storage.list_below(location)
-        if spec.output.is_below(location) and spec.output != location:
-            # Or a second call would take the outputs of the first one for inputs.
-            files = [file for file in files if not file.location.is_below(spec.output)]
-        if not files:
-            raise NotFound(f"input: nothing below {location}")
-        return files
-    file = storage.find(location)
-    if file is None:
-        hint = ""
-        if storage.list_below(location.as_folder()):
-            hint = f"; there are files below {location}/, which needs the closing slash"
-        raise NotFound(f"input: no such object or file: {location}{hint}")
-    return [file]

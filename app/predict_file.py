@@ -2,10 +2,10 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,17 +15,19 @@ from app.deadline import Deadline
 from app.errors import ModelFailed, RowFault
 from app.failing_rows import Refused, predict_apart
 from app.file_output import FileOutput
-from app.instances import InstanceEncoder
+from app.formats.gzipped import unpacked
+from app.formats.reader import Companions, FaultSink, InstanceReader
 from app.lasting_server import BatchKillsServer, Call, LastingServer, Tensors
-from app.lines import Lines, read_lines
 from app.pipeline import Pipeline
 from app.plan import FileTask
-from app.predictions import check_rows, encode_predictions
+from app.prediction_writers import PredictionWriter
+from app.predictions import check_rows
 from app.progress import Progress
+from app.records import Records
 from app.report import FileReport
 from app.server_errors import shown
 from app.settings import MEBIBYTE
-from tfserving_launcher import PredictError, Signature
+from tfserving_launcher import PredictError
 
 _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
@@ -33,29 +35,36 @@ _TEXTS_AHEAD = 256
 _BYTES_AHEAD = 6 * MEBIBYTE
 _SHOWN_CHARACTERS = 400
 
+OpenReader = Callable[[FaultSink], InstanceReader[Any]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streaming:
-    """How rows are cut and sent, and what becomes of bad ones.
+    """How rows are cut, sent and written, and what becomes of bad ones.
 
     `padded_rows` is the batch size that the model fixes, or None.
     """
 
     limits: BatchLimits
     padded_rows: int | None
-    max_line_bytes: int
+    writer: PredictionWriter
     skip_bad_rows: bool
     max_error_fraction: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Lines on their way; `call` is None where no row of them is left."""
+    """Records on their way; `call` is None where no row of them is left.
 
-    lines: Lines
+    `input_bytes` of the file have been read since the batch before it.
+    """
+
+    records: Records | None
     rows: int
+    companions: Companions
     bad_rows: list[BadRowText]
     call: Call | None
+    input_bytes: int
 
 
 class _CallsInFlight:
@@ -109,7 +118,7 @@ class FileStream:
         self,
         task: FileTask,
         server: LastingServer,
-        signature: Signature,
+        open_reader: OpenReader,
         streaming: Streaming,
         in_flight: _CallsInFlight,
     ) -> None:
@@ -118,40 +127,42 @@ class FileStream:
         self._streaming = streaming
         self._in_flight = in_flight
         self._bad_rows = BadRows(skip=streaming.skip_bad_rows)
-        self._encoder = InstanceEncoder(signature, self._bad_rows)
+        self._reader = open_reader(self._bad_rows)
+        self._bytes_read = 0
 
     def submitted(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
         """The content of the file in batches that are on their way to the server."""
-        lines = read_lines(
-            blocks,
-            max_line_bytes=self._streaming.max_line_bytes,
-            file=self._file,
-            on_fault=self._bad_rows,
-        )
-        number = 1
-        for batch in make_batches(lines, self._streaming.limits):
-            tensors = self._encoder.encode(batch)
-            number = batch.first + len(batch.ends)
-            bad_rows = self._bad_rows.up_to(number - 1)
-            if tensors:
+        records = self._reader.read(unpacked(self._counted(blocks), file=self._file))
+        for batch in make_batches(records, self._streaming.limits):
+            instances = self._reader.instances(batch)
+            bad_rows = self._bad_rows.up_to(batch.first + len(batch.ends) - 1)
+            read, self._bytes_read = self._bytes_read, 0
+            if tensors := instances.tensors:
                 rows = len(next(iter(tensors.values())))
                 call = self._in_flight.add(self._server.submit(self._padded(tensors)))
-                yield _Batch(batch, rows, bad_rows, call)
+                yield _Batch(batch, rows, instances.companions, bad_rows, call, read)
             elif bad_rows:
-                yield _Batch(batch, 0, bad_rows, None)
+                yield _Batch(batch, 0, Companions(), bad_rows, None, read)
             if bad_rows and not self._bad_rows.skip:
                 return
         if bad_rows := self._bad_rows.up_to(None):
-            yield _Batch(Lines(number, b"", np.empty(0, np.intp)), 0, bad_rows, None)
+            yield _Batch(None, 0, Companions(), bad_rows, None, self._bytes_read)
+
+    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._bytes_read += len(block)
+            yield block
 
     def answered(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
         """The lines of the output, and those of the bad rows, batch by batch.
 
         Raises what the first bad row becomes, where bad rows are not skipped.
         """
+        header: bytes | None = None
         for batch in batches:
             text, rows, bad_rows = b"", batch.rows, batch.bad_rows
             outputs: Tensors = {}
+            companions = batch.companions
             rows_sent = self._streaming.padded_rows or rows
             if batch.call is not None:
                 try:
@@ -159,32 +170,48 @@ class FileStream:
                 except (PredictError, BatchKillsServer) as refusal:
                     outputs, failed = self._predict_apart(batch, batch.call, refusal)
                     rows = rows_sent = batch.rows - len(failed)
-                    bad_rows = sorted([*bad_rows, *failed], key=lambda row: row.fault.line)
+                    companions = companions.without(set(failed))
+                    bad_rows = sorted(
+                        [*bad_rows, *failed.values()], key=lambda row: row.fault.number
+                    )
             if bad_rows and not self._bad_rows.skip:
-                raise bad_rows[0].fault.as_error(self._file)
+                raise bad_rows[0].fault.as_error(self._file, self._reader.unit)
+            if header is None:
+                # Known once the first batch is, whose file may have a header of its own.
+                text = header = self._header()
             if rows:
-                text = encode_predictions(outputs, rows, rows_sent=rows_sent)
-            errors = b"".join(map(encode_bad_row, bad_rows))
-            yield _Predicted(text, rows, errors, len(bad_rows), len(batch.lines.text))
+                text += self._streaming.writer.encode(
+                    outputs, companions, rows, rows_sent=rows_sent
+                )
+            errors = b"".join([encode_bad_row(row, self._reader) for row in bad_rows])
+            yield _Predicted(text, rows, errors, len(bad_rows), batch.input_bytes)
+        if header is None:
+            yield _Predicted(self._header(), 0, b"", 0, self._bytes_read)
+
+    def _header(self) -> bytes:
+        return self._streaming.writer.header(self._reader.companion_names())
 
     def _predict_apart(
         self, batch: _Batch, call: Call, refusal: PredictError | BatchKillsServer
-    ) -> tuple[Tensors, list[BadRowText]]:
-        """The outputs of the rows that the model takes, and those on which it fails.
+    ) -> tuple[Tensors, dict[int, BadRowText]]:
+        """The outputs of the rows that the model takes, and those on which it fails, by place.
 
         Only the first of these where bad rows are not skipped.
         """
+        assert batch.records is not None
         tensors = {name: tensor[: batch.rows] for name, tensor in call.tensors.items()}
         outputs, refused = predict_apart(
             tensors, refusal, self._predict, first_only=not self._bad_rows.skip
         )
-        already_bad = {row.fault.line for row in batch.bad_rows}
-        rows = [row for row in batch.lines.rows() if row[0] not in already_bad]
-        return outputs, [
-            BadRowText(RowFault(number, None, _why(part), ModelFailed), text)
-            for part in refused
-            for number, text in rows[part.rows.start : part.rows.stop]
-        ]
+        already_bad = {row.fault.number for row in batch.bad_rows}
+        rows = [row for row in self._reader.rows(batch.records) if row[0] not in already_bad]
+        failed = {}
+        for part in refused:
+            for place in part.rows:
+                number, text = rows[place]
+                fault = RowFault(number, None, _why(part), ModelFailed)
+                failed[place] = BadRowText(fault, text)
+        return outputs, failed
 
     def _predict(self, tensors: Tensors) -> Tensors:
         rows = len(next(iter(tensors.values())))
@@ -208,7 +235,7 @@ def predict_file(
     task: FileTask,
     blocks: Iterable[bytes],
     server: LastingServer,
-    signature: Signature,
+    open_reader: OpenReader,
     *,
     output: FileOutput,
     streaming: Streaming,
@@ -224,7 +251,7 @@ def predict_file(
         stack.enter_context(output.begun())
         pipeline = stack.enter_context(Pipeline(deadline))
         in_flight = stack.enter_context(_CallsInFlight(server))
-        stream = FileStream(task, server, signature, streaming, in_flight)
+        stream = FileStream(task, server, open_reader, streaming, in_flight)
         batches = pipeline.ahead(stream.submitted(blocks), depth=_CALLS_AHEAD, name="encode")
         texts = pipeline.ahead(
             stream.answered(batches),

@@ -17,21 +17,9 @@ import numpy as np
 import orjson
 
 from app.errors import BadModel
-from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, dtype_name, family
 
 _BYTES_SUFFIX = "_bytes"
-
-
-def check_outputs(signature: Signature) -> None:
-    """Raises BadModel where the signature has no outputs, or one that has no JSON form."""
-    if not signature.outputs:
-        raise BadModel(f"signature {signature.name} has no outputs, so there is nothing to write")
-    for name, spec in signature.outputs.items():
-        if family(spec.dtype) == "complex":
-            raise BadModel(f"output {name} is {spec}: complex numbers have no JSON form")
-        if spec.shape == ():
-            raise BadModel(f"output {name} is {spec}: it has no batch dimension")
 
 
 def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: int) -> bytes:
@@ -44,11 +32,18 @@ def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: in
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
         return _lines(name, array[:rows])
-    columns = {name: _column(name, outputs[name][:rows]) for name in sorted(outputs)}
+    return b"".join([cell + b"\n" for cell in prediction_cells(outputs, rows)])
+
+
+def prediction_cells(outputs: Mapping[str, Array], rows: int) -> list[bytes]:
+    """The JSON of each of the first `rows` predictions. Raises BadModel."""
+    columns = {name: json_column(name, outputs[name][:rows]) for name in sorted(outputs)}
+    if len(columns) == 1:
+        return next(iter(columns.values()))
     # Formatting knows % alone, which a name may hold.
     keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
-    template = b"{" + b",".join(key + b":%b" for key in keys) + b"}\n"
-    return b"".join([template % cells for cells in zip(*columns.values(), strict=True)])
+    template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
+    return [template % cells for cells in zip(*columns.values(), strict=True)]
 
 
 def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
@@ -65,13 +60,13 @@ def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
 def _lines(name: str, array: Array) -> bytes:
     """The JSON of each row of one output, with an LF after each."""
     if family(array.dtype) == "string" or array.size == 0:
-        return b"".join([cell + b"\n" for cell in _column(name, array)])
+        return b"".join([cell + b"\n" for cell in json_column(name, array)])
     text, brackets = _dump(array)
     between_rows = b"]" * brackets + b"," + b"[" * brackets
     return text[1:-1].replace(between_rows, between_rows.replace(b",", b"\n")) + b"\n"
 
 
-def _column(name: str, array: Array) -> list[bytes]:
+def json_column(name: str, array: Array) -> list[bytes]:
     """The JSON of each row of one output."""
     if family(array.dtype) == "string":
         return _string_column(name, array)

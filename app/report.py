@@ -37,7 +37,7 @@ class Report:
     model: str
     model_version: str
     signature_name: str
-    input: str
+    inputs: tuple[str, ...]
     output: str
     files: tuple[FileReport, ...]
     seconds: dict[str, float]
@@ -50,7 +50,7 @@ class Report:
             "model": self.model,
             "model_version": self.model_version,
             "signature_name": self.signature_name,
-            "inputs": [self.input],
+            "inputs": list(self.inputs),
             "output": self.output,
             **_counts(self.files),
             "seconds": _rounded(self.seconds),

@@ -134,7 +134,7 @@ class Ceiling:
         encoder = InstanceEncoder(self.signature, bad_rows)
         limits = BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)
         for batch in make_batches(
-            read_lines(blocks, max_line_bytes=2**30, file="bench", on_fault=bad_rows), limits
+            read_lines(blocks, max_line_bytes=2**30, on_fault=bad_rows), limits
         ):
             yield len(next(iter(encoder.encode(batch).values())))
 

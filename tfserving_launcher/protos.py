@@ -14,6 +14,7 @@ from tfserving_launcher.plain_tensorflow import tensorflow_as_a_plain_folder
 
 with tensorflow_as_a_plain_folder():
     _types = importlib.import_module("tensorflow.core.framework.types_pb2")
+    _example = importlib.import_module("tensorflow.core.example.example_pb2")
     _tensor = importlib.import_module("tensorflow.core.framework.tensor_pb2")
     _apis = {
         name: importlib.import_module(f"tensorflow_serving.apis.{name}")
@@ -28,6 +29,7 @@ with tensorflow_as_a_plain_folder():
 
 # The generated modules carry no type information, so these are Any to the type checker.
 DataType: Any = _types.DataType
+Example: Any = _example.Example
 TensorProto: Any = _tensor.TensorProto
 GetModelMetadataRequest: Any = _apis["get_model_metadata_pb2"].GetModelMetadataRequest
 GetModelMetadataResponse: Any = _apis["get_model_metadata_pb2"].GetModelMetadataResponse

@@ -1,13 +1,21 @@
 """What a model takes and gives: frozen descriptions of its signatures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tfserving_launcher.errors import TensorError
-from tfserving_launcher.tensors import STRING, Array, dtype_name, dtype_of, family, integer_range
+from tfserving_launcher.tensors import (
+    STRING,
+    Array,
+    dtype_name,
+    dtype_of,
+    family,
+    from_proto,
+    integer_range,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named function of the model; the mappings are sorted by name."""
+    """A named function of the model; the mappings are sorted by name.
+
+    `defaults` are the values of inputs that a call may leave out (meta_graph.proto, SignatureDef).
+    """
 
     name: str
     method_name: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    defaults: Mapping[str, Array] = field(default_factory=dict)
 
 
 def read_signature(name: str, definition: Any) -> Signature:
@@ -41,6 +53,11 @@ def read_signature(name: str, definition: Any) -> Signature:
         method_name=definition.method_name,
         inputs=_tensor_specs(definition.inputs),
         outputs=_tensor_specs(definition.outputs),
+        # Servers before 2.14 do not know of them.
+        defaults={
+            name: from_proto(definition.defaults[name])
+            for name in sorted(getattr(definition, "defaults", ()))
+        },
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.deadline import Deadline
 from app.errors import NotAllowed
-from app.storage.backend import Backend, StoredFile, Writer
+from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Writer
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
@@ -95,8 +95,8 @@ class Storage:
             self.check_allowed(location)
         return self._backend(wanted[0]).find_all(wanted) if wanted else {}
 
-    def list_below(self, folder: Location) -> list[StoredFile]:
-        return self._backend(folder).list_below(folder)
+    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
+        return self._backend(folder).list_below(folder, name_prefix)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
@@ -111,9 +111,13 @@ class Storage:
         self._backend(location).check_source(location)
 
     def create(
-        self, location: Location, replacing: StoredFile | None = None, writer_id: str = ""
+        self,
+        location: Location,
+        replacing: StoredFile | None = None,
+        writer_id: str = "",
+        content: ContentType = TEXT,
     ) -> AbstractContextManager[Writer]:
-        return self._backend(location).create(location, replacing, writer_id)
+        return self._backend(location).create(location, content, replacing, writer_id)
 
     def delete(self, file: StoredFile) -> None:
         self._backend(file.location).delete(file)

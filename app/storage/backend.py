@@ -31,6 +31,19 @@ class StoredFile:
         return str(self.location)
 
 
+@dataclass(frozen=True, slots=True)
+class ContentType:
+    """What an object says of its bytes, in the words of HTTP; local files have no such notes."""
+
+    type: str
+    encoding: str = ""
+
+
+# What every browser shows, where application/x-ndjson and text/csv are only saved.
+TEXT = ContentType("text/plain; charset=utf-8")
+GZIPPED_TEXT = ContentType("text/plain; charset=utf-8", "gzip")
+
+
 class Writer(Protocol):
     """Takes the bytes of a new file in order. The file appears when `finish` returns."""
 
@@ -52,11 +65,16 @@ class Backend(Protocol):
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
         """Those of the places at which there is a file, with as few requests as it takes."""
 
-    def list_below(self, folder: Location) -> list[StoredFile]:
-        """All files below a folder at any depth, sorted by name; empty where there is none."""
+    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
+        """All files below a folder at any depth, sorted by name; empty where there is none.
+
+        Only those whose names in it begin with `name_prefix`.
+        """
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
-        """The content in blocks. What can be checked is checked after the last one.
+        """The content in blocks, as it is stored: gzipped, where `content_encoding` says so.
+
+        What can be checked is checked after the last one.
 
         Raises TransferBroken where that shows that what came is not what is stored.
         """
@@ -75,7 +93,7 @@ class Backend(Protocol):
         """Raises NotAllowed for a file that may not be read, for whoever reads it by itself."""
 
     def create(
-        self, location: Location, replacing: StoredFile | None, writer_id: str
+        self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> AbstractContextManager[Writer]:
         """A new file, whole if it is finished in the block, and not there at all if it is not.
 

@@ -26,7 +26,7 @@ from requests.adapters import HTTPAdapter
 
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
 from app.parallel import GoOn, run_all
-from app.storage.backend import StoredFile, Writer
+from app.storage.backend import ContentType, StoredFile, Writer
 from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
 from app.storage.location import Location
@@ -88,8 +88,8 @@ class GcsBackend:
             found.update((file.location, file) for file in self._list(prefix))
         return {location: file for location, file in found.items() if location in wanted}
 
-    def list_below(self, folder: Location) -> list[StoredFile]:
-        files = self._list(folder)
+    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
+        files = self._list(folder.below(name_prefix))
         return sorted(files, key=lambda file: file.location.path)
 
     def _list(self, prefix: Location) -> list[StoredFile]:
@@ -177,10 +177,14 @@ class GcsBackend:
     def _open(self, file: StoredFile, start: int, end: int) -> requests.Response:
         """Raises what the retry policy knows to be worth another attempt."""
         name = quote(file.location.path, safe="")
+        # Whoever takes gzip gets an object as it is stored; else storage would unpack one with that
+        # Content-Encoding, and neither ranges nor its checksum would hold:
+        # cloud.google.com/storage/docs/transcoding
+        accepted = file.content_encoding or "identity"
         response = self._session.get(
             f"{self._client.api_endpoint}/download/storage/v1/b/{file.location.bucket}/o/{name}",
             params={"alt": "media", "generation": str(file.generation)},
-            headers={"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"},
+            headers={"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": accepted},
             stream=True,
             timeout=self._policy.timeout,
         )
@@ -210,12 +214,13 @@ class GcsBackend:
 
     @contextmanager
     def create(
-        self, location: Location, replacing: StoredFile | None, writer_id: str
+        self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> Iterator[Writer]:
         upload = Upload(
             self._session,
             self._client.api_endpoint,
             location,
+            content=content,
             replacing=replacing,
             writer_id=writer_id,
             policy=self._policy,

@@ -21,7 +21,7 @@ from google.auth import exceptions as auth_exceptions
 from google.auth.transport.requests import AuthorizedSession
 
 from app.errors import Conflict, TransferBroken
-from app.storage.backend import StoredFile
+from app.storage.backend import ContentType, StoredFile
 from app.storage.gcs_answers import (
     described_object,
     error_of,
@@ -34,7 +34,6 @@ from app.storage.retrying import BadAnswer, RetryPolicy, in_words
 
 # A multiple of 256 KiB, as every block of a resumable upload but its last must be.
 _BLOCK_BYTES = 4 * 1024 * 1024
-_CONTENT_TYPE = "application/x-ndjson"
 _PERMISSION = "storage.objects.create"
 _WRITER_KEY = "embedded-tf-writer"
 _CANCEL_SECONDS = 0.7
@@ -59,6 +58,7 @@ class Upload:
         endpoint: str,
         location: Location,
         *,
+        content: ContentType,
         replacing: StoredFile | None,
         writer_id: str,
         policy: RetryPolicy,
@@ -68,6 +68,7 @@ class Upload:
         self._objects = f"{endpoint}/upload/storage/v1/b/{location.bucket}/o"
         self._resource = f"{endpoint}/storage/v1/b/{location.bucket}/o/{quote(location.path, '')}"
         self._location = location
+        self._content = content
         self._replacing = replacing
         self._writer_id = writer_id
         self._policy = policy
@@ -132,7 +133,7 @@ class Upload:
                 self._objects,
                 params={"uploadType": "resumable", **self._preconditions()},
                 json=self._description({}),
-                headers={"X-Upload-Content-Type": _CONTENT_TYPE},
+                headers={"X-Upload-Content-Type": self._content.type},
                 timeout=self._policy.timeout,
             )
             if response.status_code == requests.codes.precondition_failed:
@@ -226,7 +227,7 @@ class Upload:
             (
                 f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode(),
                 orjson.dumps(description),
-                f"\r\n--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n".encode(),
+                f"\r\n--{boundary}\r\nContent-Type: {self._content.type}\r\n\r\n".encode(),
                 content,
                 f"\r\n--{boundary}--\r\n".encode(),
             )
@@ -265,9 +266,9 @@ class Upload:
     def _description(self, metadata: Mapping[str, str]) -> dict[str, Any]:
         return {
             "name": self._location.path,
-            "contentType": _CONTENT_TYPE,
+            "contentType": self._content.type,
             "metadata": self._metadata(metadata),
-        }
+        } | ({"contentEncoding": self._content.encoding} if self._content.encoding else {})
 
     def _metadata(self, metadata: Mapping[str, str]) -> dict[str, str]:
         return {_WRITER_KEY: self._writer_id, **metadata}

@@ -16,7 +16,7 @@ from app.errors import (
     StorageFailed,
     UnsupportedInput,
 )
-from app.storage.backend import StoredFile, Writer
+from app.storage.backend import ContentType, StoredFile, Writer
 from app.storage.local_notes import HIDDEN_PREFIX, hidden, note_of, read_note, write_note
 from app.storage.location import Location
 
@@ -40,15 +40,16 @@ class LocalBackend:
         found = ((location, self.find(location)) for location in locations)
         return {location: file for location, file in found if file is not None}
 
-    def list_below(self, folder: Location) -> list[StoredFile]:
+    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
         root = self._allowed(folder)
         files = []
         with _os_errors_of(folder):
             if not root.is_dir():
                 return []
             for path in _files_below(root):
-                location = folder.below(_text_name(path.relative_to(root)))
-                files.append(_stored_file(location, path))
+                name = _text_name(path.relative_to(root))
+                if name.startswith(name_prefix):
+                    files.append(_stored_file(folder.below(name), path))
         return sorted(files, key=lambda file: file.location.path)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
@@ -79,8 +80,9 @@ class LocalBackend:
 
     @contextmanager
     def create(
-        self, location: Location, replacing: StoredFile | None, writer_id: str
+        self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> Iterator[Writer]:
+        del content  # the name alone tells what is in a file
         del writer_id  # a rename either happens or does not: there is nothing to find again
         part = _PartFile(self._allowed(location), location, replacing)
         with _os_errors_of(location):

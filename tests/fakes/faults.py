@@ -6,6 +6,6 @@ def raising(file: str) -> OnFault:
     """Raises what the first bad row of `file` becomes."""
 
     def raise_it(fault: RowFault, _: bytes) -> bool:
-        raise fault.as_error(file)
+        raise fault.as_error(file, "line")
 
     return raise_it

@@ -1,12 +1,24 @@
+import gzip
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from app.formats.tfrecord_framing import frame
+
 pytest.importorskip("atheris")
 
 _SEEDS = (
+    b'\x05\x07{"k":1.10,"n":[1],"t":"x"}\n{"k":NaN,"n":[2],"t":""}\n',
+    b'\x06\x07{"a":1,"b":[1.5],"c":"x"}\n{"a":[1,2.0]}\n',
+    b"\x07\x07a,b\n1,2\r\n\n.5,nan\n1\n",
+    b'\x09\x03n,t,b\n1,"a,""\nb",true\n2,x"y,FALSE\n',
+    b'\x0a\x05k,n,t,b\n7,1,,true\n8,,x,false\n"9',
+    b"\x0b\x05" + frame(b"abc") + frame(b""),
+    b"\x0c\x05" + frame(b"\n\x0b\n\t\n\x01k\x12\x04\n\x02\n\x00") + frame(b"x" * 50),
+    b"\x0d\x04one\n\ntwo\r\n",
+    b"\x00\x09" + gzip.compress(b"[1,2]\n[3,4]\n", mtime=0),
     b"\x00\x07[1,2]\n[3.5,4e1]\r\n\n[5]\n",
     b"\x01\x03[[1],[2]]\n[[NaN],[-Infinity]]\n",
     b"\x02\x20127\n-128\n128\n1.0\n",
@@ -22,7 +34,7 @@ def test_a_bounded_number_of_fuzzed_files_raises_nothing(tmp_path: Path) -> None
         (corpus / str(number)).write_bytes(seed)
     options = ["-runs=20000", "-seed=1", "-max_len=300", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.lines_and_instances", *options, str(corpus)],
+        [sys.executable, "-m", "tests.fuzz.input_files", *options, str(corpus)],
         cwd=Path(__file__).parent.parent.parent,
         capture_output=True,
         text=True,

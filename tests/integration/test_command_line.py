@@ -89,7 +89,6 @@ def test_a_job_that_fails_exits_with_1_and_leaves_no_output(run: Run, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"input": "in/*.jsonl"}, "wildcards"),
         ({"model": "s3://bucket/model"}, "s3://"),
         ({"batch-size": "0"}, "batch_size"),
         ({"batch-size": "many"}, "not a valid integer"),
@@ -127,11 +126,14 @@ def test_an_output_that_is_the_input_under_another_name_is_refused(
     assert (tmp_path / "in" / "a.jsonl").read_text() == ROW * 3
 
 
-def test_gzipped_input_is_told_of(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "in" / "a.jsonl").write_bytes(gzip.compress(ROW.encode()))
-    done = run(input="in/a.jsonl")
-    assert done.returncode == 1
-    assert "gzipped, which is not read yet" in done.stderr
+def test_inputs_repeat_and_hold_wildcards(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "c.jsonl.gz").write_bytes(gzip.compress(ROW.encode()))
+    done = run(input="in/**/b.*", more=["--input", "more/?.jsonl.gz", "--include-instance"])
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "out") == ["c.jsonl.gz", "deep/b.jsonl"]
+    (line,) = gzip.decompress((tmp_path / "out" / "c.jsonl.gz").read_bytes()).splitlines()
+    assert json.loads(line).keys() == {"instance", "prediction"}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from app.errors import BadModel, BadRow
-from app.instances import InstanceEncoder, fixed_batch_size
+from app.instances import InstanceEncoder
 from app.lines import as_lines
-from app.predictions import check_outputs, encode_predictions
+from app.predictions import encode_predictions
+from app.signatures import check_inputs, check_outputs, fixed_batch_size
 from tests.fakes.dtypes import DTYPES
 from tests.fakes.faults import raising
 from tfserving_launcher import ModelServer
@@ -327,6 +328,7 @@ def test_signatures_that_cannot_be_called_with_lines_are_refused(
 ) -> None:
     def check(names: Sequence[str]) -> None:
         for name in names:
+            check_inputs(zoo.signature(name))
             check_outputs(zoo.signature(name))
             fixed_batch_size(zoo.signature(name))
 

@@ -12,7 +12,7 @@ GOOD = {"model": "gs://bkt/m", "input": "gs://bkt/in/", "output": "gs://bkt/out"
 def test_the_required_parameters_make_a_job() -> None:
     assert parse_job_spec(GOOD) == JobSpec(
         model=Location("gs", "bkt", "m/"),
-        input=Location("gs", "bkt", "in/"),
+        inputs=(Location("gs", "bkt", "in/"),),
         output=Location("gs", "bkt", "out/"),
         signature_name="serving_default",
         batch_size=None,
@@ -71,7 +71,14 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
         ("model", "gs:///m", "no valid bucket name"),
         ("input", "gs://bkt/a\nb", "control characters"),
         ("input", "file://host/path", "expected file:///path"),
-        ("input", "gs://bkt/*.jsonl", "wildcards are not supported yet"),
+        ("input", ["gs://bkt/a", 7], "a string or a list of strings"),
+        ("input", {"a": 1}, "a string or a list of strings"),
+        ("included_fields", 7, "a string or a list of strings"),
+        ("include_instance", "yes", "true or false, it is 'yes'"),
+        ("key_field", ["a"], "a string"),
+        ("input_format", "parquet", "jsonl, csv, tfrecord, text or file-list, it is 'parquet'"),
+        ("output_format", "tfrecord", "jsonl or csv, it is 'tfrecord'"),
+        ("output_compression", "zip", "gzip or none, it is 'zip'"),
     ],
 )
 def test_a_malformed_value_is_named_with_what_was_expected(
@@ -88,7 +95,7 @@ def test_local_paths_become_absolute(tmp_path: Any, monkeypatch: pytest.MonkeyPa
         {"model": "m", "input": "a%20b/../in/", "output": "file:///o%20ut"}, relative_paths=True
     )
     assert str(spec.model) == f"{tmp_path}/m/"
-    assert str(spec.input) == f"{tmp_path}/in/"
+    assert str(spec.inputs[0]) == f"{tmp_path}/in/"
     assert str(spec.output) == "/o ut/"
 
 

@@ -15,7 +15,7 @@ from tests.fakes.faults import raising
 def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
     numbered_lines = []
     on_fault = raising("f")
-    for lines in read_lines(blocks, max_line_bytes=max_line_bytes, file="f", on_fault=on_fault):
+    for lines in read_lines(blocks, max_line_bytes=max_line_bytes, on_fault=on_fault):
         texts = lines.text.split(b"\n")
         assert texts.pop() == b""
         assert np.diff(lines.ends, prepend=-1).tolist() == [len(text) + 1 for text in texts]
@@ -87,13 +87,13 @@ def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
     blocks = [data[start:end] for start, end in pairwise(edges)]
     faults = BadRows(skip=True)
     kept = {}
-    for group in read_lines(blocks, max_line_bytes=7, file="f", on_fault=faults):
+    for group in read_lines(blocks, max_line_bytes=7, on_fault=faults):
         kept.update(dict(enumerate(group.text[:-1].split(b"\n"), group.first)))
     bad = faults.up_to(None)
     expected = dict(enumerate(lines, 1))
-    assert [row.fault.line for row in bad] == [n for n, line in expected.items() if len(line) > 7]
+    assert [row.fault.number for row in bad] == [n for n, line in expected.items() if len(line) > 7]
     for row in bad:
-        assert expected[row.fault.line].startswith(row.text)
+        assert expected[row.fault.number].startswith(row.text)
         assert row.text
     good = {number: line for number, line in expected.items() if 0 < len(line) <= 7}
     assert {number: line for number, line in kept.items() if line} == good
@@ -109,20 +109,20 @@ def test_where_the_first_bad_row_ends_the_job_nothing_after_it_is_read(size: int
     faults = BadRows(skip=False)
     kept = [
         line
-        for group in read_lines(blocks(), max_line_bytes=7, file="f", on_fault=faults)
+        for group in read_lines(blocks(), max_line_bytes=7, on_fault=faults)
         for line in group.text.split(b"\n")
     ]
     assert [line for line in kept if line] == [b"a", b"b"]
     (row,) = faults.up_to(None)
-    assert row.fault.line == 3
+    assert row.fault.number == 3
 
 
 def test_of_an_endless_line_only_its_beginning_is_kept() -> None:
     faults = BadRows(skip=True)
     blocks = (b"x" * 1000 for _ in range(20_000))
-    assert list(read_lines(blocks, max_line_bytes=100, file="f", on_fault=faults)) == []
+    assert list(read_lines(blocks, max_line_bytes=100, on_fault=faults)) == []
     (row,) = faults.up_to(None)
-    assert (row.fault.line, row.fault.kind) == (1, TooLarge)
+    assert (row.fault.number, row.fault.kind) == (1, TooLarge)
     assert len(row.text) < 1000
 
 
@@ -133,7 +133,7 @@ def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
             yield b"x" * 10
 
     with pytest.raises(TooLarge):
-        list(read_lines(endless(), max_line_bytes=100, file="f", on_fault=raising("f")))
+        list(read_lines(endless(), max_line_bytes=100, on_fault=raising("f")))
 
 
 def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:

@@ -1,0 +1,42 @@
+"""What input files and outputs are made of, as their names tell."""
+
+import re
+from typing import Literal, get_args
+
+InputFormat = Literal["jsonl", "csv", "tfrecord", "text", "file-list"]
+OutputFormat = Literal["jsonl", "csv"]
+Compression = Literal["gzip", "none"]
+
+INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+
+_GZIP_SUFFIX = ".gz"
+# Writers that share out a data set put `-00000-of-00010` after the suffix.
+_SUFFIX = re.compile(r"\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?$")
+_FORMATS: dict[str, InputFormat] = {
+    "csv": "csv",
+    "tfrecord": "tfrecord",
+    "tfrecords": "tfrecord",
+    "txt": "text",
+}
+
+
+def format_of_name(name: str) -> InputFormat:
+    """The format of a file that is called `name`; JSON lines where the name does not tell."""
+    match = _SUFFIX.search(name.removesuffix(_GZIP_SUFFIX))
+    return _FORMATS.get(match["suffix"].lower(), "jsonl") if match else "jsonl"
+
+
+def is_gzip_name(name: str) -> bool:
+    return name.endswith(_GZIP_SUFFIX)
+
+
+def output_name(
+    input_name: str, input_format: InputFormat, output_format: OutputFormat, *, gzip_suffix: bool
+) -> str:
+    """The input's own name where the format is the same, else with the new one's suffix."""
+    name = input_name.removesuffix(_GZIP_SUFFIX)
+    if input_format != output_format:
+        name = f"{name}.{output_format}"
+    return name + _GZIP_SUFFIX if gzip_suffix else name

@@ -1,0 +1,340 @@
+"""Tables: RFC 4180 with a header. Types are the signature's; an empty cell is a string or a fault.
+
+As for JSON lines there is a quick way, which gives up where anything is not as expected, and a
+careful one, row by row, which finds the fault or agrees.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import orjson
+
+from app.careful_rows import Misfit, check_shape, read_row
+from app.errors import RowFault, UnsupportedInput
+from app.formats.csv_columns import CsvColumns, match_columns
+from app.formats.csv_records import read_records
+from app.formats.jsonl import companion_names
+from app.formats.reader import Companions, FaultSink, Instances
+from app.job_spec import InstanceFields
+from app.json_values import InvalidJson, parse_json
+from app.lines import Lines
+from app.number_rows import NumberDocument
+from app.signatures import takes_examples
+from tfserving_launcher import Signature, TensorSpec
+from tfserving_launcher.tensors import STRING, Array, dtype_name, family
+
+_COMMA, _OPENING, _CLOSING = b",[]"
+# More digits than any integer dtype has.
+_LONGEST_INTEGER = 40
+_BOOLEANS = {b"true": True, b"false": False}
+_ARTICLES = {"float": "a number", "integer": "an integer", "bool": "true or false"}
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+# Records have their own bound; the module's is for all cells of a process.
+csv.field_size_limit(2**31 - 1)
+
+
+class CsvReader:
+    """An InstanceReader for tables. Rows are counted from 1, after the header."""
+
+    unit: ClassVar[str] = "row"
+
+    def __init__(
+        self,
+        signature: Signature,
+        fields: InstanceFields,
+        on_fault: FaultSink,
+        *,
+        file: str,
+        max_line_bytes: int,
+        instance_as_columns: bool,
+    ) -> None:
+        if takes_examples(signature):
+            raise UnsupportedInput(
+                f"{file}: signature {signature.name} takes features, whose types a table does not"
+                " tell; give it JSON lines or tfrecord"
+            )
+        self._signature = signature
+        self._fields = fields
+        self._on_fault = on_fault
+        self._file = file
+        self._max_line_bytes = max_line_bytes
+        self._instance_as_columns = instance_as_columns and fields.include_instance
+        self._columns = CsvColumns((), {}, None, None)
+        self._documents = {
+            name: NumberDocument(spec)
+            for name, spec in signature.inputs.items()
+            if family(spec.dtype) in ("float", "integer")
+        }
+
+    def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
+        """All rows after the header. Raises UnsupportedInput where that does not fit."""
+        header_is_read = False
+        for records in read_records(
+            blocks, max_record_bytes=self._max_line_bytes, on_fault=self._on_fault
+        ):
+            rows = records
+            if not header_is_read:
+                found = self.rows(records)
+                if records.dropped and (not found or min(records.dropped) < found[0][0]):
+                    raise UnsupportedInput(f"{self._file}: the header is no row of a table")
+                if not found:
+                    continue
+                self._columns = self._match(found[0][1])
+                header_is_read = True
+                rows = records.part(found[0][0] - records.first + 1, len(records.ends))
+            if len(rows.ends):
+                yield rows
+
+    def _match(self, header: bytes) -> CsvColumns:
+        try:
+            (names,) = _parse([header])
+            texts = tuple(name.decode() for name in names)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UnsupportedInput(f"{self._file}: the header cannot be read: {error}") from None
+        return match_columns(texts, self._signature, self._fields, self._file)
+
+    def instances(self, batch: Lines) -> Instances:
+        if not companion_names(self._fields) and (tensor := self._flat(batch)) is not None:
+            assert self._columns.vector is not None
+            return Instances({self._columns.vector: tensor})
+        rows = self.rows(batch)
+        cells = self._cells(rows)
+        tensors = None if cells is None else self._by_columns(cells)
+        if cells is None or tensors is None:
+            return self._careful(rows)
+        return Instances(tensors, self._companions(cells))
+
+    def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
+        return [(number, text) for number, text in batch.rows() if number not in batch.dropped]
+
+    def _flat(self, batch: Lines) -> Array | None:
+        """The quickest way: all cells are the numbers of one vector, read as one list."""
+        columns = self._columns
+        if columns.vector is None or b'"' in batch.text or batch.dropped:
+            return None
+        size = len(columns.names)
+        if columns.inputs[columns.vector] != tuple(range(size)):
+            return None
+        document = self._documents[columns.vector]
+        text = document.memory(len(batch.text) + 1)
+        text[0] = _OPENING
+        text[1:] = np.frombuffer(batch.text, np.uint8)
+        commas_before = np.searchsorted(np.flatnonzero(text == _COMMA), batch.ends + 1)
+        if (np.diff(commas_before, prepend=0) != size - 1).any():
+            return None
+        text[batch.ends + 1] = _COMMA
+        text[-1] = _CLOSING
+        values = document.read(text, rows=size * len(batch.ends), rank=0)
+        return None if values is None else values.reshape(-1, size)
+
+    def _cells(self, rows: list[tuple[int, bytes]]) -> list[tuple[bytes, ...]] | None:
+        """The columns, or None where rows have different numbers of cells."""
+        texts = [text for _, text in rows]
+        if not any(b'"' in text for text in texts):
+            cells = [text.removesuffix(b"\r").split(b",") for text in texts]
+        else:
+            try:
+                cells = _parse(texts)
+            except (csv.Error, UnicodeDecodeError):
+                return None
+        if set(map(len, cells)) != {len(self._columns.names)}:
+            return None
+        return list(zip(*cells, strict=True))
+
+    def _by_columns(self, cells: list[tuple[bytes, ...]]) -> dict[str, Array] | None:
+        tensors = {}
+        for name, places in self._columns.inputs.items():
+            spec = self._signature.inputs[name]
+            if self._columns.vector is None and spec.shape is not None and len(spec.shape) != 1:
+                return None
+            arrays = [self._column(name, spec, cells[place]) for place in places]
+            present = [array for array in arrays if array is not None]
+            if len(present) < len(arrays):
+                return None
+            is_vector = self._columns.vector is not None
+            tensors[name] = np.stack(present, axis=1) if is_vector else present[0]
+        return tensors
+
+    def _column(self, name: str, spec: TensorSpec, cells: tuple[bytes, ...]) -> Array | None:
+        kind = family(spec.dtype)
+        if kind == "string":
+            return _strings(cells)
+        if kind == "bool":
+            values = [_BOOLEANS.get(cell.strip().lower()) for cell in cells]
+            return None if None in values else np.array(values, np.bool_)
+        text = b"[" + b",".join(cells) + b"]"
+        document = self._documents[name]
+        memory = document.memory(len(text))
+        memory[:] = np.frombuffer(text, np.uint8)
+        return document.read(memory, rows=len(cells), rank=0)
+
+    def _careful(self, rows: list[tuple[int, bytes]]) -> Instances:
+        """Row by row, without those that do not fit; up to the first, where that ends it all."""
+        good: list[tuple[bytes, ...]] = []
+        values: dict[str, list[Array]] = {name: [] for name in self._columns.inputs}
+        for number, text in rows:
+            try:
+                cells = self._row(text)
+                row = {
+                    name: self._value(name, [cells[place] for place in places], places)
+                    for name, places in self._columns.inputs.items()
+                }
+                for name, value in row.items():
+                    spec = self._signature.inputs[name]
+                    first = values[name][0].shape if values[name] else value.shape
+                    check_shape(value.shape, spec, first, name)
+            except Misfit as misfit:
+                if not self._on_fault(RowFault(number, misfit.field, str(misfit)), text):
+                    break
+            else:
+                good.append(cells)
+                for name, value in row.items():
+                    values[name].append(value)
+        if not good:
+            return Instances({})
+        columns = list(zip(*good, strict=True))
+        tensors = {name: np.stack(arrays) for name, arrays in values.items()}
+        return Instances(tensors, self._companions(columns))
+
+    def _row(self, text: bytes) -> tuple[bytes, ...]:
+        try:
+            (cells,) = _parse([text])
+        except csv.Error as error:
+            raise Misfit(f"no row of a table: {error}") from None
+        except UnicodeDecodeError as error:
+            raise Misfit(f"not UTF-8 ({error.reason} at byte {error.start + 1})") from None
+        expected = len(self._columns.names)
+        if len(cells) != expected:
+            raise Misfit(f"expected {expected} cells, as in the header, found {len(cells)}")
+        return tuple(cells)
+
+    def _value(self, name: str, cells: list[bytes], places: tuple[int, ...]) -> Array:
+        spec = self._signature.inputs[name]
+        columns = [self._columns.names[place] for place in places]
+        if self._columns.vector is None:
+            read = _json_value if spec.shape is None or len(spec.shape) == 1 else _json_list
+            return read_row(read(cells[0], spec, columns[0]), spec, name)
+        one = TensorSpec(spec.dtype, (None,))
+        return np.stack(
+            [
+                read_row(_json_value(cell, spec, column), one, column)
+                for cell, column in zip(cells, columns, strict=True)
+            ]
+        )
+
+    def companion_names(self) -> tuple[str, ...]:
+        """What is written beside each prediction; known once the header is."""
+        if not self._instance_as_columns:
+            return companion_names(self._fields)
+        return (*filter(None, [self._fields.key and "key"]), *self._columns.names)
+
+    def _companions(self, columns: list[tuple[bytes, ...]]) -> Companions:
+        names = companion_names(self._fields)
+        if not names:
+            return Companions()
+        rows = [self._companions_of(cells) for cells in zip(*columns, strict=True)]
+        return Companions(names, rows)
+
+    def _companions_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        companions = []
+        if self._columns.key is not None:
+            companions.append(_text(cells[self._columns.key]))
+        if self._instance_as_columns:
+            companions.extend(map(_text, cells))
+        elif self._fields.include_instance:
+            companions.append(self._instance(cells))
+        return tuple(companions)
+
+    def _instance(self, cells: tuple[bytes, ...]) -> bytes:
+        """The row as an object: numbers and booleans where the model takes such, else strings."""
+        typed = {
+            place
+            for name, places in self._columns.inputs.items()
+            if family(self._signature.inputs[name].dtype) != "string"
+            for place in places
+        }
+        members = [
+            orjson.dumps(name) + b":" + (_typed(cell) if place in typed else _text(cell))
+            for place, (name, cell) in enumerate(zip(self._columns.names, cells, strict=True))
+        ]
+        return b"{" + b",".join(members) + b"}"
+
+    def shown(self, text: bytes) -> bytes:
+        """An object by the header, or the text where it is no row of this table."""
+        try:
+            return self._instance(self._row(text))
+        except Misfit:
+            return orjson.dumps(text.decode(errors="replace"))
+
+    def key(self, text: bytes) -> bytes | None:
+        if self._columns.key is None:
+            return None
+        try:
+            return _text(self._row(text)[self._columns.key])
+        except Misfit:
+            return None
+
+
+def _parse(texts: list[bytes]) -> list[list[bytes]]:
+    """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
+    lines = (text.removesuffix(b"\r").decode() for text in texts)
+    return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
+
+
+def _strings(cells: tuple[bytes, ...]) -> Array | None:
+    try:
+        b"".join(cells).decode()
+    except UnicodeDecodeError:
+        return None
+    tensor = np.empty(len(cells), STRING)
+    tensor[:] = cells
+    return tensor
+
+
+def _json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
+    """What a scalar's cell would be in JSON; its text where it is nothing for the dtype.
+
+    Raises Misfit for an empty cell that is no string.
+    """
+    kind = family(spec.dtype)
+    text = cell.decode()
+    if kind == "string":
+        return text
+    stripped = text.strip()
+    if not stripped:
+        raise Misfit(f"empty, expected {_ARTICLES[kind]} ({dtype_name(spec.dtype)})", column)
+    if kind == "bool":
+        return _BOOLEANS.get(stripped.lower().encode(), text)
+    if _INTEGER.fullmatch(stripped) and len(stripped) <= _LONGEST_INTEGER:
+        return int(stripped)
+    is_finite = _DECIMAL.fullmatch(stripped) and not np.isinf(float(stripped))
+    return float(stripped) if is_finite or _NOT_FINITE.fullmatch(stripped) else text
+
+
+def _json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
+    """What the cell of an input with more dimensions holds. Raises Misfit."""
+    try:
+        return parse_json(cell)
+    except InvalidJson as error:
+        expected = f"expected a JSON list of {dtype_name(spec.dtype)}"
+        raise Misfit(f"{expected}: {error}", column) from None
+
+
+def _text(cell: bytes) -> bytes:
+    return orjson.dumps(cell.decode())
+
+
+def _typed(cell: bytes) -> bytes:
+    stripped = cell.strip()
+    if _JSON_NUMBER.fullmatch(stripped.decode()):
+        return stripped
+    if stripped.lower() in _BOOLEANS:
+        return stripped.lower()
+    return _text(cell)

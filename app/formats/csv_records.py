@@ -1,0 +1,119 @@
+"""Blocks of bytes become the records of a table: RFC 4180, with LF or CRLF.
+
+A record ends at each line's end outside of quotes. Where there are no quotes, records are lines,
+and nothing is looked at twice. A quote in the wrong place costs the line that it is in, not those
+after it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import RowFault
+from app.formats.reader import FaultSink
+from app.lines import Lines, read_lines
+
+_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\n]*+)'
+_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
+_UNFINISHED = re.compile(rb"(?:" + _FIELD + rb',)*+"(?:[^"]++|"")*+\Z')
+_STRAY = "a quote in the wrong place: quoted cells begin and end with one, and hold two for each"
+_UNCLOSED = (
+    "a cell begins with a quote here, and none ends it before the longest line that is taken"
+)
+_SHOWN_BYTES = 256
+
+_Fault = tuple[RowFault, bytes]
+
+
+def read_records(
+    blocks: Iterable[bytes], *, max_record_bytes: int, on_fault: FaultSink
+) -> Iterator[Lines]:
+    """The records in groups of about a mebibyte, blank ones included; the first has the number 0.
+
+    `on_fault` is told of each record that cannot be cut, which is among the `dropped` ones then.
+    Where nothing after it matters, it is in the last group.
+    """
+    # Lines that are too long: by their numbers, and then by their places in the unfinished text.
+    long_lines: dict[int, _Fault] = {}
+    long_places: dict[int, _Fault] = {}
+
+    def note(fault: RowFault, text: bytes) -> bool:
+        long_lines[fault.number] = fault, text
+        return True
+
+    lines = read_lines(
+        blocks, max_line_bytes=max_record_bytes, on_fault=note, keep_carriage_returns=True
+    )
+    number, unfinished = 0, b""
+    for group in _with_end(lines):
+        text = unfinished + group.text
+        is_last = not group.ends.size
+        for line in sorted(long_lines.keys() & (long_lines if is_last else group.dropped)):
+            # An endless last line is in no group: it comes after all that are.
+            place = 0 if is_last else int(group.ends[line - group.first])
+            long_places[len(unfinished) + place] = long_lines.pop(line)
+        has_quotes = bool(unfinished) or b'"' in text
+        window = 0 if is_last else max_record_bytes + len(b"\r\n")
+        cut = _cut(text, window) if has_quotes else _Cut(group.ends, len(text), {})
+        faults = {
+            index: (RowFault(number + index, None, why), text[start : start + _SHOWN_BYTES])
+            for index, (start, why) in cut.bad.items()
+        }
+        for place in [place for place in long_places if is_last or place < cut.size]:
+            index = int(np.searchsorted(cut.ends, place))
+            fault, beginning = long_places.pop(place)
+            faults[index] = RowFault(number + index, None, fault.message, fault.kind), beginning
+        dropped = frozenset(number + index for index in faults)
+        records = Lines(number, text[: cut.size], cut.ends, dropped, has_quotes)
+        for index, (fault, beginning) in sorted(faults.items()):
+            if not on_fault(fault, beginning.partition(b"\n")[0]):
+                yield records.part(0, index)
+                return
+        yield records
+        long_places = {place - cut.size: fault for place, fault in long_places.items()}
+        number, unfinished = number + len(cut.ends), text[cut.size :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Where records end, how many bytes they have together, and those that are bad.
+
+    These by their places, with the byte that they start at and what is wrong.
+    """
+
+    ends: NDArray[np.intp]
+    size: int
+    bad: dict[int, tuple[int, str]]
+
+
+def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
+    """The same and then a group of no lines, which ends the text."""
+    yield from groups
+    yield Lines(0, b"", np.empty(0, np.intp))
+
+
+def _cut(text: bytes, window: int) -> _Cut:
+    """Cuts at line ends outside of quotes.
+
+    A record has at most `window` bytes; where that is 0, no more text comes.
+    """
+    ends: list[int] = []
+    bad: dict[int, tuple[int, str]] = {}
+    place = 0
+    while place < len(text):
+        # What is beyond the window is not looked at, as it may not be there yet.
+        limit = min(place + window, len(text)) if window else len(text)
+        if record := _RECORD.match(text, place, limit):
+            end = record.end()
+        else:
+            is_open = _UNFINISHED.match(text, place, limit) is not None
+            if is_open and window and limit < place + window:
+                break
+            end = text.index(b"\n", place) + 1
+            bad[len(ends)] = place, _UNCLOSED if is_open else _STRAY
+        ends.append(end - 1)
+        place = end
+    return _Cut(np.array(ends, np.intp), place, bad)

@@ -1,0 +1,99 @@
+"""Gzip, read and written in pieces: RFC 1952.
+
+A file may be several members, one after the other, as parallel compressors write it; zeros may
+pad its end, as tapes do.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from isal import igzip_lib, isal_zlib
+
+from app.errors import UnsupportedInput
+from app.formats.tfrecord_framing import is_frame
+
+_MAGIC = b"\x1f\x8b\x08"
+_MAGIC_NEEDS = 12
+_PIECE_BYTES = 1024 * 1024
+_LEVEL = 2
+_GZIP_WINDOW = 31  # zlib's parameter for a gzip header: zlib.net/manual.html, deflateInit2
+# An object that was gzipped by its writer and once more on its way to storage.
+_MOST_LAYERS = 2
+
+
+def unpacked(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
+    """The content of gzipped blocks, and all other blocks as they are.
+
+    Told by the content: names and notes may be wrong. Raises UnsupportedInput where gzip is
+    damaged, or ends too early.
+    """
+    layers = blocks
+    for _ in range(_MOST_LAYERS):
+        layers = _one_layer_less(layers, file)
+    return iter(layers)
+
+
+def _one_layer_less(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
+    source = iter(blocks)
+    start = b""
+    while len(start) < _MAGIC_NEEDS and (block := next(source, None)) is not None:
+        start += block
+    # The first bytes of a TFRecord file are a length, which may be any.
+    if start.startswith(_MAGIC) and not is_frame(start):
+        yield from _decompressed(_with(start, source), file)
+    else:
+        yield from _with(start, source)
+
+
+def _with(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if start:
+        yield start
+    yield from rest
+
+
+def _decompressed(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
+    member = _new_member()
+    # Between members, and after the last one.
+    between = False
+    read = 0
+    for block in blocks:
+        data = block
+        while data:
+            if between:
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                member, between = _new_member(), False
+            try:
+                piece = member.decompress(data, _PIECE_BYTES)
+                while piece:
+                    yield piece
+                    piece = b"" if member.eof else member.decompress(b"", _PIECE_BYTES)
+            except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stubs call it a plain object
+                raise UnsupportedInput(
+                    f"{file}: damaged gzip, in the {_PIECE_BYTES // 1024} KiB after byte {read}:"
+                    f" {error}"
+                ) from None
+            between = member.eof
+            data = member.unused_data if between else b""
+        read += len(block)
+    if not between:
+        raise UnsupportedInput(f"{file}: gzipped, and it ends too early, after byte {read}")
+
+
+def _new_member() -> igzip_lib.IgzipDecompressor:
+    return igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+
+
+class GzipCompressor:
+    """Makes one gzip member. The same content gives the same bytes: no name and no time in it."""
+
+    def __init__(self) -> None:
+        self._stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
+
+    def compress(self, data: bytes) -> bytes:
+        """What is ready of the compressed text; it may be nothing yet."""
+        return self._stream.compress(data)
+
+    def finish(self) -> bytes:
+        """The rest."""
+        return self._stream.flush()

@@ -1,0 +1,107 @@
+"""The fields of a JSON instance: those for the model, and those for the output.
+
+Texts are cut out of the line as they stand there, so a key keeps every digit and every escape.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+import msgspec
+import orjson
+
+from app.careful_rows import Misfit
+from app.job_spec import InstanceFields
+from app.json_values import (
+    InvalidJson,
+    may_hold_tokens,
+    parse_json,
+    shown,
+    shown_names,
+    with_tokens_as_strings,
+)
+
+# Tells a token that was made a string from one that was a string all along.
+_MARK = secrets.token_hex(8)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitInstance:
+    """`seen` is the instance as the model sees it; `companions` go beside its prediction."""
+
+    seen: bytes
+    companions: tuple[bytes, ...]
+
+
+class JsonFields:
+    """Splits instances as `fields` says."""
+
+    def __init__(self, fields: InstanceFields) -> None:
+        self._fields = fields
+        self._decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+    def split(self, line: bytes) -> SplitInstance:
+        """Raises InvalidJson, and Misfit where the line is no object or has no key."""
+        seen, companions = line, []
+        if self._fields.selects:
+            values = self._values(line)
+            if self._fields.key is not None:
+                companions.append(_checked_key(self._fields.key, values))
+            members = [
+                orjson.dumps(name) + b":" + value
+                for name, value in values.items()
+                if self._fields.sees(name)
+            ]
+            seen = b"{" + b",".join(members) + b"}"
+        if self._fields.include_instance:
+            companions.append(strict_json(line))
+        return SplitInstance(seen, tuple(companions))
+
+    def key(self, line: bytes) -> bytes | None:
+        """The key of a bad row, where it has one."""
+        if self._fields.key is None:
+            return None
+        try:
+            return _checked_key(self._fields.key, self._values(line))
+        except (InvalidJson, Misfit):
+            return None
+
+    def _values(self, line: bytes) -> dict[str, bytes]:
+        """The text of each field."""
+        try:
+            return {name: bytes(raw) for name, raw in self._decoder.decode(line).items()}
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            value = parse_json(line)
+            if not isinstance(value, dict):
+                raise Misfit(f"expected an object with fields, found {shown(value)}") from None
+            if not may_hold_tokens(line):
+                raise InvalidJson(f"invalid JSON: {error}") from None
+            marked = with_tokens_as_strings(line, _MARK)
+            return {name: _unmarked(raw) for name, raw in self._decoder.decode(marked).items()}
+
+
+def strict_json(line: bytes) -> bytes:
+    """The instance as every JSON reader takes it. Raises InvalidJson."""
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        parse_json(line)
+        return with_tokens_as_strings(line.strip())
+    return line.strip()
+
+
+def _unmarked(raw: msgspec.Raw) -> bytes:
+    text = bytes(raw)
+    for token in (b"NaN", b"Infinity", b"-Infinity"):
+        text = text.replace(b'"' + _MARK.encode() + token + b'"', token)
+    return text
+
+
+def _checked_key(name: str, values: dict[str, bytes]) -> bytes:
+    text = values.get(name)
+    if text is None:
+        raise Misfit(f"missing, and it is the key field; found {shown_names(values)}", field=name)
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Misfit(f"the key is no valid JSON: {error.msg}", field=name) from None
+    return text

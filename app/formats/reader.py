@@ -1,0 +1,72 @@
+"""What every format does with an input file."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from app.errors import RowFault
+from app.records import Records
+from tfserving_launcher.tensors import Array
+
+R = TypeVar("R", bound=Records)
+
+
+class FaultSink(Protocol):
+    """Is told of each bad row; says whether the rows after it matter."""
+
+    def __call__(self, fault: RowFault, text: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """What is written beside each prediction: a JSON text for every name, row by row.
+
+    With no names there is nothing, and `rows` is empty.
+    """
+
+    names: tuple[str, ...] = ()
+    rows: list[tuple[bytes, ...]] = field(default_factory=list)
+
+    def without(self, places: set[int]) -> "Companions":
+        """Those of the other rows."""
+        rows = [row for place, row in enumerate(self.rows) if place not in places]
+        return Companions(self.names, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """The good rows of a batch: tensors by input, the batch first; empty where no row is good."""
+
+    tensors: dict[str, Array]
+    companions: Companions = field(default_factory=Companions)
+
+
+class InstanceReader(Protocol, Generic[R]):
+    """Reads one input file from its beginning. Made anew for each file.
+
+    Making one raises UnsupportedInput where the signature cannot be given rows of this format.
+    """
+
+    # What one record is called, in errors.
+    unit: ClassVar[str]
+
+    def read(self, blocks: Iterable[bytes]) -> Iterator[R]:
+        """The records of the file, which comes in blocks that are not compressed.
+
+        Raises UnsupportedInput where the file cannot be read any further.
+        """
+
+    def instances(self, batch: R) -> Instances:
+        """Without the bad rows, of which the reader's fault sink is told first."""
+
+    def rows(self, batch: R) -> list[tuple[int, bytes]]:
+        """The records that may be instances, each with its number."""
+
+    def companion_names(self) -> tuple[str, ...]:
+        """What comes beside each prediction; known once the first record is read."""
+
+    def shown(self, text: bytes) -> bytes:
+        """A bad record as JSON, for the file of these."""
+
+    def key(self, text: bytes) -> bytes | None:
+        """The JSON text of a bad row's key; None where there is none, or none to be found."""

@@ -1,0 +1,20 @@
+"""Lines of text, each of them one string; a line may be empty."""
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from app.formats.strings import StringReader
+from app.lines import Lines, read_lines
+
+
+class TextReader(StringReader):
+    """An InstanceReader for such lines."""
+
+    unit: ClassVar[str] = "line"
+    format_name: ClassVar[str] = "text"
+
+    def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
+        return read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)
+
+    def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
+        return batch.rows_with_blank_ones()

@@ -1,0 +1,149 @@
+"""What is written of a batch of predictions, in each format of outputs."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import orjson
+
+from app.errors import BadModel, BadParameter
+from app.file_format import OutputFormat
+from app.formats.reader import Companions
+from app.labelled_predictions import classification_cells, regression_cells
+from app.predictions import check_rows, encode_predictions, json_column, prediction_cells
+from app.signatures import classifies, regresses
+from tfserving_launcher import Signature, TensorSpec
+from tfserving_launcher.tensors import Array, family
+
+_TO_BE_QUOTED = (b",", b'"', b"\n", b"\r")
+
+
+class PredictionWriter(Protocol):
+    """Writes the predictions of one signature, one line for each."""
+
+    def header(self, companion_names: tuple[str, ...]) -> bytes:
+        """What comes before the first prediction. Raises BadParameter where names clash."""
+
+    def encode(
+        self, outputs: Mapping[str, Array], companions: Companions, rows: int, *, rows_sent: int
+    ) -> bytes:
+        """The first `rows` rows. Raises BadModel where the outputs are not what they must be."""
+
+
+def prediction_writer(output_format: OutputFormat, signature: Signature) -> PredictionWriter:
+    """Raises BadParameter where the signature's outputs do not have the form that is asked for."""
+    return JsonLinesWriter(signature) if output_format == "jsonl" else CsvWriter(signature)
+
+
+class JsonLinesWriter:
+    """`prediction`, or `{"key": ..., "instance": ..., "prediction": ...}`, on each line."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._cells: Callable[[Mapping[str, Array], int], list[bytes]] = prediction_cells
+        if classifies(signature):
+            self._cells = classification_cells
+        elif regresses(signature):
+            self._cells = regression_cells
+
+    def header(self, companion_names: tuple[str, ...]) -> bytes:
+        del companion_names  # every line tells them
+        return b""
+
+    def encode(
+        self, outputs: Mapping[str, Array], companions: Companions, rows: int, *, rows_sent: int
+    ) -> bytes:
+        if not companions.names and self._cells is prediction_cells:
+            return encode_predictions(outputs, rows, rows_sent=rows_sent)
+        check_rows(outputs, rows_sent)
+        cells = self._cells(outputs, rows)
+        if not companions.names:
+            return b"".join([cell + b"\n" for cell in cells])
+        members = [orjson.dumps(name) + b":%b" for name in (*companions.names, "prediction")]
+        template = b"{" + b",".join(members) + b"}\n"
+        rows_of_members = zip(companions.rows, cells, strict=True)
+        return b"".join([template % (*beside, cell) for beside, cell in rows_of_members])
+
+
+class CsvWriter:
+    """A table: what is written beside the predictions first, then the outputs by name.
+
+    An output of vectors has a column for each number, `scores_0` and so on. Strings are quoted
+    where they must be; those of an output `..._bytes` are base64.
+    """
+
+    def __init__(self, signature: Signature) -> None:
+        self._columns = [
+            column
+            for name in sorted(signature.outputs)
+            for column in _columns(name, signature.outputs[name])
+        ]
+        self._outputs = signature.outputs
+
+    def header(self, companion_names: tuple[str, ...]) -> bytes:
+        names = (*companion_names, *self._columns)
+        if clash := sorted({name for name in names if names.count(name) > 1}):
+            raise BadParameter(
+                f"output_format: two columns of the table would be called {clash[0]}",
+                {"parameters": ["output_format"]},
+            )
+        return b",".join(_quoted(name.encode()) for name in names) + b"\n"
+
+    def encode(
+        self, outputs: Mapping[str, Array], companions: Companions, rows: int, *, rows_sent: int
+    ) -> bytes:
+        check_rows(outputs, rows_sent)
+        for name, array in outputs.items():
+            _check_shape(name, array, self._outputs[name])
+        columns = [_cells(name, outputs[name][:rows]) for name in sorted(outputs)]
+        beside: list[list[bytes]] = [
+            [_as_cell(text) for text in column] for column in zip(*companions.rows, strict=True)
+        ]
+        lines = zip(*beside, *columns, strict=True)
+        return b"".join([b",".join(cells) + b"\n" for cells in lines])
+
+
+def _columns(name: str, spec: TensorSpec) -> Iterable[str]:
+    match spec.shape:
+        case (_,):
+            return [name]
+        case (_, int(size)):
+            return [f"{name}_{place}" for place in range(size)]
+    raise BadParameter(
+        f"output_format: output {name} is {spec}, which has no flat form; a table holds scalars and"
+        " vectors whose size the signature tells",
+        {"parameters": ["output_format"]},
+    )
+
+
+def _check_shape(name: str, array: Array, spec: TensorSpec) -> None:
+    assert spec.shape is not None
+    if array.shape[1:] != spec.shape[1:]:
+        raise BadModel(
+            f"output {name} is {spec} by its signature, and has the shape {list(array.shape)}",
+            {"output": name},
+        )
+
+
+def _cells(name: str, array: Array) -> list[bytes]:
+    """Each row's cells as one text."""
+    texts = json_column(name, array)
+    if family(array.dtype) != "string":
+        # Without brackets; NaN and the infinities are the only strings.
+        return [text.strip(b"[]").replace(b'"', b"") for text in texts]
+    rows = [orjson.loads(text) for text in texts]
+    return [b",".join(map(_string_cell, row if isinstance(row, list) else [row])) for row in rows]
+
+
+def _string_cell(value: str | dict[str, str]) -> bytes:
+    return _quoted((value if isinstance(value, str) else value["b64"]).encode())
+
+
+def _as_cell(text: bytes) -> bytes:
+    """A JSON text as a cell: a string as what it says, all else as it is."""
+    return _quoted(orjson.loads(text).encode() if text.startswith(b'"') else text)
+
+
+def _quoted(cell: bytes) -> bytes:
+    # An empty line would be no row, so what is empty is quoted as well.
+    if cell and not any(mark in cell for mark in _TO_BE_QUOTED):
+        return cell
+    return b'"' + cell.replace(b'"', b'""') + b'"'

@@ -1,0 +1,66 @@
+"""Consecutive records of an input file, before they are parsed."""
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Records(Protocol):
+    """Some records of one file, in order.
+
+    `first` is the number of the first one, from 1; `ends` says for each how many bytes come before
+    its last one, as if an LF ended each.
+    """
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def ends(self) -> NDArray[np.intp]: ...
+
+    def part(self, start: int, end: int) -> Self:
+        """The records from place `start` to before place `end`."""
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        """Consecutive parts as one; there is at least one."""
+
+    def rows(self) -> list[tuple[int, bytes]]:
+        """Those that may become instances, each with its number."""
+
+
+def size_of(records: Records) -> int:
+    """Bytes of all records."""
+    return int(records.ends[-1]) + 1 if len(records.ends) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRecords:
+    """Records of any bytes; None in the place of one that is known to be bad."""
+
+    first: int
+    contents: tuple[bytes | None, ...]
+    ends: NDArray[np.intp]
+
+    def part(self, start: int, end: int) -> "ByteRecords":
+        return as_records(self.first + start, self.contents[start:end])
+
+    @classmethod
+    def joined(cls, parts: list["ByteRecords"]) -> "ByteRecords":
+        if len(parts) == 1:
+            return parts[0]
+        return as_records(parts[0].first, sum((part.contents for part in parts), ()))
+
+    def rows(self) -> list[tuple[int, bytes]]:
+        return [
+            (number, content)
+            for number, content in enumerate(self.contents, self.first)
+            if content is not None
+        ]
+
+
+def as_records(first: int, contents: tuple[bytes | None, ...]) -> ByteRecords:
+    lengths = [1 if content is None else len(content) + 1 for content in contents]
+    return ByteRecords(first, contents, np.cumsum(lengths, dtype=np.intp) - 1)

@@ -1,0 +1,94 @@
+"""tf.Example messages, written from JSON and read without TensorFlow.
+
+Source: tensorflow/core/example/feature.proto; which JSON makes which feature is as in
+tensorflow_serving/util/json_tensor.cc (FillClassifyRequestFromJson and what it calls).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import pybase64
+from google.protobuf.message import DecodeError
+
+from app.careful_rows import Misfit, bytes_of, is_bytes
+from app.json_values import shown, shown_names
+from tfserving_launcher.protos import Example
+
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+
+
+def example_of(features: Any) -> bytes:
+    """The serialized tf.Example of a JSON object: a value, or a list of values, for each feature.
+
+    Strings and `{"b64": "..."}` are bytes, integers and booleans int64, all other numbers float.
+    Raises Misfit.
+    """
+    if not isinstance(features, Mapping):
+        raise Misfit(f"expected an object with features, found {shown(features)}")
+    example = Example()
+    for name, value in features.items():
+        feature = example.features.feature[name]
+        values = value if isinstance(value, list) else [value]
+        kinds = {_kind(name, one) for one in values}
+        if len(kinds) > 1:
+            raise Misfit(
+                f"expected values of one kind, found {' and '.join(sorted(kinds))}; an integer of"
+                " a float feature is written with its point, as in 20.0",
+                field=name,
+            )
+        if kinds == {"bytes"}:
+            feature.bytes_list.value.extend([bytes_of(one) for one in values])
+        elif kinds == {"int64"}:
+            feature.int64_list.value.extend([_checked_int(name, one) for one in values])
+        elif kinds == {"float"}:
+            feature.float_list.value.extend(values)
+    serialized: bytes = example.SerializeToString()
+    return serialized
+
+
+def feature_json(record: bytes, name: str) -> bytes:
+    """The JSON text of one feature of a serialized tf.Example; a list unless it has one value.
+
+    Bytes that are no UTF-8 text are `{"b64": "..."}`. Raises Misfit.
+    """
+    try:
+        features = Example.FromString(record).features.feature
+    except DecodeError:
+        raise Misfit("the record is no tf.Example, so it has no key") from None
+    if name not in features:
+        raise Misfit(f"missing, and it is the key field; found {shown_names(features)}", field=name)
+    kind = features[name].WhichOneof("kind")
+    values = [] if kind is None else list(getattr(features[name], kind).value)
+    if kind == "bytes_list":
+        values = [text_or_base64(value) for value in values]
+    elif kind == "float_list":
+        # Their shortest digits, which as doubles they would not have.
+        values = list(np.array(values, np.float32))
+    value = values[0] if len(values) == 1 else values
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def text_or_base64(value: bytes) -> str | dict[str, str]:
+    """Bytes as JSON holds them."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": pybase64.b64encode_as_string(value)}
+
+
+def _kind(name: str, value: Any) -> str:
+    if isinstance(value, str) or is_bytes(value):
+        return "bytes"
+    if isinstance(value, int):
+        return "int64"
+    if isinstance(value, float):
+        return "float"
+    raise Misfit(f"expected a string, a number or a boolean, found {shown(value)}", field=name)
+
+
+def _checked_int(name: str, value: int) -> int:
+    if not _SMALLEST <= value <= _LARGEST:
+        raise Misfit(f"expected an integer of 64 bits, found {value}", field=name)
+    return value

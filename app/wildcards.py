@@ -1,0 +1,72 @@
+"""Names with wildcards: `?` and `*` stand for what has no slash in it, `**` for anything.
+
+`**/` is any folders, none included. Source: cloud.google.com/storage/docs/wildcards.
+"""
+
+import re
+
+_TOKEN = re.compile(r"\*\*+/|\*+|[^*]", re.DOTALL)
+_WILDCARD = re.compile(r"[*?]")
+
+
+def fixed_part(pattern: str) -> str:
+    """What comes before the first wildcard."""
+    return _WILDCARD.split(pattern, maxsplit=1)[0]
+
+
+class Wildcards:
+    """One pattern. Matching takes time in proportion to the name, whatever the pattern is.
+
+    All places in the pattern that the name has come to are one integer, a bit for each, which is
+    what keeps a pattern of many stars from trying all ways to share out a name among them.
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._literals: dict[str, int] = {}
+        self._any_but_slash = 0
+        self._stays_for_any = self._stays_but_at_slash = 0
+        self._may_be_nothing = self._may_be_no_folder = 0
+        place = 1
+        for match in _TOKEN.finditer(pattern):
+            part = match[0]
+            if part.startswith("**"):
+                # Only at the start of a name in the path are folders meant.
+                folders = part.endswith("/") and pattern[: match.start()][-1:] in ("", "/")
+                self._stays_for_any |= place
+                self._may_be_nothing |= place
+                self._may_be_no_folder |= place if folders else 0
+                if part.endswith("/"):
+                    place <<= 1
+                    self._literals["/"] = self._literals.get("/", 0) | place
+            elif part == "*":
+                self._stays_but_at_slash |= place
+                self._may_be_nothing |= place
+            elif part == "?":
+                self._any_but_slash |= place
+            else:
+                self._literals[part] = self._literals.get(part, 0) | place
+            place <<= 1
+        self._end = place
+
+    def match(self, name: str) -> bool:
+        """Whether the pattern stands for the whole name."""
+        places = self._arrived(1)
+        for character in name:
+            stays, goes = self._stays_for_any, self._literals.get(character, 0)
+            if character != "/":
+                stays |= self._stays_but_at_slash
+                goes |= self._any_but_slash
+            stayed, gone = places & stays, (places & goes) << 1
+            places = stayed | (stayed & self._may_be_nothing) << 1 | self._arrived(gone)
+            if not places:
+                return False
+        return bool(places & self._end)
+
+    def _arrived(self, places: int) -> int:
+        """Also the places after what may stand for nothing from here on."""
+        while True:
+            more = places | (places & self._may_be_nothing) << 1
+            more |= (places & self._may_be_no_folder) << 2
+            if more == places:
+                return places
+            places = more

@@ -1,0 +1,136 @@
+"""Fuzzing of what reads the callers' data: bytes of every format to tensors.
+
+    python -m tests.fuzz.input_files -runs=100000 [FOLDER OF A CORPUS]
+
+Options are libFuzzer's: llvm.org/docs/LibFuzzer.html#options
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+import atheris
+import numpy as np
+import orjson
+
+with atheris.instrument_imports(include=["app"]):
+    from app.bad_rows import BadRows, encode_bad_row
+    from app.batches import BatchLimits, make_batches
+    from app.errors import TooLarge, UnsupportedInput
+    from app.file_format import InputFormat
+    from app.formats.csv import CsvReader
+    from app.formats.gzipped import unpacked
+    from app.formats.jsonl import JsonLinesReader
+    from app.formats.reader import InstanceReader
+    from app.formats.text import TextReader
+    from app.formats.tfrecord import TfRecordReader
+    from app.job_spec import InstanceFields
+
+from tfserving_launcher import Signature, TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A format, the inputs of a signature, and what is asked of fields."""
+
+    format: InputFormat
+    inputs: dict[str, TensorSpec]
+    fields: InstanceFields = field(default_factory=InstanceFields)
+    method: str = ""
+
+
+def _spec(dtype: type, *shape: int | None) -> TensorSpec:
+    return TensorSpec(np.dtype(dtype), shape)
+
+
+_NAMED = {"n": _spec(np.int64, None, None), "t": _spec(object, None)}
+_COLUMNS = {"n": _spec(np.int64, None), "t": _spec(object, None), "b": _spec(np.bool_, None)}
+_STRING = {"inputs": _spec(object, None)}
+_KEY = InstanceFields(key="k", include_instance=True)
+_CASES = (
+    Case("jsonl", {"x": _spec(np.float32, None, 2)}),
+    Case("jsonl", {"x": TensorSpec(np.dtype(np.float64), None)}),
+    Case("jsonl", {"x": _spec(np.int8, None)}),
+    Case("jsonl", {"x": _spec(object, None)}),
+    Case("jsonl", _NAMED),
+    Case("jsonl", _NAMED, _KEY),
+    Case("jsonl", _STRING, method="tensorflow/serving/classify"),
+    Case("csv", {"x": _spec(np.float32, None, 2)}),
+    Case("csv", {"x": _spec(np.float64, None, None)}, _KEY),
+    Case("csv", _COLUMNS),
+    Case("csv", _COLUMNS, _KEY),
+    Case("tfrecord", _STRING),
+    Case("tfrecord", _STRING, _KEY),
+    Case("text", _STRING, InstanceFields(include_instance=True)),
+)
+_MAX_LINE_BYTES = 40
+_LIMITS = BatchLimits(max_rows=3, max_bytes=64)
+
+# Per input the rows, what comes beside them, and the lines of the errors file; or why not.
+Read = tuple[list[tuple[str, bytes]], list[tuple[bytes, ...]], list[bytes]] | str
+
+
+def _reader(case: Case, faults: BadRows) -> InstanceReader:  # type: ignore[type-arg]  # any records
+    signature = Signature("s", case.method, case.inputs, {})
+    if case.format == "jsonl":
+        return JsonLinesReader(signature, case.fields, faults, max_line_bytes=_MAX_LINE_BYTES)
+    options = {"file": "f", "max_line_bytes": _MAX_LINE_BYTES}
+    if case.format == "csv":
+        return CsvReader(signature, case.fields, faults, instance_as_columns=False, **options)
+    reader = TextReader if case.format == "text" else TfRecordReader
+    return reader(signature, case.fields, faults, **options)
+
+
+def read(data: bytes, case: Case, block: int) -> Read:
+    """All of `data`, by the steps of a job that skips bad rows."""
+    faults = BadRows(skip=True)
+    reader = _reader(case, faults)
+    blocks = (data[start : start + block] for start in range(0, len(data), block))
+    rows: list[tuple[str, bytes]] = []
+    beside: list[tuple[bytes, ...]] = []
+    try:
+        for batch in make_batches(reader.read(unpacked(blocks, file="f")), _LIMITS):
+            instances = reader.instances(batch)
+            sizes = {len(tensor) for tensor in instances.tensors.values()}
+            assert len(sizes) <= 1
+            assert not reader.companion_names() or len(instances.companions.rows) == max(
+                sizes, default=0
+            )
+            for name, tensor in instances.tensors.items():
+                rows += [(name, repr(row).encode()) for row in tensor]
+            beside += instances.companions.rows
+    except UnsupportedInput as error:
+        # Which block it was in depends on the blocks.
+        return error.message.partition(", in the")[0]
+    bad = []
+    for row in faults.up_to(None):
+        line = encode_bad_row(row, reader)
+        assert line.count(b"\n") == 1
+        members = orjson.loads(line)
+        if row.fault.kind is TooLarge:
+            # How much there is of the beginning depends on the blocks.
+            del members["instance"]
+            members.pop("key", None)
+        bad.append(orjson.dumps(members))
+    return sorted(rows), beside, bad
+
+
+def test_one_input(data: bytes) -> None:
+    """Nothing is raised, no row is lost, and where blocks end does not matter."""
+    if len(data) < 2:
+        return
+    case, block, text = _CASES[data[0] % len(_CASES)], 1 + data[1] % 50, data[2:]
+    whole = read(text, case, len(text) or 1)
+    assert whole == read(text, case, block)
+    if case.format != "jsonl" or isinstance(whole, str) or text.startswith(b"\x1f\x8b\x08"):
+        return
+    rows, _, bad = whole
+    lines = text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").split(b"\n")
+    lines[-1] = lines[-1].removesuffix(b"\r")
+    filled = sum(1 for line in lines if line and not line.isspace())
+    blank_and_long = sum(1 for line in lines if line.isspace() and len(line) > _MAX_LINE_BYTES)
+    assert len(rows) // len(case.inputs) + len(bad) == filled + blank_and_long
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, test_one_input)
+    atheris.Fuzz()
