@@ -3,6 +3,7 @@
 import logging
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,6 +24,7 @@ from app.progress import LoggedProgress
 from app.report import Report
 from app.settings import Settings
 from app.storage import Connections
+from app.vertex import failed, parse_batch_prediction_job, succeeded
 from tfserving_launcher import ProgramNotFound, find_program
 
 _LARGEST_BODY_BYTES = 1024 * 1024
@@ -87,13 +89,48 @@ def predict() -> Response:
     """Runs one job and answers with its report."""
     if request.method == "HEAD":
         raise MethodNotAllowed(valid_methods=["GET", "POST"])
+
+    def answer(job_id: str) -> Response:
+        parameters = _parameters()
+        if not parameters and _is_browser():
+            return Response(render_template("usage.html"))
+        return _json(_run_alone(parse_job_spec(parameters), job_id).as_json())
+
+    return _answered(answer)
+
+
+@routes.post("/v1/batchPredictionJobs")
+@routes.post("/v1/<path:parent>/batchPredictionJobs")
+def create_batch_prediction_job(parent: str = "") -> Response:
+    """Runs one job that is asked for as Vertex AI's is, and answers with that resource filled in.
+
+    A job that fails once it is begun is a resource as well, with the HTTP status of its error, so
+    that whoever tries again by that does.
+    """
+
+    def answer(job_id: str) -> Response:
+        job = parse_batch_prediction_job(_json_object(_body()), _url_parameters())
+        for warning in job.warnings:
+            logger.warning("%s", warning)
+        name = f"{parent}/batchPredictionJobs/{job_id}".removeprefix("/")
+        try:
+            return _json(succeeded(job, name, _run_alone(job.spec, job_id)))
+        except Busy:
+            raise
+        except JobError as error:
+            response = _answer_job_error(error)
+            response.set_data(_encoded(failed(job, name, error)))
+            return response
+
+    return _answered(answer)
+
+
+def _answered(answer: Callable[[str], Response]) -> Response:
+    """What `answer` gives for a new job's id, or what its error becomes."""
     context = JobContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
     with job_context(context):
         try:
-            parameters = _parameters()
-            if not parameters and _is_browser():
-                return Response(render_template("usage.html"))
-            return _json(_run_alone(parse_job_spec(parameters), context.job_id).as_json())
+            return answer(context.job_id)
         except JobError as error:
             return _answer_job_error(error)
         except HTTPException:
@@ -147,17 +184,8 @@ def _is_browser() -> bool:
 
 
 def _parameters() -> dict[str, Any]:
-    """The query string's, and those of a JSON object in the body.
-
-    Each may be given once, and in the URL those that are lists more than once.
-    """
-    parameters: dict[str, Any] = {}
-    for name, values in request.args.lists():
-        if len(values) > 1 and name not in REPEATED:
-            raise BadParameter(
-                f"parameter {name} is given {len(values)} times", {"parameters": [name]}
-            )
-        parameters[name] = values if len(values) > 1 else values[0]
+    """The query string's, and those of a JSON object in the body. Each may be given once."""
+    parameters = _url_parameters()
     if request.method == "POST" and (body := _body()):
         for name, value in _json_object(body).items():
             if name in parameters:
@@ -165,6 +193,18 @@ def _parameters() -> dict[str, Any]:
                     f"parameter {name} is given in the URL and in the body", {"parameters": [name]}
                 )
             parameters[name] = value
+    return parameters
+
+
+def _url_parameters() -> dict[str, Any]:
+    """Those of the query string; one that is a list is given once for each value."""
+    parameters: dict[str, Any] = {}
+    for name, values in request.args.lists():
+        if len(values) > 1 and name not in REPEATED:
+            raise BadParameter(
+                f"parameter {name} is given {len(values)} times", {"parameters": [name]}
+            )
+        parameters[name] = values if len(values) > 1 else values[0]
     return parameters
 
 
@@ -222,8 +262,8 @@ def _answer_bug(error: Exception) -> Response:
 
 
 def _json(body: dict[str, Any], code: int = 200) -> Response:
-    return Response(
-        orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
-        status=code,
-        mimetype="application/json",
-    )
+    return Response(_encoded(body), status=code, mimetype="application/json")
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -41,7 +41,7 @@ def example_of(features: Any) -> bytes:
         if kinds == {"bytes"}:
             feature.bytes_list.value.extend([bytes_of(one) for one in values])
         elif kinds == {"int64"}:
-            feature.int64_list.value.extend([_checked_int(name, one) for one in values])
+            feature.int64_list.value.extend([_checked_int(name, int(one)) for one in values])
         elif kinds == {"float"}:
             feature.float_list.value.extend(values)
     serialized: bytes = example.SerializeToString()

@@ -31,9 +31,15 @@ class Bucket:
                 relative = path.relative_to(folder).as_posix()
                 self.put(f"{name}/{relative}", path.read_bytes())
 
-    def get(self, name: str) -> bytes:
-        data: bytes = self._bucket.blob(name).download_as_bytes()
+    def get(self, name: str, *, raw: bool = False) -> bytes:
+        """As callers get it; `raw` as it is stored, gzipped where that is its encoding."""
+        data: bytes = self._bucket.blob(name).download_as_bytes(raw_download=raw)
         return data
+
+    def content_of(self, name: str) -> tuple[str | None, str | None]:
+        """Its Content-Type and its Content-Encoding."""
+        blob = self._bucket.get_blob(name)
+        return blob.content_type, blob.content_encoding
 
     def delete(self, name: str) -> None:
         self._bucket.blob(name).delete()

@@ -4,7 +4,8 @@
 
 `zoo/1` has a signature for each thing that a signature can be; `linear` has two versions that
 answer differently; `unversioned` is a SavedModel without a version folder; `broken/1` has its
-variables cut off; `foreign_objects/1` holds Python objects that nobody can restore.
+variables cut off; `foreign_objects/1` holds Python objects that nobody can restore; `formats/1`
+takes the same numbers as vectors, as named columns, and as serialized tf.Examples.
 """
 
 import shutil
@@ -99,11 +100,82 @@ def build(folder: Path) -> None:
     for version, factor in (("9", 9.0), ("10", 10.0)):
         model = _Linear(factor)
         tf.saved_model.save(model, str(folder / "linear" / version), signatures=model.serve)
+    _save_formats(folder / "formats" / "1")
     shutil.copytree(folder / "linear" / "9", folder / "unversioned")
     shutil.copytree(folder / "linear" / "9", folder / "broken" / "1")
     for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):
         variables.write_bytes(variables.read_bytes()[:7])
     _save_with_foreign_objects(folder / "foreign_objects" / "1", folder / "linear" / "10")
+
+
+def _formats() -> dict[str, Any]:
+    def predict(x: Any) -> dict[str, Any]:
+        return {"scores": x * 2 + 1, "total": tf.reduce_sum(x, axis=1)}
+
+    def parsed(examples: Any) -> Any:
+        features = {"x": tf.io.FixedLenFeature([4], tf.float32)}
+        return tf.io.parse_example(examples, features)["x"]
+
+    def classify(inputs: Any) -> dict[str, Any]:
+        labels = tf.constant(["low", "mid", "high", 'a "quoted", one'])
+        x = parsed(inputs)
+        return {"classes": tf.tile(labels[None], [tf.shape(x)[0], 1]), "scores": x}
+
+    columns = {name: ("float32", [None]) for name in "abcd"}
+    return {
+        "serving_default": _function(predict, x=("float32", [None, 4])),
+        "columns": _function(lambda a, b, c, d: predict(tf.stack([a, b, c, d], axis=1)), **columns),
+        "examples": _function(
+            lambda examples: predict(parsed(examples)), examples=("string", [None])
+        ),
+        "classify": _function(classify, inputs=("string", [None])),
+        "scores_only": _function(
+            lambda inputs: {"scores": parsed(inputs)}, inputs=("string", [None])
+        ),
+        "regress": _function(
+            lambda inputs: {"outputs": parsed(inputs)[:, :1]}, inputs=("string", [None])
+        ),
+        "typed": _function(
+            lambda count, price, name, sold: {
+                "count": count,
+                "price": price,
+                "name": name,
+                "sold": sold,
+                "raw_bytes": name,
+            },
+            count=("int64", [None]),
+            price=("float32", [None]),
+            name=("string", [None]),
+            sold=("bool", [None]),
+        ),
+        "lengths": _function(
+            lambda data: {"size": tf.strings.length(data), "head": tf.strings.substr(data, 0, 2)},
+            data=("string", [None]),
+        ),
+        "defaults": _function(
+            lambda x, factor, offset: {"y": x * factor + offset},
+            x=("float32", [None]),
+            factor=("float32", [None]),
+            offset=("float32", []),
+        ),
+    }
+
+
+def _save_formats(folder: Path) -> None:
+    """Classify and regress signatures, and defaults, are written by other exporters than this."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures=_formats())
+    file = folder / "saved_model.pb"
+    saved_model = SavedModel.FromString(file.read_bytes())
+    signatures = saved_model.meta_graphs[0].signature_def
+    methods = {"classify": "classify", "scores_only": "classify", "regress": "regress"}
+    for name, method in methods.items():
+        signatures[name].method_name = f"tensorflow/serving/{method}"
+    for name, default in (("factor", [10.0]), ("offset", 0.5)):
+        proto = tf.make_tensor_proto(default, tf.float32)
+        signatures["defaults"].defaults[name].CopyFrom(proto)
+    file.write_bytes(saved_model.SerializeToString())
 
 
 def _save_with_foreign_objects(folder: Path, source: Path) -> None:

@@ -26,14 +26,19 @@ def run(models: Path, tmp_path: Path) -> Run:
     (tmp_path / "in" / "a.jsonl").write_text(ROW * 3)
     (tmp_path / "in" / "deep" / "b.jsonl").write_text(ROW)
 
-    def predict(**options: str) -> "subprocess.CompletedProcess[str]":
+    def predict(**options: str | list[str]) -> "subprocess.CompletedProcess[str]":
         values = {
             "model": str(models / "linear"),
             "input": "in/",
             "output": "out",
             **options,
         }
-        argv = [argument for name, value in values.items() for argument in (f"--{name}", value)]
+        argv = [
+            argument
+            for name, given in values.items()
+            for value in ([given] if isinstance(given, str) else given)
+            for argument in (f"--{name}", value)
+        ]
         return subprocess.run(
             [sys.executable, "-m", "app.cli", "predict", *argv],
             cwd=tmp_path,
@@ -129,11 +134,11 @@ def test_an_output_that_is_the_input_under_another_name_is_refused(
 def test_inputs_repeat_and_hold_wildcards(run: Run, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "c.jsonl.gz").write_bytes(gzip.compress(ROW.encode()))
-    done = run(input="in/**/b.*", more=["--input", "more/?.jsonl.gz", "--include-instance"])
+    done = run(input=["in/**/b.*", "more/?.jsonl.gz"], **{"output-compression": "gzip"})
     assert done.returncode == 0, done.stderr
-    assert files(tmp_path / "out") == ["c.jsonl.gz", "deep/b.jsonl"]
-    (line,) = gzip.decompress((tmp_path / "out" / "c.jsonl.gz").read_bytes()).splitlines()
-    assert json.loads(line).keys() == {"instance", "prediction"}
+    assert files(tmp_path / "out") == ["c.jsonl.gz", "deep/b.jsonl.gz"]
+    zipped = (tmp_path / "out" / "deep" / "b.jsonl.gz").read_bytes()
+    assert gzip.decompress(zipped) == b"[10.0,20.0,30.0,40.0]\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Which inputs a job takes, and what it calls their outputs."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.buckets import Bucket
+from tests.integration.test_formats import Formats, error_of, report_of
+
+ROW = "[1,2,3,4]\n"
+
+
+@pytest.fixture(scope="module")
+def days(bucket: Bucket) -> str:
+    for day in ("2026-11-19", "2026-11-20", "2026-12-01"):
+        for site in ("a", "b/c"):
+            bucket.put(f"days/{day}/{site}.jsonl", ROW)
+    bucket.put("days/2026-11-20.jsonl", ROW)
+    return "days"
+
+
+@pytest.mark.readme("selecting inputs", "output naming")
+@pytest.mark.parametrize(
+    ("sources", "outputs"),
+    [
+        (["2026-11-*/a.jsonl"], ["2026-11-19/a.jsonl", "2026-11-20/a.jsonl"]),
+        (["2026-1?-01/**"], ["2026-12-01/a.jsonl", "2026-12-01/b/c.jsonl"]),
+        (["**/c.jsonl"], [f"2026-{day}/b/c.jsonl" for day in ("11-19", "11-20", "12-01")]),
+        (["2026-11-2*"], ["2026-11-20.jsonl"]),
+        (["2026-12-*/"], ["2026-12-01/a.jsonl", "2026-12-01/b/c.jsonl"]),
+        (["2026-12-01/", "2026-11-20.jsonl"], ["2026-11-20.jsonl", "a.jsonl", "b/c.jsonl"]),
+        # Only the first of two that match it says where an output goes.
+        (["2026-12-*/a.jsonl", "2026-12-01/a.jsonl"], ["2026-12-01/a.jsonl"]),
+        (["2026-11-20.jsonl"], ["2026-11-20.jsonl"]),
+    ],
+)
+def test_inputs_repeat_and_hold_wildcards(
+    sources: list[str],
+    outputs: list[str],
+    days: str,
+    formats: Formats,
+    bucket: Bucket,
+    request: pytest.FixtureRequest,
+) -> None:
+    target = f"selected/{request.node.callspec.id}/"
+    report = report_of(formats([f"{days}/{source}" for source in sources], target))
+    assert bucket.names(target) == [target + name for name in outputs]
+    assert report["predictions"] == len(outputs)
+
+
+@pytest.mark.readme("selecting inputs")
+@pytest.mark.parametrize(
+    ("sources", "code", "words"),
+    [
+        (["days/2026-11-2"], 404, "no such object or file"),
+        (["days/2026-11-20.json"], 404, "no such object or file"),
+        (["days/2026-12-01/", "days/*.csv"], 404, "nothing matches"),
+        (
+            ["days/2026-11-19/a.jsonl", "days/2026-11-20/a.jsonl"],
+            400,
+            "is another output of this job and would be overwritten",
+        ),
+        (["days/2026-12-01/a.jsonl", "clash/a.csv", "clash/a.csv.jsonl"], 400, "another output"),
+    ],
+)
+def test_nothing_runs_where_inputs_are_not_there_or_outputs_would_clash(
+    sources: list[str], code: int, words: str, days: str, formats: Formats, bucket: Bucket
+) -> None:
+    assert days
+    bucket.put("clash/a.csv", "a,b,c,d\n1,2,3,4\n")
+    bucket.put("clash/a.csv.jsonl", ROW)
+    failed = error_of(formats(sources, "never/"), code)
+    assert words in failed["message"]
+    assert bucket.names("never/") == []
+
+
+def test_inputs_may_be_repeated_in_a_url(formats: Formats, bucket: Bucket, service: Any) -> None:
+    import requests
+
+    del formats
+    bucket.put("repeated/a.jsonl", ROW)
+    bucket.put("repeated/b.jsonl", ROW)
+    parameters = {
+        "model": f"{bucket.uri}/models/formats/",
+        "input": [f"{bucket.uri}/repeated/{name}.jsonl" for name in "ab"],
+        "output": f"{bucket.uri}/repeated-out/",
+    }
+    report = report_of(requests.get(service.url, params=parameters, timeout=50))
+    assert report["inputs"] == parameters["input"]
+    assert bucket.names("repeated-out/") == ["repeated-out/a.jsonl", "repeated-out/b.jsonl"]

@@ -1,0 +1,93 @@
+"""Signatures beyond the ordinary: those over tf.Examples, and inputs with defaults."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.buckets import Bucket
+from tests.integration.test_formats import Formats, error_of, jsonl, lines, report_of
+
+
+@pytest.mark.readme("classify and regress")
+def test_features_are_classified_as_tf_servings_classify_api_does(
+    formats: Formats, bucket: Bucket
+) -> None:
+    rows: list[Any] = [
+        {"x": [0.5, 1.0, 2.25, -1.0], "other": "text", "more": [1, 2], "flag": True},
+        {"x": [1, 2, 3, 4]},
+        {"x": [1.0, 2, 3.0, 4.0]},
+        {"x": [1.0, None, 3.0, 4.0]},
+        [1.0],
+    ]
+    bucket.put("classify/in.jsonl", jsonl(rows))
+    options = {"signature_name": "classify", "on_error": "skip"}
+    report = report_of(formats("classify/in.jsonl", "classify-out/", **options))
+    assert (report["predictions"], report["errors"]) == (1, 4)
+    assert bucket.get("classify-out/in.jsonl").decode() == (
+        '[["low",0.5],["mid",1.0],["high",2.25],["a \\"quoted\\", one",-1.0]]\n'
+    )
+    errors = lines(bucket.get("classify-out/in.jsonl.errors.jsonl"))
+    # Whole numbers make a feature of integers, which the model refuses for floats.
+    assert "the model failed on it" in errors[0]["error"]["message"]
+    assert "expected values of one kind, found float and int64" in errors[1]["error"]["message"]
+    assert "found null" in errors[2]["error"]["message"]
+    assert "expected an object with features" in errors[3]["error"]["message"]
+
+
+@pytest.mark.readme("classify and regress", "signature choice")
+@pytest.mark.parametrize(
+    ("signature", "line"),
+    [
+        ("regress", "1.5\n"),
+        ("scores_only", '[["",1.5],["",2.0],["",3.0],["",4.0]]\n'),
+        ("defaults", "15.5\n"),
+    ],
+)
+def test_each_signature_answers_in_its_own_form(
+    signature: str, line: str, formats: Formats, bucket: Bucket
+) -> None:
+    row: dict[str, Any] = {"x": 1.5 if signature == "defaults" else [1.5, 2.0, 3.0, 4.0]}
+    bucket.put("forms/in.jsonl", jsonl([{**row, "id": "k"}]))
+    options = {"signature_name": signature, "excluded_fields": ["id"]}
+    report_of(formats("forms/in.jsonl", f"forms-{signature}/", **options))
+    assert bucket.get(f"forms-{signature}/in.jsonl").decode() == line
+
+
+def test_inputs_with_defaults_may_be_left_out(formats: Formats, bucket: Bucket) -> None:
+    rows: list[Any] = [
+        1.0,
+        {"x": 2.0},
+        {"x": 3.0, "factor": 2.0},
+        {"factor": 2.0},
+        {"x": 1, "y": 2},
+    ]
+    bucket.put("defaults/in.jsonl", jsonl(rows))
+    bucket.put("defaults/bare.jsonl", "1\n2\n")
+    bucket.put("defaults/in.csv", "x\n4\n")
+    options = {"signature_name": "defaults", "on_error": "skip"}
+    report_of(formats("defaults/", "defaults-out/", **options))
+    assert lines(bucket.get("defaults-out/in.jsonl")) == [10.5, 20.5, 6.5]
+    assert lines(bucket.get("defaults-out/bare.jsonl")) == [10.5, 20.5]
+    assert lines(bucket.get("defaults-out/in.csv.jsonl")) == [40.5]
+    errors = lines(bucket.get("defaults-out/in.jsonl.errors.jsonl"))
+    assert [row["line"] for row in errors] == [4, 5]
+    bucket.put("fixed-default/in.jsonl", jsonl([{"x": 1.0, "offset": 1.0}]))
+    failed = error_of(formats("fixed-default/in.jsonl", "never/", signature_name="defaults"))
+    assert "field offset: the signature has no such input" in failed["message"]
+
+
+@pytest.mark.readme("signature choice")
+def test_a_format_that_a_signature_cannot_be_given_is_told_before_any_row(
+    formats: Formats, bucket: Bucket
+) -> None:
+    bucket.put("unfit/a.jsonl", "[1,2,3,4]\n")
+    bucket.put("unfit/b.tfrecord", b"")
+    failed = error_of(formats("unfit/", "unfit-out/"))
+    assert "b.tfrecord: tfrecord is read for signatures with one input" in failed["message"]
+    assert "the inputs of serving_default are x: float32[?, 4]" in failed["message"]
+    assert bucket.names("unfit-out/") == []
+    bucket.put("unfit-table/c.csv", "x\n1\n")
+    failed = error_of(formats("unfit-table/c.csv", "unfit-out/", signature_name="classify"))
+    assert "takes features, whose types a table does not tell" in failed["message"]
+    failed = error_of(formats("unfit/a.jsonl", "unfit-out/", signature_name="absent"))
+    assert "absent" in failed["message"]
