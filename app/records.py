@@ -1,6 +1,7 @@
 """Consecutive records of an input file, before they are parsed."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, Self
 
 import numpy as np
@@ -45,13 +46,23 @@ class ByteRecords:
     ends: NDArray[np.intp]
 
     def part(self, start: int, end: int) -> "ByteRecords":
-        return as_records(self.first + start, self.contents[start:end])
+        if start == 0 and end == len(self.ends):
+            return self
+        before = int(self.ends[start - 1]) + 1 if start else 0
+        return ByteRecords(
+            self.first + start, self.contents[start:end], self.ends[start:end] - before
+        )
 
     @classmethod
     def joined(cls, parts: list["ByteRecords"]) -> "ByteRecords":
         if len(parts) == 1:
             return parts[0]
-        return as_records(parts[0].first, sum((part.contents for part in parts), ()))
+        starts = np.cumsum([0, *map(size_of, parts[:-1])])
+        return ByteRecords(
+            parts[0].first,
+            tuple(chain.from_iterable(part.contents for part in parts)),
+            np.concatenate([part.ends + start for part, start in zip(parts, starts, strict=True)]),
+        )
 
     def rows(self) -> list[tuple[int, bytes]]:
         return [
@@ -62,5 +73,6 @@ class ByteRecords:
 
 
 def as_records(first: int, contents: tuple[bytes | None, ...]) -> ByteRecords:
-    lengths = [1 if content is None else len(content) + 1 for content in contents]
-    return ByteRecords(first, contents, np.cumsum(lengths, dtype=np.intp) - 1)
+    """Those of `contents`, a bad one being None."""
+    lengths = np.array([0 if content is None else len(content) for content in contents], np.intp)
+    return ByteRecords(first, contents, np.cumsum(lengths + 1) - 1)

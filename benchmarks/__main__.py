@@ -12,12 +12,14 @@ import numpy as np
 from benchmarks import costs as measure
 from benchmarks.cases import CASES, Case
 from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
+from benchmarks.formats import format_costs
 from benchmarks.results import CaseResult, Cost, print_tables, write_results
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tfserving_launcher import available_cpus, find_program
 
-COSTS = ("whole file by REST", "steady", "small files", "one row", "start", "memory", "large model")
+COSTS = ("whole file by REST", "steady", "small files", "one row", "start", "memory", "formats")
+COSTS += ("large model",)
 _NAMES = [case.name for case in CASES] + list(COSTS)
 
 
@@ -156,6 +158,8 @@ def run_costs(
             costs.append(
                 Cost(f"peak memory, {size} MB of input", f"{peak:.0f} MB", "150 MB", peak <= 150)
             )
+    if "formats" in chosen:
+        costs += format_costs(url, bucket, rounds=rounds, quick=quick)
     if "large model" in chosen and not quick:
         phases = measure.large_model(url, rounds=rounds)
         words = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in phases.items())

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from app.careful_rows import Misfit, check_shape, read_row
 from app.errors import RowFault, UnsupportedInput
@@ -126,8 +127,8 @@ class CsvReader:
         text = document.memory(len(batch.text) + 1)
         text[0] = _OPENING
         text[1:] = np.frombuffer(batch.text, np.uint8)
-        commas_before = np.searchsorted(np.flatnonzero(text == _COMMA), batch.ends + 1)
-        if (np.diff(commas_before, prepend=0) != size - 1).any():
+        commas = _counts_before(text == _COMMA, batch.ends + 1)
+        if (np.diff(commas, prepend=0) != size - 1).any():
             return None
         text[batch.ends + 1] = _COMMA
         text[-1] = _CLOSING
@@ -280,6 +281,20 @@ class CsvReader:
             return _text(self._row(text)[self._columns.key])
         except Misfit:
             return None
+
+
+def _counts_before(mask: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of `mask` are true before each place: 64 at a time, or it would take a third of all
+    that is done to a row of numbers.
+    """
+    packed = np.packbits(mask, bitorder="little")
+    words = np.zeros(len(packed) // 8 + 1, "<u8")
+    words.view(np.uint8)[: len(packed)] = packed
+    before = np.concatenate(([0], np.cumsum(np.bitwise_count(words), dtype=np.intp)))
+    word, bit = np.divmod(places, 64)
+    beginning = words[word] & ((np.uint64(1) << bit.astype(np.uint64)) - np.uint64(1))
+    counts: NDArray[np.intp] = before[word] + np.bitwise_count(beginning)
+    return counts
 
 
 def _parse(texts: list[bytes]) -> list[list[bytes]]:

@@ -14,7 +14,7 @@ from app.job_spec import InstanceFields
 from app.signatures import only_string_input
 from app.tf_examples import text_or_base64
 from tfserving_launcher import Signature
-from tfserving_launcher.tensors import STRING
+from tfserving_launcher.tensors import STRING, Array
 
 
 class StringReader:
@@ -55,6 +55,9 @@ class StringReader:
 
     def strings(self, rows: list[tuple[int, bytes]], contents: list[bytes]) -> Instances:
         """The instances `contents`, which the numbered texts stand for in outputs."""
+        names = companion_names(self._fields)
+        if not names:
+            return Instances(self._tensors(contents))
         strings, companions = [], []
         for (number, text), content in zip(rows, contents, strict=True):
             try:
@@ -64,12 +67,12 @@ class StringReader:
                     break
             else:
                 strings.append(content)
+        return Instances(self._tensors(strings), Companions(names, companions))
+
+    def _tensors(self, strings: list[bytes]) -> dict[str, Array]:
         tensor = np.empty(len(strings), STRING)
         tensor[:] = strings
-        names = companion_names(self._fields)
-        return Instances(
-            {self._input: tensor} if strings else {}, Companions(names, companions if names else [])
-        )
+        return {self._input: tensor} if strings else {}
 
     def _companions(self, text: bytes) -> tuple[bytes, ...]:
         companions = []
