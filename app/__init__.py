@@ -1,4 +1,4 @@
-"""Embedded-tf: batch predictions of one SavedModel over JSON lines, as one call.
+"""Embedded-tf: batch predictions of one SavedModel over files of rows, as one call.
 
 The steps of a job, in order, with the file of each:
 
@@ -6,19 +6,25 @@ The steps of a job, in order, with the file of each:
     job.py           run_job(): the whole story on one screen
     job_folder.py    its temporary folder; those of dead jobs are swept
     model.py         the model is found, measured, and brought into a local version folder
-    plan.py          which input files there are, and which outputs belong to each
+    selection.py     which files the inputs stand for, with wildcards.py
+    file_format.py   what a file's name tells of it
+    plan.py          which outputs belong to which inputs; what file lists name: listed_files.py
     fingerprint.py   what an output follows from
     reuse.py         outputs that are there already are not made again
     lasting_server.py  a model server (of tfserving_launcher), replaced when it dies
     read_ahead.py    the inputs are read before they are asked for
+    signatures.py    whether a signature can be called with rows, and what kind of call it is
     predict_file.py  one input file streams through the server into its output:
-    lines.py           blocks of bytes become numbered lines
-    batches.py         lines become bounded batches
+    formats/           blocks of bytes become records, and records instances, for each format
+    lines.py           blocks of bytes become numbered lines; records.py: what is no line
+    batches.py         records become bounded batches
     instances.py       a batch of JSON lines becomes tensors, in one of three ways:
                        number_rows.py, columns.py or careful_rows.py
+    example_instances.py  or serialized tf.Examples, of tf_examples.py
     failing_rows.py    which rows of a batch the model fails on
     bad_rows.py        what becomes of rows that cannot be predicted
-    predictions.py     tensors become JSON lines
+    predictions.py     tensors become JSON; those of classifiers in labelled_predictions.py
+    prediction_writers.py  JSON becomes lines or a table, with what comes beside a prediction
     file_output.py     both files of an output appear, or neither
     pipeline.py        the threads that let these steps overlap
     report.py        what was done, in counts and seconds
@@ -27,5 +33,6 @@ Around them: storage/ (gs:// and local files), settings.py (the environment), er
 go wrong, with its HTTP status), server_errors.py and server_environment.py (what is told of and to
 the model server), log.py, progress.py, deadline.py, parallel.py (copies given up together),
 hang_up.py (callers that are gone) and heap.py (memory after a job).
-Ways in: handler.py and wsgi.py for HTTP, cli.py for the command line.
+Ways in: handler.py and wsgi.py for HTTP, vertex.py for Vertex AI's requests, cli.py for the command
+line.
 """

@@ -1,21 +1,27 @@
 """Every row of the table of faults, in one service after the other."""
 
+import gzip
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from app.formats.tfrecord_framing import frame
 from tests.faults.soak import MOST_GROWTH_OF_A_SHORT_RUN, WARM_UP_JOBS, soak
 from tests.faults.storage_proxy import (
     Disturbance,
     Request,
     Rule,
     answers,
+    damages_answer,
+    damages_upload,
     resets_after,
     resets_before,
+    truncates,
 )
 from tests.faults.table import DESCRIBING, FAULTS, LAST_CHUNK, Fault, once, run
-from tests.faults.world import ROWS, World, put_inputs, row, world
+from tests.faults.world import FLOATS, ROWS, World, put_inputs, row, world
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +41,7 @@ def test_there_are_enough_faults_and_no_two_are_the_same() -> None:
     assert len({fault.id for fault in FAULTS}) == len(FAULTS) >= 60
 
 
+@pytest.mark.readme("retries", "call time-out", "partial output", "resume after a failure")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_promise_holds(fault: Fault, everything: World, undisturbed: dict[str, bytes]) -> None:
     run(fault, everything, undisturbed)
@@ -74,6 +81,70 @@ def test_bad_rows_appear_with_their_predictions_though_the_upload_breaks(
             assert set(everything.outputs()) == {"a.jsonl"}
     finally:
         put_inputs(everything.bucket, "b.jsonl")
+
+
+def _table() -> bytes:
+    header = ",".join(f"column {number}" for number in range(FLOATS))
+    return (header + "\n" + "".join(f"{row(n)[1:-1]}\n" for n in range(ROWS))).encode()
+
+
+def _records() -> bytes:
+    random = Random(5)
+    return b"".join(frame(random.randbytes(2000)) for _ in range(ROWS))
+
+
+def _is_read(request: Request) -> bool:
+    return request.operation == "read" and request.name.startswith("formats/")
+
+
+def _is_sent(request: Request) -> bool:
+    return request.operation in ("chunk", "insert")
+
+
+@pytest.mark.parametrize(
+    ("source", "make", "options", "faults"),
+    [
+        (
+            "t.csv.gz",
+            lambda: gzip.compress(_table()),
+            {},
+            [(_is_read, damages_answer(0.5)), (_is_sent, resets_after)],
+        ),
+        (
+            "t.tfrecord",
+            _records,
+            {"signature_name": "only_bytes", "output_compression": "gzip"},
+            [(_is_read, truncates(0.5)), (_is_sent, damages_upload)],
+        ),
+    ],
+    ids=["csv.gz", "tfrecord to gzip"],
+)
+def test_the_promise_holds_for_other_formats(
+    source: str,
+    make: Callable[[], bytes],
+    options: dict[str, str],
+    faults: list[tuple[Callable[[Request], bool], Disturbance]],
+    everything: World,
+) -> None:
+    everything.clear()
+    everything.bucket.put(f"formats/{source}", make())
+    options = {"input": f"{everything.bucket.uri}/formats/{source}", **options}
+    answer = everything.call(**options)
+    assert answer.json()["predictions"] == ROWS, answer.text
+    expected = everything.outputs()
+
+    for matches, disturb in faults:
+        everything.clear()
+        everything.proxy.rules.append(Rule(once(matches), disturb))
+        everything.order({"what": "dies", "at": 2})
+        answer = everything.call(**options)
+        assert everything.proxy.hits()
+        assert answer.status_code == 200, answer.text
+        assert everything.outputs() == expected
+        everything.proxy.calm_down()
+        (file,) = everything.call(**options).json()["files"]
+        assert file["state"] == "REUSED"
+        assert everything.leftovers() == []
 
 
 @pytest.mark.timeout(300)

@@ -32,6 +32,7 @@ def skipped(bucket: Bucket, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in bucket.get(name).decode().splitlines()]
 
 
+@pytest.mark.readme("a bad row", "errors report")
 def test_bad_rows_go_to_a_file_of_their_own_with_line_instance_and_error(
     call: Call, bucket: Bucket
 ) -> None:
@@ -189,6 +190,7 @@ def test_long_names_of_fields_are_shortened(call: Call, bucket: Bucket) -> None:
     assert len(response.text) < 2000
 
 
+@pytest.mark.readme("partial output")
 def test_files_that_were_complete_stay_and_are_told_of(call: Call, bucket: Bucket) -> None:
     bucket.put("told/in/a.jsonl", f"{GOOD}\n{GOOD}\n")
     bucket.put("told/in/b.jsonl", "[1,2\n")

@@ -45,6 +45,7 @@ def folder(request: pytest.FixtureRequest, bucket: Bucket, local_root: Path) -> 
     return str(root), put
 
 
+@pytest.mark.readme("resume after a failure")
 def test_only_what_is_missing_or_changed_is_made_again(
     call: Call, folder: tuple[str, Callable[[str, str], None]]
 ) -> None:

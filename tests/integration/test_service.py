@@ -50,6 +50,7 @@ def until(condition: Callable[[], bool]) -> None:
         threading.Event().wait(0.02)
 
 
+@pytest.mark.readme("counters")
 def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
     bucket.put("report/in/a.jsonl", f"{ROW}\n{ROW}\n")
     response = call(input=f"{bucket.uri}/report/in/a.jsonl", output=f"{bucket.uri}/report/out")
@@ -86,6 +87,7 @@ def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
     assert bucket.get("report/out/a.jsonl").decode() == f"{PREDICTED}\n{PREDICTED}\n"
 
 
+@pytest.mark.readme("output naming")
 def test_a_hundred_files_in_a_nested_tree_become_the_same_tree(call: Call, bucket: Bucket) -> None:
     names = [f"{number % 3}/{number % 7}/site {number}.jsonl" for number in range(100)]
     for number, name in enumerate(names):
@@ -123,6 +125,7 @@ def test_line_ends_marks_and_blank_lines_are_no_obstacle(call: Call, bucket: Buc
     assert bucket.get("odd/out/empty.jsonl") == b""
 
 
+@pytest.mark.readme("row order")
 def test_an_output_of_many_blocks_arrives_in_order(call: Call, bucket: Bucket) -> None:
     rows = 400_000
     bucket.put("large/in.jsonl", "".join(f"[{n},0,0,{n}]\n" for n in range(rows)))
@@ -133,6 +136,7 @@ def test_an_output_of_many_blocks_arrives_in_order(call: Call, bucket: Bucket) -
     assert bucket.get("large/out/in.jsonl").decode() == expected
 
 
+@pytest.mark.readme("batch size")
 def test_batch_size_and_a_fixed_batch_give_the_same_rows(call: Call, bucket: Bucket) -> None:
     bucket.put("batch/in.jsonl", "".join(f"[{n},{n}]\n" for n in range(10)))
     for signature, size in (("vector_float32", "3"), ("fixed", "7")):
