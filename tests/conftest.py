@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def nothing_left(temporary_folder: Path, request: pytest.FixtureRequest) -> Iter
             request.getfixturevalue(name)
     before = _processes(), set(temporary_folder.iterdir())
     yield
+    # A service that has just begun asks the model server program for its flags.
+    for _ in range(50):
+        if _processes() <= before[0]:
+            break
+        threading.Event().wait(0.1)
     assert _processes() <= before[0], "a process was left"
     assert set(temporary_folder.iterdir()) <= before[1], "a file or folder was left"
 

@@ -1,13 +1,24 @@
 """Which inputs a job takes, and what it calls their outputs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.job_spec import parse_job_spec
+from app.plan import plan_files
+from app.settings import Settings
+from app.storage import Storage
 from tests.fakes.buckets import Bucket
 from tests.integration.test_formats import Formats, error_of, report_of
 
 ROW = "[1,2,3,4]\n"
+
+
+@pytest.fixture
+def storage(gcs_url: str, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_url)
+    return Storage()
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +46,49 @@ def days(bucket: Bucket) -> str:
     ],
 )
 def test_inputs_repeat_and_hold_wildcards(
-    sources: list[str],
-    outputs: list[str],
-    days: str,
-    formats: Formats,
-    bucket: Bucket,
-    request: pytest.FixtureRequest,
+    sources: list[str], outputs: list[str], days: str, bucket: Bucket, storage: Storage
 ) -> None:
-    target = f"selected/{request.node.callspec.id}/"
-    report = report_of(formats([f"{days}/{source}" for source in sources], target))
-    assert bucket.names(target) == [target + name for name in outputs]
-    assert report["predictions"] == len(outputs)
+    spec = parse_job_spec(
+        {
+            "model": f"{bucket.uri}/models/formats/",
+            "input": [f"{bucket.uri}/{days}/{source}" for source in sources],
+            "output": f"{bucket.uri}/selected/",
+        }
+    )
+    tasks = plan_files(spec, storage, [], Settings(), lambda: None)
+    target = f"{bucket.uri}/selected/"
+    assert sorted(task.output.path.removeprefix("selected/") for task in tasks) == outputs
+    assert all(str(task.output).startswith(target) for task in tasks)
+
+
+@pytest.mark.readme("output naming")
+@pytest.mark.parametrize(
+    ("name", "options", "output", "gzipped"),
+    [
+        ("r.csv", {}, "r.csv.jsonl", False),
+        ("r.csv", {"output_format": "csv"}, "r.csv", False),
+        ("e.tfrecord.gz", {}, "e.tfrecord.jsonl.gz", True),
+        ("e.tfrecord-00000-of-00010.gz", {}, "e.tfrecord-00000-of-00010.jsonl.gz", True),
+        ("r.jsonl.gz", {}, "r.jsonl.gz", True),
+        ("r.jsonl.gz", {"output_compression": "none"}, "r.jsonl", False),
+        ("r.jsonl", {"output_compression": "gzip"}, "r.jsonl.gz", True),
+        ("q.txt", {}, "q.txt.jsonl", False),
+        ("q.txt", {"input_format": "jsonl"}, "q.txt", False),
+        ("part-00000", {}, "part-00000", False),
+        ("r.jsonl.GZ", {}, "r.jsonl.GZ", False),
+    ],
+)
+def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
+    name: str, options: dict[str, str], output: str, *, gzipped: bool, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text("")
+    places = {"model": "/m/", "input": f"{tmp_path}/{name}", "output": f"{tmp_path}/out/"}
+    (task,) = plan_files(
+        parse_job_spec({**places, **options}), Storage(), [], Settings(), lambda: None
+    )
+    assert task.output.path == f"{tmp_path}/out/{output}"
+    assert task.errors_output.path == f"{tmp_path}/out/{output}.errors.jsonl"
+    assert task.gzip_output is gzipped
 
 
 @pytest.mark.readme("selecting inputs")
