@@ -1,12 +1,12 @@
 """Rows that cannot be predicted: where they go, and how they are told."""
 
-from collections import deque
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any
 
 import orjson
 
-from app.errors import RowFault, TooLarge
+from app.errors import RowFault
 from app.formats.reader import InstanceReader
 
 _SUFFIX = ".errors.jsonl"
@@ -35,18 +35,21 @@ class BadRows:
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
-        self._waiting: deque[BadRowText] = deque()
+        # A heap by number; those of one number stay in the order in which they came.
+        self._waiting: list[tuple[int, int, BadRowText]] = []
+        self._count = 0
 
     def __call__(self, fault: RowFault, text: bytes) -> bool:
         """Takes note of a bad row; false where the rows after it do not matter any more."""
-        self._waiting.append(BadRowText(fault, text))
+        self._count += 1
+        heappush(self._waiting, (fault.number, self._count, BadRowText(fault, text)))
         return self.skip
 
     def up_to(self, number: int | None) -> list[BadRowText]:
         """Those that are not after record `number`, in order; all that wait where that is None."""
-        rows = sorted(self._waiting, key=lambda row: row.fault.number)
-        taken = [row for row in rows if number is None or row.fault.number <= number]
-        self._waiting = deque(rows[len(taken) :])
+        taken = []
+        while self._waiting and (number is None or self._waiting[0][0] <= number):
+            taken.append(heappop(self._waiting)[2])
         return taken
 
 
@@ -59,12 +62,12 @@ def encode_bad_row(row: BadRowText, reader: InstanceReader[Any]) -> bytes:
     fault = row.fault
     message = fault.message if fault.field is None else f"field {fault.field}: {fault.message}"
     line: dict[str, Any] = {reader.unit: fault.number}
-    if (key := reader.key(row.text)) is not None:
-        line["key"] = orjson.Fragment(key)
-    # The beginning of a long number is a number as well, and another one.
-    is_whole = fault.kind is not TooLarge
-    line["instance"] = (
-        orjson.Fragment(reader.shown(row.text)) if is_whole else row.text.decode(errors="replace")
-    )
+    if fault.shows_all:
+        if (key := reader.key(row.text)) is not None:
+            line["key"] = orjson.Fragment(key)
+        line["instance"] = orjson.Fragment(reader.shown(row.text))
+    else:
+        # The beginning of a long number is a number as well, and another one.
+        line["instance"] = row.text.decode(errors="replace")
     line["error"] = {"code": fault.kind.code, "status": fault.kind.status, "message": message}
     return orjson.dumps(line) + b"\n"

@@ -115,13 +115,15 @@ class RowFault:
     """Why a record cannot be predicted. `number` is its place in the file, from 1.
 
     `field` is the input's name with the place in it, or a column's. `kind` is the error that it
-    becomes where a bad row ends the job.
+    becomes where a bad row ends the job. `shows_all` is false where only the beginning of the
+    record is kept to show it.
     """
 
     number: int
     field: str | None
     message: str
     kind: type[JobError] = BadRow
+    shows_all: bool = True
 
     def as_error(self, file: str, unit: str) -> JobError:
         """`unit` is what a record of the file is called: line, row or record."""

@@ -14,6 +14,9 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 _GZIP_SUFFIX = ".gz"
 # Writers that share out a data set put `-00000-of-00010` after the suffix.
 _SUFFIX = re.compile(r"\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?$")
+_NUMBERED = re.compile(
+    r"(?:^|/)prediction-[^/]+/prediction\.(?:results|errors_stats)-[0-9]{5}-of-[0-9]{5}$"
+)
 _FORMATS: dict[str, InputFormat] = {
     "csv": "csv",
     "tfrecord": "tfrecord",
@@ -40,3 +43,14 @@ def output_name(
     if input_format != output_format:
         name = f"{name}.{output_format}"
     return name + _GZIP_SUFFIX if gzip_suffix else name
+
+
+def numbered_names(number: int, total: int) -> tuple[str, str]:
+    """What Vertex AI calls an output, and the file of its bad rows."""
+    part = f"{number:05d}-of-{total:05d}"
+    return f"prediction.results-{part}", f"prediction.errors_stats-{part}"
+
+
+def is_numbered_output(path: str) -> bool:
+    """Whether a job of that kind has made the file at `path`, in a folder of its own."""
+    return _NUMBERED.search(path) is not None

@@ -12,6 +12,8 @@ from app.storage import StoredFile
 
 # Counts up when the same call would write other bytes than before.
 _FORMAT = 2
+# Under which an output carries its fingerprint, among its metadata.
+FINGERPRINT_KEY = "embedded-tf-fingerprint"
 
 
 def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Settings) -> str:
@@ -32,10 +34,15 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
 
 
 def file_fingerprint(
-    job_fingerprint: str, input_format: InputFormat, files: Iterable[StoredFile]
+    job_fingerprint: str, input_format: InputFormat, files: Iterable[StoredFile], *, gzip: bool
 ) -> str:
     """Of the generations of an input and of all that it names, and of what a job's files share."""
-    return _digest([job_fingerprint, input_format, [_identity(file) for file in files]])
+    return _digest([job_fingerprint, input_format, gzip, [_identity(file) for file in files]])
+
+
+def is_output(file: StoredFile) -> bool:
+    """Whether a job has made this file."""
+    return FINGERPRINT_KEY in file.metadata
 
 
 def _digest(value: object) -> str:

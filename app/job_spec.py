@@ -99,7 +99,9 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
     Raises BadParameter, naming the parameter, what was expected and what was there.
     """
     _refuse_unknown(parameters)
-    missing = [name for name in REQUIRED if parameters.get(name) in (None, "", [])]
+    missing = [name for name in REQUIRED if parameters.get(name) in (None, "")]
+    if "input" not in missing and not _texts(parameters, "input"):
+        missing.append("input")
     if missing:
         raise BadParameter(
             f"missing parameter: {', '.join(missing)}", {"parameters": list(missing)}

@@ -15,6 +15,8 @@ import orjson
 _STRING_OR_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf(?:inity)?)\b')
 # Reading every number by a function of our own takes ten times as long, so it is done only here.
 _MAY_BE_BEYOND_64_BITS = re.compile(r"[0-9]{18}|[eE]\+?[0-9]{3}")
+# orjson refuses half a character, as it has no UTF-8 form; Python's reader does not.
+_MAY_BE_A_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _STANDARD_TOKENS = {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}
 _SHOWN_CHARACTERS = 80
 _SHOWN_NAMES = 20
@@ -83,10 +85,16 @@ def _parse_with_tokens(text: bytes) -> Any:
             lambda match: _STANDARD_TOKENS.get(match[0], match[0]), text.decode()
         )
         if _MAY_BE_BEYOND_64_BITS.search(standard):
-            return json.loads(standard, parse_float=_finite, parse_int=_integer)
-        return json.loads(standard)
+            value = json.loads(standard, parse_float=_finite, parse_int=_integer)
+        else:
+            value = json.loads(standard)
+        if _MAY_BE_A_SURROGATE.search(standard):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except json.JSONDecodeError as error:
         raise InvalidJson(f"invalid JSON at character {error.pos + 1}: {error.msg}") from None
+    except UnicodeEncodeError:
+        raise InvalidJson("invalid JSON: an unpaired surrogate") from None
     except (InvalidJson, UnicodeDecodeError) as error:
         raise InvalidJson(f"invalid JSON: {error}") from None
     except RecursionError:

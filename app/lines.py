@@ -182,4 +182,5 @@ def too_long(number: int, max_line_bytes: int) -> RowFault:
         f"longer than {max_line_bytes} bytes; where the instance's memory allows it,"
         " MAX_LINE_BYTES takes longer lines",
         TooLarge,
+        shows_all=False,
     )

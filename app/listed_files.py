@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import BadParameter, JobError, NotAllowed, UnsupportedInput
+from app.errors import BadParameter, JobError, NotAllowed, NotFound, UnsupportedInput
 from app.formats.gzipped import unpacked
 from app.lines import read_lines
 from app.parallel import GoOn, run_all
@@ -43,22 +43,24 @@ def find_listed(
     """
     locations: dict[str, Location] = {}
     faults: dict[str, JobError] = {}
-    for uri in _uris(list_file, storage):
-        if len(locations) + len(faults) >= _MOST_FILES:
+    for number, uri in enumerate(_uris(list_file, storage)):
+        if number >= _MOST_FILES:
             raise UnsupportedInput(
                 f"{list_file.uri}: a file list may name {_MOST_FILES} objects; make several of it"
             )
         try:
             location = parse_location(uri, parameter="file list", relative=False)
+            if location.is_folder:
+                raise BadParameter(f"file list: {uri} is a folder, where an object is expected")  # noqa: TRY301  # a fault of the line like those that parsing finds
             storage.check_allowed(location)
         except (BadParameter, NotAllowed) as error:
             faults[uri] = error
         else:
             locations[uri] = location
-    refused: dict[Location, JobError] = {}
-    found = _find(set(locations.values()), storage, refused, check)
-    faults |= {uri: refused[place] for uri, place in locations.items() if place in refused}
-    files = {uri: found[location] for uri, location in locations.items() if location in found}
+    search = _Search(storage)
+    run_all(search.tasks(set(locations.values())), workers=_PARALLEL_FINDS, check=check)
+    faults |= {uri: search.refused[one] for uri, one in locations.items() if one in search.refused}
+    files = {uri: search.found[one] for uri, one in locations.items() if one in search.found}
     return ListedFiles(files, faults)
 
 
@@ -67,7 +69,7 @@ def _uris(list_file: StoredFile, storage: Storage) -> Iterable[str]:
     for lines in read_lines(
         blocks, max_line_bytes=_LONGEST_LINE_BYTES, on_fault=lambda _fault, _text: True
     ):
-        yield from dict.fromkeys(uri_of(text) for _, text in lines.rows())
+        yield from (uri_of(text) for _, text in lines.rows())
 
 
 def uri_of(line: bytes) -> str:
@@ -75,36 +77,36 @@ def uri_of(line: bytes) -> str:
     return line.decode(errors="replace").strip()
 
 
-def _find(
-    locations: set[Location],
-    storage: Storage,
-    refused: dict[Location, JobError],
-    check: Callable[[], object],
-) -> dict[Location, StoredFile]:
-    found: dict[Location, StoredFile] = {}
+class _Search:
+    """Looks for objects in many places, with as few requests as it takes."""
 
-    def find(one: Location, go_on: GoOn) -> None:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self.found: dict[Location, StoredFile] = {}
+        self.refused: dict[Location, JobError] = {}
+
+    def tasks(self, locations: set[Location]) -> list[Callable[[GoOn], None]]:
+        folders: dict[Location, list[Location]] = {}
+        for location in locations:
+            folders.setdefault(location.parent(), []).append(location)
+        tasks: list[Callable[[GoOn], None]] = []
+        for folder in folders.values():
+            if len(folder) < _WORTH_LISTING or folder[0].scheme == "file":
+                tasks.extend(partial(self._find, [location]) for location in folder)
+            else:
+                tasks.append(partial(self._find, folder))
+        return tasks
+
+    def _find(self, locations: list[Location], go_on: GoOn) -> None:
         go_on()
         try:
-            file = storage.find(one)
+            if len(locations) == 1:
+                file = self._storage.find(locations[0])
+                self.found.update({} if file is None else {locations[0]: file})
+            else:
+                self.found.update(self._storage.find_all(locations))
         except NotAllowed as error:
-            refused[one] = error
-        else:
-            if file is not None:
-                found[one] = file
-
-    def find_in(folder: list[Location], go_on: GoOn) -> None:
-        go_on()
-        found.update(storage.find_all(folder))
-
-    folders: dict[Location, list[Location]] = {}
-    for location in locations:
-        folders.setdefault(location.parent(), []).append(location)
-    tasks: list[Callable[[GoOn], None]] = []
-    for folder in folders.values():
-        if len(folder) < _WORTH_LISTING or folder[0].scheme == "file":
-            tasks.extend(partial(find, location) for location in folder)
-        else:
-            tasks.append(partial(find_in, folder))
-    run_all(tasks, workers=_PARALLEL_FINDS, check=check)
-    return found
+            self.refused.update(dict.fromkeys(locations, error))
+        except NotFound:
+            # No such bucket, so nothing of it is there, which each line is told of.
+            return

@@ -3,11 +3,18 @@
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from app.bad_rows import errors_name
 from app.errors import BadParameter, UnsupportedInput
-from app.file_format import InputFormat, format_of_name, is_gzip_name, output_name
-from app.fingerprint import file_fingerprint, job_fingerprint
+from app.file_format import (
+    InputFormat,
+    format_of_name,
+    is_gzip_name,
+    numbered_names,
+    output_name,
+)
+from app.fingerprint import file_fingerprint, is_output, job_fingerprint
 from app.job_spec import JobSpec
 from app.listed_files import ListedFiles, find_listed
 from app.selection import SelectedFile, select_files
@@ -76,13 +83,15 @@ def plan_files(
         places = [_numbered(spec, number, len(selected)) for number in range(len(selected))]
     else:
         places = [_named(spec, *named) for named in zip(selected, formats, strict=True)]
+    files = _without_own_outputs(list(zip(selected, formats, places, strict=True)))
+    selected, places = [one for one, _, _ in files], [place for _, _, place in files]
     for place in places:
         storage.check_target(place.output)
     _check_outputs(selected, places, writes_errors=spec.on_error == "skip")
     of_job = job_fingerprint(model_files, spec, settings)
     there = storage.find_all([where for one in places for where in (one.output, one.errors)])
     tasks = []
-    for one, file_format, place in zip(selected, formats, places, strict=True):
+    for one, file_format, place in files:
         listed = find_listed(one.file, storage, check) if file_format == "file-list" else None
         follows_from = [one.file, *([] if listed is None else listed.found())]
         tasks.append(
@@ -95,7 +104,7 @@ def plan_files(
                 errors_output=place.errors,
                 old_output=there.get(place.output),
                 old_errors=there.get(place.errors),
-                fingerprint=file_fingerprint(of_job, file_format, follows_from),
+                fingerprint=file_fingerprint(of_job, file_format, follows_from, gzip=place.gzip),
             )
         )
     return tasks
@@ -123,12 +132,25 @@ def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _
 
 def _numbered(spec: JobSpec, number: int, total: int) -> _Places:
     """As Vertex AI calls them."""
-    part = f"{number:05d}-of-{total:05d}"
-    return _Places(
-        spec.output.below(f"prediction.results-{part}"),
-        spec.output.below(f"prediction.errors_stats-{part}"),
-        gzip=spec.output_compression == "gzip",
-    )
+    output, errors = map(spec.output.below, numbered_names(number, total))
+    return _Places(output, errors, gzip=spec.output_compression == "gzip")
+
+
+def _without_own_outputs(
+    files: list[tuple[SelectedFile, InputFormat, _Places]],
+) -> list[tuple[SelectedFile, InputFormat, _Places]]:
+    """Without those that an earlier call has made of another file, in the folder of both."""
+    made_of_others = {
+        place
+        for one, _, places in files
+        for place in (places.output, places.errors)
+        if place != one.file.location
+    }
+
+    def is_own(one: SelectedFile) -> bool:
+        return not one.is_named and is_output(one.file) and one.file.location in made_of_others
+
+    return [file for file in files if not is_own(file[0])]
 
 
 def _check_outputs(
@@ -143,6 +165,13 @@ def _check_outputs(
                 {"parameters": ["output"]},
             )
         taken[_place(output)] = "another output"
+    for output in outputs:
+        folders = PurePosixPath(output.path).parents if output.scheme == "file" else ()
+        if clash := next((place for place in map(str, folders) if place in taken), None):
+            raise BadParameter(
+                f"output: {clash} would be a file of this job, and the folder of {output}",
+                {"parameters": ["output"]},
+            )
 
 
 def _place(location: Location) -> str:

@@ -93,7 +93,12 @@ class CsvWriter:
         check_rows(outputs, rows_sent)
         for name, array in outputs.items():
             _check_shape(name, array, self._outputs[name])
-        columns = [_cells(name, outputs[name][:rows]) for name in sorted(outputs)]
+        columns = [
+            _cells(name, outputs[name][:rows])
+            for name in sorted(outputs)
+            # One of vectors without numbers has no column.
+            if outputs[name].size
+        ]
         beside: list[list[bytes]] = [
             [_as_cell(text) for text in column] for column in zip(*companions.rows, strict=True)
         ]

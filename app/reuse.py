@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.fingerprint import FINGERPRINT_KEY
 from app.plan import FileTask
 from app.report import FileReport, FilesDone
 from app.storage import Location, Storage, StoredFile
 
-_FINGERPRINT = "embedded-tf-fingerprint"
 _COUNTS = "embedded-tf-counts"
 _ERRORS_OF = "embedded-tf-errors-of"
 
@@ -29,7 +29,7 @@ class Counts:
 
 def output_metadata(fingerprint: str, counts: Counts) -> dict[str, str]:
     """What `reuse` finds again."""
-    return {_FINGERPRINT: fingerprint, _COUNTS: orjson.dumps(counts).decode()}
+    return {FINGERPRINT_KEY: fingerprint, _COUNTS: orjson.dumps(counts).decode()}
 
 
 def errors_metadata(fingerprint: str, output: Location, counts: Counts) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _reusable(task: FileTask) -> FileReport | None:
 
 def _counts(file: StoredFile | None, fingerprint: str) -> Counts | None:
     """Those of a file with this fingerprint."""
-    if file is None or file.metadata.get(_FINGERPRINT) != fingerprint:
+    if file is None or file.metadata.get(FINGERPRINT_KEY) != fingerprint:
         return None
     try:
         counts = orjson.loads(file.metadata[_COUNTS])

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from app.errors import NotFound
+from app.file_format import is_numbered_output
 from app.job_spec import JobSpec
 from app.storage import Location, Storage, StoredFile
 from app.wildcards import Wildcards, fixed_part
@@ -11,10 +12,14 @@ from app.wildcards import Wildcards, fixed_part
 
 @dataclass(frozen=True, slots=True)
 class SelectedFile:
-    """One input file. `name` is what comes after the fixed folder of the input that it is of."""
+    """One input file. `name` is what comes after the fixed folder of the input that it is of.
+
+    `is_named` where the input is this very file.
+    """
 
     file: StoredFile
     name: str
+    is_named: bool
 
 
 def select_files(spec: JobSpec, storage: Storage) -> list[SelectedFile]:
@@ -25,9 +30,10 @@ def select_files(spec: JobSpec, storage: Storage) -> list[SelectedFile]:
     selected: dict[Location, SelectedFile] = {}
     for location in spec.inputs:
         folder = fixed_folder(location)
-        for file in _find(location, folder, spec.output, storage):
+        for file in _find(location, folder, spec, storage):
             name = file.location.path.removeprefix(folder.path)
-            selected.setdefault(file.location, SelectedFile(file, name))
+            one = SelectedFile(file, name, is_named=file.location == location)
+            selected.setdefault(file.location, one)
     return sorted(selected.values(), key=lambda one: one.file.uri)
 
 
@@ -38,7 +44,7 @@ def fixed_folder(location: Location) -> Location:
 
 
 def _find(
-    location: Location, folder: Location, output: Location, storage: Storage
+    location: Location, folder: Location, spec: JobSpec, storage: Storage
 ) -> Iterable[StoredFile]:
     prefix = fixed_part(location.path)
     if prefix == location.path and not location.is_folder:
@@ -47,9 +53,11 @@ def _find(
     if prefix != location.path:
         pattern = Wildcards(location.path + ("**" if location.is_folder else ""))
         files = [file for file in files if pattern.match(file.location.path)]
-    if output.is_below(folder) and output != folder:
-        # Or a second call would take the outputs of the first one for inputs.
-        files = [file for file in files if not file.location.is_below(output)]
+    # Or a second call would take the outputs of the first one for inputs.
+    if spec.numbered_outputs:
+        files = [file for file in files if not is_numbered_output(file.location.path)]
+    elif spec.output.is_below(folder) and spec.output != folder:
+        files = [file for file in files if not file.location.is_below(spec.output)]
     if not files:
         raise NotFound(
             f"input: nothing below {location}"

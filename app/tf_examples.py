@@ -64,6 +64,8 @@ def feature_json(record: bytes, name: str) -> bytes:
     if kind == "bytes_list":
         values = [text_or_base64(value) for value in values]
     elif kind == "float_list":
+        if not np.isfinite(values).all():
+            raise Misfit("a key that is no finite number has no JSON form", field=name)
         # Their shortest digits, which as doubles they would not have.
         values = list(np.array(values, np.float32))
     value = values[0] if len(values) == 1 else values

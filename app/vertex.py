@@ -216,6 +216,8 @@ def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
     message: dict[str, Any] = {}
     meaningless = []
     for given, value in body.items():
+        if value is None:
+            continue  # which means the same as not to give it
         name = re.sub(r"_([a-z])", lambda match: match[1].upper(), given)
         where = f"{path}.{name}" if path else name
         if name in message or where in meaningless:

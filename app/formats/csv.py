@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.careful_rows import Misfit, check_shape, read_row
+from app.careful_rows import Misfit, Shape, check_shape, read_row
 from app.errors import RowFault, UnsupportedInput
 from app.formats.csv_columns import CsvColumns, match_columns
 from app.formats.csv_records import read_records
@@ -68,6 +68,7 @@ class CsvReader:
         self._max_line_bytes = max_line_bytes
         self._instance_as_columns = instance_as_columns and fields.include_instance
         self._columns = CsvColumns((), {}, None, None)
+        self._row_shapes: dict[str, Shape] = {}
         self._documents = {
             name: NumberDocument(spec)
             for name, spec in signature.inputs.items()
@@ -102,10 +103,12 @@ class CsvReader:
         return match_columns(texts, self._signature, self._fields, self._file)
 
     def instances(self, batch: Lines) -> Instances:
+        rows = self.rows(batch)
+        if not _is_plain_text(batch.text):
+            return self._careful(rows)
         if not companion_names(self._fields) and (tensor := self._flat(batch)) is not None:
             assert self._columns.vector is not None
             return Instances({self._columns.vector: tensor})
-        rows = self.rows(batch)
         cells = self._cells(rows)
         tensors = None if cells is None else self._by_columns(cells)
         if cells is None or tensors is None:
@@ -113,7 +116,8 @@ class CsvReader:
         return Instances(tensors, self._companions(cells))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
-        return [(number, text) for number, text in batch.rows() if number not in batch.dropped]
+        """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
+        return [(n, text) for n, text in batch.rows_with_blank_ones() if text.removesuffix(b"\r")]
 
     def _flat(self, batch: Lines) -> Array | None:
         """The quickest way: all cells are the numbers of one vector, read as one list."""
@@ -189,7 +193,7 @@ class CsvReader:
                 }
                 for name, value in row.items():
                     spec = self._signature.inputs[name]
-                    first = values[name][0].shape if values[name] else value.shape
+                    first = self._row_shapes.get(name, value.shape)
                     check_shape(value.shape, spec, first, name)
             except Misfit as misfit:
                 if not self._on_fault(RowFault(number, misfit.field, str(misfit)), text):
@@ -197,6 +201,7 @@ class CsvReader:
             else:
                 good.append(cells)
                 for name, value in row.items():
+                    self._row_shapes.setdefault(name, value.shape)
                     values[name].append(value)
         if not good:
             return Instances({})
@@ -234,7 +239,8 @@ class CsvReader:
         """What is written beside each prediction; known once the header is."""
         if not self._instance_as_columns:
             return companion_names(self._fields)
-        return (*filter(None, [self._fields.key and "key"]), *self._columns.names)
+        # The key is one of them.
+        return self._columns.names
 
     def _companions(self, columns: list[tuple[bytes, ...]]) -> Companions:
         names = companion_names(self._fields)
@@ -244,12 +250,12 @@ class CsvReader:
         return Companions(names, rows)
 
     def _companions_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        if self._instance_as_columns:
+            return tuple(map(_text, cells))
         companions = []
         if self._columns.key is not None:
             companions.append(_text(cells[self._columns.key]))
-        if self._instance_as_columns:
-            companions.extend(map(_text, cells))
-        elif self._fields.include_instance:
+        if self._fields.include_instance:
             companions.append(self._instance(cells))
         return tuple(companions)
 
@@ -303,11 +309,17 @@ def _parse(texts: list[bytes]) -> list[list[bytes]]:
     return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
 
 
-def _strings(cells: tuple[bytes, ...]) -> Array | None:
+def _is_plain_text(text: bytes) -> bool:
+    """UTF-8, with CR only at line ends: what the careful way would not complain of."""
+    if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
+        return False
     try:
-        b"".join(cells).decode()
+        return text.isascii() or bool(text.decode())
     except UnicodeDecodeError:
-        return None
+        return False
+
+
+def _strings(cells: tuple[bytes, ...]) -> Array:
     tensor = np.empty(len(cells), STRING)
     tensor[:] = cells
     return tensor

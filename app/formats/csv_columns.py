@@ -41,9 +41,10 @@ def match_columns(
     key = None if fields.key is None else names.index(fields.key)
     order = names if fields.included is None else fields.included
     seen = {name: names.index(name) for name in order if fields.sees(name)}
-    inputs = signature.inputs
+    # One without a batch dimension has no value for a row: its default is all there is.
+    inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
     if _is_one_vector(signature, seen):
-        (vector,) = inputs
+        (vector,) = signature.inputs
         return CsvColumns(names, {vector: tuple(seen.values())}, vector, key)
     if missing := [name for name in inputs if name not in seen and name not in signature.defaults]:
         raise UnsupportedInput(
@@ -54,6 +55,10 @@ def match_columns(
         raise UnsupportedInput(
             f"{file}: the signature has no input {shown_names(unknown)}, only"
             f" {shown_names(inputs)}; excluded_fields keeps a column from the model"
+        )
+    if not seen:
+        raise UnsupportedInput(
+            f"{file}: no column is an input; the header has {shown_names(names)}"
         )
     return CsvColumns(names, {name: (place,) for name, place in seen.items()}, None, key)
 

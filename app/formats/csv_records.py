@@ -5,6 +5,7 @@ and nothing is looked at twice. A quote in the wrong place costs the line that i
 after it.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,11 +20,14 @@ from app.lines import Lines, read_lines
 _FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\n]*+)'
 _RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
 _UNFINISHED = re.compile(rb"(?:" + _FIELD + rb',)*+"(?:[^"]++|"")*+\Z')
+_BLANK_LINES = re.compile(rb"(?:\r?\n)*+")
 _STRAY = "a quote in the wrong place: quoted cells begin and end with one, and hold two for each"
 _UNCLOSED = (
     "a cell begins with a quote here, and none ends it before the longest line that is taken"
 )
-_SHOWN_BYTES = 256
+# What is kept of a line to show it; most are shorter.
+_SHOWN_BYTES = 4096
+_GROUP_BYTES = 1024 * 1024
 
 _Fault = tuple[RowFault, bytes]
 
@@ -55,26 +59,48 @@ def read_records(
             # An endless last line is in no group: it comes after all that are.
             place = 0 if is_last else int(group.ends[line - group.first])
             long_places[len(unfinished) + place] = long_lines.pop(line)
-        has_quotes = bool(unfinished) or b'"' in text
+        # Blank lines before the header are no rows that anybody would count.
+        blank = _blank_lines(text, long_places) if number == 0 else 0
+        text = text[blank:]
+        long_places = {place - blank: fault for place, fault in long_places.items()}
+        has_quotes = bool(unfinished) or b'"' in text or blank > 0
         window = 0 if is_last else max_record_bytes + len(b"\r\n")
-        cut = _cut(text, window) if has_quotes else _Cut(group.ends, len(text), {})
-        faults = {
-            index: (RowFault(number + index, None, why), text[start : start + _SHOWN_BYTES])
-            for index, (start, why) in cut.bad.items()
-        }
-        for place in [place for place in long_places if is_last or place < cut.size]:
-            index = int(np.searchsorted(cut.ends, place))
-            fault, beginning = long_places.pop(place)
-            faults[index] = RowFault(number + index, None, fault.message, fault.kind), beginning
-        dropped = frozenset(number + index for index in faults)
-        records = Lines(number, text[: cut.size], cut.ends, dropped, has_quotes)
-        for index, (fault, beginning) in sorted(faults.items()):
-            if not on_fault(fault, beginning.partition(b"\n")[0]):
-                yield records.part(0, index)
-                return
-        yield records
-        long_places = {place - cut.size: fault for place, fault in long_places.items()}
-        number, unfinished = number + len(cut.ends), text[cut.size :]
+        start = 0
+        while True:
+            cut = _cut(text, start, window) if has_quotes else _Cut(group.ends, len(text), {})
+            faults = {
+                index: _cut_fault(number + index, text, place, why)
+                for index, (place, why) in cut.bad.items()
+            }
+            is_all = start + cut.size == len(text)
+            for place in [p for p in long_places if p < start + cut.size or (is_last and is_all)]:
+                index = int(np.searchsorted(cut.ends, place - start))
+                fault, beginning = long_places.pop(place)
+                faults[index] = dataclasses.replace(fault, number=number + index), beginning
+            dropped = frozenset(number + index for index in faults)
+            records = Lines(number, text[start : start + cut.size], cut.ends, dropped, has_quotes)
+            for index, (fault, beginning) in sorted(faults.items()):
+                if not on_fault(fault, beginning):
+                    yield records.part(0, index)
+                    return
+            yield records
+            number, start = number + len(cut.ends), start + cut.size
+            if not cut.size or start == len(text):
+                break
+        long_places = {place - start: fault for place, fault in long_places.items()}
+        unfinished = text[start:]
+
+
+def _blank_lines(text: bytes, long_places: Iterable[int]) -> int:
+    """Bytes of the blank lines at the beginning, before the first that was too long."""
+    match = _BLANK_LINES.match(text)
+    assert match is not None
+    return min([match.end(), *long_places])
+
+
+def _cut_fault(number: int, text: bytes, start: int, why: str) -> _Fault:
+    line = text[start : start + _SHOWN_BYTES].partition(b"\n")
+    return RowFault(number, None, why, shows_all=bool(line[1])), line[0].removesuffix(b"\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +121,15 @@ def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
     yield Lines(0, b"", np.empty(0, np.intp))
 
 
-def _cut(text: bytes, window: int) -> _Cut:
-    """Cuts at line ends outside of quotes.
+def _cut(text: bytes, start: int, window: int) -> _Cut:
+    """Cuts about a mebibyte from `start` on at line ends outside of quotes.
 
     A record has at most `window` bytes; where that is 0, no more text comes.
     """
     ends: list[int] = []
     bad: dict[int, tuple[int, str]] = {}
-    place = 0
-    while place < len(text):
+    place = start
+    while place < min(len(text), start + _GROUP_BYTES):
         # What is beyond the window is not looked at, as it may not be there yet.
         limit = min(place + window, len(text)) if window else len(text)
         if record := _RECORD.match(text, place, limit):
@@ -114,6 +140,6 @@ def _cut(text: bytes, window: int) -> _Cut:
                 break
             end = text.index(b"\n", place) + 1
             bad[len(ends)] = place, _UNCLOSED if is_open else _STRAY
-        ends.append(end - 1)
+        ends.append(end - 1 - start)
         place = end
-    return _Cut(np.array(ends, np.intp), place, bad)
+    return _Cut(np.array(ends, np.intp), place - start, bad)

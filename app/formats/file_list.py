@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
-from app.errors import NotFound, RowFault, TooLarge
+from app.errors import NotFound, RowFault, TooLarge, UnsupportedInput
+from app.formats.gzipped import decoded
 from app.formats.reader import FaultSink, Instances
 from app.formats.strings import StringReader
 from app.job_spec import InstanceFields
@@ -19,6 +20,7 @@ _READERS = 8
 _FILES_AHEAD = 32
 _BYTES_AHEAD = 16 * 1024 * 1024
 _GROUP_BYTES = 1024 * 1024
+_GROUP_RECORDS = 4096
 
 
 class FileListReader(StringReader):
@@ -42,20 +44,23 @@ class FileListReader(StringReader):
         self._listed = listed
         self._storage = storage
         self._uris: dict[int, str] = {}
+        # Where nothing after a bad row matters.
+        self._has_ended = False
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[ByteRecords]:
         """The contents, in the list's order, several of them being read at once."""
         group: list[bytes | None] = []
         group_bytes, first = 0, 1
         for number, content in self._contents(self._numbered(blocks)):
-            # Blank lines have numbers, and are no instances.
-            group.extend([None] * (number - first - len(group)))
-            group.append(content)
-            group_bytes += len(content or b"")
-            if group_bytes >= _GROUP_BYTES:
-                yield as_records(first, tuple(group))
-                first += len(group)
-                group, group_bytes = [], 0
+            while first + len(group) <= number:
+                # Blank lines have numbers, and are no instances.
+                is_blank = first + len(group) < number
+                group.append(None if is_blank else content)
+                group_bytes += 0 if is_blank else len(content or b"")
+                if group_bytes >= _GROUP_BYTES or len(group) >= _GROUP_RECORDS:
+                    yield as_records(first, tuple(group))
+                    first += len(group)
+                    group, group_bytes = [], 0
         if group:
             yield as_records(first, tuple(group))
 
@@ -69,50 +74,67 @@ class FileListReader(StringReader):
 
     def _contents(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, bytes | None]]:
         """None where a line names nothing that can be had; nothing after the last that matters."""
-        waiting: deque[tuple[int, int, Future[bytes]]] = deque()
+        waiting: deque[tuple[int, str, int, Future[bytes | RowFault]]] = deque()
         bytes_ahead = 0
         pool = ThreadPoolExecutor(_READERS, thread_name_prefix="listed")
         try:
             for number, uri in lines:
                 file = self._listed.files.get(uri)
-                fault = self._fault(number, uri, file)
-                size = 0 if file is None or fault else file.size
-                while waiting and (
-                    fault or len(waiting) >= _FILES_AHEAD or bytes_ahead + size > _BYTES_AHEAD
+                size = 0 if file is None else min(file.size, self._max_line_bytes)
+                while len(waiting) >= _FILES_AHEAD or (
+                    waiting and bytes_ahead + size > _BYTES_AHEAD
                 ):
-                    before, its_size, future = waiting.popleft()
-                    bytes_ahead -= its_size
-                    yield before, future.result()
-                if fault is None and file is not None:
-                    waiting.append((number, size, pool.submit(self._content, file)))
-                    bytes_ahead += size
-                    continue
-                assert fault is not None
-                go_on = self._on_fault(fault, uri.encode())
-                yield number, None
-                if not go_on:
-                    return
-            for before, _, future in waiting:
-                yield before, future.result()
+                    bytes_ahead -= waiting[0][2]
+                    yield self._next(waiting)
+                    if self._has_ended:
+                        return
+                waiting.append((number, uri, size, pool.submit(self._content, number, uri, file)))
+                bytes_ahead += size
+            while waiting and not self._has_ended:
+                yield self._next(waiting)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fault(self, number: int, uri: str, file: StoredFile | None) -> RowFault | None:
+    def _next(
+        self, waiting: deque[tuple[int, str, int, Future[bytes | RowFault]]]
+    ) -> tuple[int, bytes | None]:
+        """The first of those that are under way."""
+        number, uri, _, future = waiting.popleft()
+        content = future.result()
+        if isinstance(content, bytes):
+            return number, content
+        self._has_ended = not self._on_fault(content, uri.encode())
+        return number, None
+
+    def _content(self, number: int, uri: str, file: StoredFile | None) -> bytes | RowFault:
+        """The bytes of an object, or why it is no instance. Raises what storage raises."""
         if error := self._listed.faults.get(uri):
             return RowFault(number, None, error.message, type(error))
         if file is None:
             return RowFault(number, None, f"no such object or file: {uri}", NotFound)
-        if file.size > self._max_line_bytes:
+        if file.content_encoding not in ("", "identity", "gzip"):
+            encoding = file.content_encoding
             return RowFault(
-                number,
-                None,
-                f"{uri} has {file.size} bytes, and MAX_LINE_BYTES takes {self._max_line_bytes}",
-                TooLarge,
+                number, None, f"{uri} has the Content-Encoding {encoding}, and only gzip is read"
             )
-        return None
-
-    def _content(self, file: StoredFile) -> bytes:
-        return b"".join(self._storage.read(file))
+        blocks = self._storage.read(file)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            for piece in decoded(blocks, file=uri) if file.content_encoding == "gzip" else blocks:
+                pieces.append(piece)
+                size += len(piece)
+                if size > self._max_line_bytes:
+                    return RowFault(
+                        number,
+                        None,
+                        f"{uri} has more than {self._max_line_bytes} bytes; MAX_LINE_BYTES takes"
+                        " larger objects, where the instance's memory allows it",
+                        TooLarge,
+                    )
+        except UnsupportedInput as error:
+            return RowFault(number, None, error.message, UnsupportedInput)
+        return b"".join(pieces)
 
     def instances(self, batch: ByteRecords) -> Instances:
         return self.strings(self.rows(batch), [content for _, content in batch.rows()])

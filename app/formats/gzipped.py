@@ -32,6 +32,11 @@ def unpacked(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
     return iter(layers)
 
 
+def decoded(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
+    """The content of blocks of which it is known that they are gzipped. Raises UnsupportedInput."""
+    return _decompressed(blocks, file)
+
+
 def _one_layer_less(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
     source = iter(blocks)
     start = b""

@@ -75,8 +75,14 @@ class JsonFields:
                 raise Misfit(f"expected an object with fields, found {shown(value)}") from None
             if not may_hold_tokens(line):
                 raise InvalidJson(f"invalid JSON: {error}") from None
-            marked = with_tokens_as_strings(line, _MARK)
+            return self._values_beside_tokens(line)
+
+    def _values_beside_tokens(self, line: bytes) -> dict[str, bytes]:
+        marked = with_tokens_as_strings(line, _MARK)
+        try:
             return {name: _unmarked(raw) for name, raw in self._decoder.decode(marked).items()}
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidJson(f"invalid JSON: {error}") from None
 
 
 def strict_json(line: bytes) -> bytes:

@@ -121,7 +121,7 @@ def _filled(text: bytes, source: Iterator[bytes], needed: int, position: int) ->
 
 def _skipped(text: bytes, source: Iterator[bytes], size: int, position: int) -> tuple[bytes, bytes]:
     """The beginning of a record of `size` bytes, and what comes after it. Raises FrameLost."""
-    text = _filled(text, source, _HEADER.size + _SHOWN_BYTES, position)
+    text = _filled(text, source, min(_HEADER.size + _SHOWN_BYTES, size), position)
     beginning = text[_HEADER.size : _HEADER.size + _SHOWN_BYTES]
     while size > len(text):
         size -= len(text)

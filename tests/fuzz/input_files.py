@@ -99,8 +99,8 @@ def read(data: bytes, case: Case, block: int) -> Read:
                 rows += [(name, repr(row).encode()) for row in tensor]
             beside += instances.companions.rows
     except UnsupportedInput as error:
-        # Where damage is noticed depends on the blocks.
-        return "gzip" if "gzip" in error.message else error.message
+        # Whether damage or the content before it is noticed first depends on the blocks.
+        return "gzip" if data.startswith(b"\x1f\x8b\x08") else error.message
     bad = []
     for row in faults.up_to(None):
         line = encode_bad_row(row, reader)

@@ -143,7 +143,7 @@ def test_large_integers_become_the_same_floats_whatever_lies_beside_them(odd: st
 
 def test_a_surrogate_beside_a_bare_token_is_a_bad_row() -> None:
     rows = text_batch(r'{"text": "\ud800", "float": NaN}')
-    with pytest.raises(BadRow, match="field text: an unpaired surrogate"):
+    with pytest.raises(BadRow, match="an unpaired surrogate"):
         encoder("text", "float").encode(rows)
 
 

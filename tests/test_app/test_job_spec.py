@@ -37,6 +37,12 @@ def test_a_missing_parameter_is_named(name: str, change: Any) -> None:
     assert caught.value.details == {"parameters": [name]}
 
 
+@pytest.mark.parametrize("value", ["", [], [""], ["", ""]])
+def test_an_input_of_nothing_is_missing(value: Any) -> None:
+    with pytest.raises(BadParameter, match="missing parameter: input"):
+        parse_job_spec({**GOOD, "input": value})
+
+
 @pytest.mark.parametrize("name", sorted(NOT_YET_SUPPORTED))
 def test_agreed_names_that_do_nothing_yet_are_refused_by_name(name: str) -> None:
     with pytest.raises(BadParameter, match=f"parameter {name} is not supported yet"):
