@@ -5,9 +5,8 @@ careful one, row by row, which finds the fault or agrees.
 """
 
 import csv
-import re
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import orjson
@@ -15,30 +14,27 @@ from numpy.typing import NDArray
 
 from app.careful_rows import Misfit, Shape, check_shape, read_row
 from app.errors import RowFault, UnsupportedInput
+from app.formats.csv_cells import (
+    booleans,
+    json_list,
+    json_value,
+    parse_rows,
+    strings,
+    text_json,
+    typed_json,
+)
 from app.formats.csv_columns import CsvColumns, match_columns
 from app.formats.csv_records import read_records
 from app.formats.jsonl import companion_names
 from app.formats.reader import Companions, FaultSink, Instances
 from app.job_spec import InstanceFields
-from app.json_values import InvalidJson, parse_json
 from app.lines import Lines
 from app.number_rows import NumberDocument
 from app.signatures import takes_examples
 from tfserving_launcher import Signature, TensorSpec
-from tfserving_launcher.tensors import STRING, Array, dtype_name, family
+from tfserving_launcher.tensors import Array, family
 
 _COMMA, _OPENING, _CLOSING = b",[]"
-# More digits than any integer dtype has.
-_LONGEST_INTEGER = 40
-_BOOLEANS = {b"true": True, b"false": False}
-_ARTICLES = {"float": "a number", "integer": "an integer", "bool": "true or false"}
-_INTEGER = re.compile(r"[+-]?[0-9]+")
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-
-# Records have their own bound; the module's is for all cells of a process.
-csv.field_size_limit(2**31 - 1)
 
 
 class CsvReader:
@@ -96,7 +92,7 @@ class CsvReader:
 
     def _match(self, header: bytes) -> CsvColumns:
         try:
-            (names,) = _parse([header])
+            (names,) = parse_rows([header])
             texts = tuple(name.decode() for name in names)
         except (csv.Error, UnicodeDecodeError) as error:
             raise UnsupportedInput(f"{self._file}: the header cannot be read: {error}") from None
@@ -146,7 +142,7 @@ class CsvReader:
             cells = [text.removesuffix(b"\r").split(b",") for text in texts]
         else:
             try:
-                cells = _parse(texts)
+                cells = parse_rows(texts)
             except (csv.Error, UnicodeDecodeError):
                 return None
         if set(map(len, cells)) != {len(self._columns.names)}:
@@ -170,10 +166,9 @@ class CsvReader:
     def _column(self, name: str, spec: TensorSpec, cells: tuple[bytes, ...]) -> Array | None:
         kind = family(spec.dtype)
         if kind == "string":
-            return _strings(cells)
+            return strings(cells)
         if kind == "bool":
-            values = [_BOOLEANS.get(cell.strip().lower()) for cell in cells]
-            return None if None in values else np.array(values, np.bool_)
+            return booleans(cells)
         text = b"[" + b",".join(cells) + b"]"
         document = self._documents[name]
         memory = document.memory(len(text))
@@ -211,7 +206,7 @@ class CsvReader:
 
     def _row(self, text: bytes) -> tuple[bytes, ...]:
         try:
-            (cells,) = _parse([text])
+            (cells,) = parse_rows([text])
         except csv.Error as error:
             raise Misfit(f"no row of a table: {error}") from None
         except UnicodeDecodeError as error:
@@ -225,12 +220,12 @@ class CsvReader:
         spec = self._signature.inputs[name]
         columns = [self._columns.names[place] for place in places]
         if self._columns.vector is None:
-            read = _json_value if spec.shape is None or len(spec.shape) == 1 else _json_list
+            read = json_value if spec.shape is None or len(spec.shape) == 1 else json_list
             return read_row(read(cells[0], spec, columns[0]), spec, name)
         one = TensorSpec(spec.dtype, (None,))
         return np.stack(
             [
-                read_row(_json_value(cell, spec, column), one, column)
+                read_row(json_value(cell, spec, column), one, column)
                 for cell, column in zip(cells, columns, strict=True)
             ]
         )
@@ -251,10 +246,10 @@ class CsvReader:
 
     def _companions_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
         if self._instance_as_columns:
-            return tuple(map(_text, cells))
+            return tuple(map(text_json, cells))
         companions = []
         if self._columns.key is not None:
-            companions.append(_text(cells[self._columns.key]))
+            companions.append(text_json(cells[self._columns.key]))
         if self._fields.include_instance:
             companions.append(self._instance(cells))
         return tuple(companions)
@@ -268,7 +263,7 @@ class CsvReader:
             for place in places
         }
         members = [
-            orjson.dumps(name) + b":" + (_typed(cell) if place in typed else _text(cell))
+            orjson.dumps(name) + b":" + (typed_json(cell) if place in typed else text_json(cell))
             for place, (name, cell) in enumerate(zip(self._columns.names, cells, strict=True))
         ]
         return b"{" + b",".join(members) + b"}"
@@ -284,7 +279,7 @@ class CsvReader:
         if self._columns.key is None:
             return None
         try:
-            return _text(self._row(text)[self._columns.key])
+            return text_json(self._row(text)[self._columns.key])
         except Misfit:
             return None
 
@@ -303,12 +298,6 @@ def _counts_before(mask: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray
     return counts
 
 
-def _parse(texts: list[bytes]) -> list[list[bytes]]:
-    """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
-    lines = (text.removesuffix(b"\r").decode() for text in texts)
-    return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
-
-
 def _is_plain_text(text: bytes) -> bool:
     """UTF-8, with CR only at line ends: what the careful way would not complain of."""
     if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
@@ -317,51 +306,3 @@ def _is_plain_text(text: bytes) -> bool:
         return text.isascii() or bool(text.decode())
     except UnicodeDecodeError:
         return False
-
-
-def _strings(cells: tuple[bytes, ...]) -> Array:
-    tensor = np.empty(len(cells), STRING)
-    tensor[:] = cells
-    return tensor
-
-
-def _json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
-    """What a scalar's cell would be in JSON; its text where it is nothing for the dtype.
-
-    Raises Misfit for an empty cell that is no string.
-    """
-    kind = family(spec.dtype)
-    text = cell.decode()
-    if kind == "string":
-        return text
-    stripped = text.strip()
-    if not stripped:
-        raise Misfit(f"empty, expected {_ARTICLES[kind]} ({dtype_name(spec.dtype)})", column)
-    if kind == "bool":
-        return _BOOLEANS.get(stripped.lower().encode(), text)
-    if _INTEGER.fullmatch(stripped) and len(stripped) <= _LONGEST_INTEGER:
-        return int(stripped)
-    is_finite = _DECIMAL.fullmatch(stripped) and not np.isinf(float(stripped))
-    return float(stripped) if is_finite or _NOT_FINITE.fullmatch(stripped) else text
-
-
-def _json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
-    """What the cell of an input with more dimensions holds. Raises Misfit."""
-    try:
-        return parse_json(cell)
-    except InvalidJson as error:
-        expected = f"expected a JSON list of {dtype_name(spec.dtype)}"
-        raise Misfit(f"{expected}: {error}", column) from None
-
-
-def _text(cell: bytes) -> bytes:
-    return orjson.dumps(cell.decode())
-
-
-def _typed(cell: bytes) -> bytes:
-    stripped = cell.strip()
-    if _JSON_NUMBER.fullmatch(stripped.decode()):
-        return stripped
-    if stripped.lower() in _BOOLEANS:
-        return stripped.lower()
-    return _text(cell)

@@ -1,0 +1,85 @@
+"""The cells of a table: what they hold, as tensors and as JSON."""
+
+import csv
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.careful_rows import Misfit
+from app.json_values import InvalidJson, parse_json
+from tfserving_launcher import TensorSpec
+from tfserving_launcher.tensors import STRING, Array, dtype_name, family
+
+# More digits than any integer dtype has.
+_LONGEST_INTEGER = 40
+_BOOLEANS = {b"true": True, b"false": False}
+_ARTICLES = {"float": "a number", "integer": "an integer", "bool": "true or false"}
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+
+# Records have their own bound; the module's is for all cells of a process.
+csv.field_size_limit(2**31 - 1)
+
+
+def parse_rows(texts: list[bytes]) -> list[list[bytes]]:
+    """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
+    lines = (text.removesuffix(b"\r").decode() for text in texts)
+    return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
+
+
+def strings(cells: tuple[bytes, ...]) -> Array:
+    tensor = np.empty(len(cells), STRING)
+    tensor[:] = cells
+    return tensor
+
+
+def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
+    """What a scalar's cell would be in JSON; its text where it is nothing for the dtype.
+
+    Raises Misfit for an empty cell that is no string.
+    """
+    kind = family(spec.dtype)
+    text = cell.decode()
+    if kind == "string":
+        return text
+    stripped = text.strip()
+    if not stripped:
+        raise Misfit(f"empty, expected {_ARTICLES[kind]} ({dtype_name(spec.dtype)})", column)
+    if kind == "bool":
+        return _BOOLEANS.get(stripped.lower().encode(), text)
+    if _INTEGER.fullmatch(stripped) and len(stripped) <= _LONGEST_INTEGER:
+        return int(stripped)
+    is_finite = _DECIMAL.fullmatch(stripped) and not np.isinf(float(stripped))
+    return float(stripped) if is_finite or _NOT_FINITE.fullmatch(stripped) else text
+
+
+def json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
+    """What the cell of an input with more dimensions holds. Raises Misfit."""
+    try:
+        return parse_json(cell)
+    except InvalidJson as error:
+        expected = f"expected a JSON list of {dtype_name(spec.dtype)}"
+        raise Misfit(f"{expected}: {error}", column) from None
+
+
+def text_json(cell: bytes) -> bytes:
+    return orjson.dumps(cell.decode())
+
+
+def typed_json(cell: bytes) -> bytes:
+    stripped = cell.strip()
+    if _JSON_NUMBER.fullmatch(stripped.decode()):
+        return stripped
+    if stripped.lower() in _BOOLEANS:
+        return stripped.lower()
+    return text_json(cell)
+
+
+def booleans(cells: tuple[bytes, ...]) -> Array | None:
+    """In any case, or None."""
+    values = [_BOOLEANS.get(cell.strip().lower()) for cell in cells]
+    return None if None in values else np.array(values, np.bool_)
