@@ -74,6 +74,7 @@ def plan_files(
     selected = select_files(spec, storage)
     formats = [spec.input_format or format_of_name(one.name) for one in selected]
     for one in selected:
+        storage.check_source(one.file.location)
         if one.file.content_encoding not in _ENCODINGS:
             raise UnsupportedInput(
                 f"{one.file.uri}: stored with Content-Encoding {one.file.content_encoding}, and"

@@ -11,7 +11,7 @@ import pytest
 
 from app.bad_rows import BadRows, encode_bad_row
 from app.batches import BatchLimits, make_batches
-from app.errors import BadParameter, UnsupportedInput
+from app.errors import BadParameter, NotAllowed, UnsupportedInput
 from app.formats.csv import CsvReader
 from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
@@ -256,6 +256,21 @@ def test_every_line_of_a_list_is_found_or_told_of(folder: Path) -> None:
     assert set(listed.faults) == set(uris[2:])
 
 
+def test_a_list_names_nothing_outside_the_allowed_prefixes(folder: Path) -> None:
+    (folder / "secret").write_text("s")
+    (folder / "in" / "a").write_text("a")
+    uris = [f"{folder}/in/a", f"{folder}/secret", f"{folder}/in/../secret", "gs://elsewhere/x"]
+    (folder / "in" / "list").write_text("\n".join(uris))
+    allowed = parse_location(f"{folder}/in/", parameter="allowed")
+    storage = Storage(allowed_uri_prefixes=(allowed,))
+    file = storage.find(parse_location(str(folder / "in" / "list"), parameter="input"))
+    assert file is not None
+    listed = find_listed(file, storage, lambda: None)
+    assert list(listed.files) == uris[:1]
+    assert {type(error) for error in listed.faults.values()} == {NotAllowed}
+    assert set(listed.faults) == set(uris[1:])
+
+
 def test_a_list_is_bounded(folder: Path) -> None:
     (folder / "list").write_text("/nowhere\n" * 100_001)
     storage = Storage()
@@ -284,6 +299,16 @@ def test_outputs_in_the_folder_of_their_inputs_are_no_inputs_of_the_next_call(fo
     (folder / "in" / "r.csv.jsonl").write_text("1\n")
     with pytest.raises(BadParameter, match="would be overwritten"):
         plan(folder)
+
+
+def test_a_link_that_leads_out_is_refused_before_anything_runs(folder: Path) -> None:
+    (folder / "secret.jsonl").write_text("1\n")
+    (folder / "in" / "a.jsonl").write_text("1\n")
+    (folder / "in" / "link.jsonl").symlink_to(folder / "secret.jsonl")
+    storage = Storage(local_roots=(folder / "in", folder / "out"))
+    spec = parse_job_spec({"model": "/m/", "input": f"{folder}/in/*", "output": f"{folder}/out/"})
+    with pytest.raises(NotAllowed, match="only below LOCAL_ROOTS"):
+        plan_files(spec, storage, [], Settings(), lambda: None)
 
 
 def test_an_output_that_would_be_the_folder_of_another_is_refused(folder: Path) -> None:
