@@ -170,7 +170,8 @@ def _check_outputs(
         folders = PurePosixPath(output.path).parents if output.scheme == "file" else ()
         if clash := next((place for place in map(str, folders) if place in taken), None):
             raise BadParameter(
-                f"output: {clash} would be a file of this job, and the folder of {output}",
+                f"output: {clash} is {taken[clash]} of this job, and would have to be a folder for"
+                f" {output}",
                 {"parameters": ["output"]},
             )
 

@@ -143,11 +143,16 @@ def test_inputs_repeat_and_hold_wildcards(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("output", "words"),
-    [("in/a.jsonl/deeper", "Not a directory"), ("x" * 300, "File name too long")],
+    [
+        ("in/a.jsonl/deeper", "would have to be a folder"),
+        ("file/deeper", "Not a directory"),
+        ("x" * 300, "File name too long"),
+    ],
 )
 def test_an_output_that_cannot_be_written_there_is_wrong_usage(
-    output: str, words: str, run: Run
+    output: str, words: str, run: Run, tmp_path: Path
 ) -> None:
+    (tmp_path / "file").write_text("")
     done = run(output=output)
     assert done.returncode == 2
     assert words in done.stderr

@@ -316,5 +316,7 @@ def test_an_output_that_would_be_the_folder_of_another_is_refused(folder: Path) 
     (folder / "more" / "a").mkdir(parents=True)
     (folder / "more" / "a" / "b").write_text("")
     inputs = [f"{folder}/in/", f"{folder}/more/"]
-    with pytest.raises(BadParameter, match="would be a file of this job, and the folder of"):
+    with pytest.raises(
+        BadParameter, match="is another output of this job, and would have to be a folder"
+    ):
         plan(folder, input=inputs, output=f"{folder}/out/")
