@@ -67,19 +67,19 @@ def test_5000_instances_have_the_same_predictions_in_every_format(
         "r.tfrecord": b"".join(map(frame, records)),
     }
     for name, content in contents.items():
-        bucket.put(f"same/{name.replace('r.', 'plain.')}", content)
-        bucket.put(f"same/{name}.gz", gzip.compress(content))
+        bucket.put(f"formats-5000/{name.replace('r.', 'plain.')}", content)
+        bucket.put(f"formats-5000/{name}.gz", gzip.compress(content))
     outputs = {}
     for signature, inputs in (
-        ("serving_default", ["same/*.jsonl*"]),
-        ("columns", ["same/*.csv*"]),
-        ("examples", ["same/*.tfrecord*"]),
+        ("serving_default", ["formats-5000/*.jsonl*"]),
+        ("columns", ["formats-5000/*.csv*"]),
+        ("examples", ["formats-5000/*.tfrecord*"]),
     ):
-        report = report_of(formats(inputs, "same-out/", signature_name=signature))
+        report = report_of(formats(inputs, "formats-5000-out/", signature_name=signature))
         assert (report["instances"], report["errors"], len(report["files"])) == (10_000, 0, 2)
         for file in report["files"]:
             name = file["output"].rpartition("/")[2]
-            data = bucket.get(f"same-out/{name}", raw=True)
+            data = bucket.get(f"formats-5000-out/{name}", raw=True)
             outputs[name] = gzip.decompress(data) if name.endswith(".gz") else data
     assert sorted(outputs) == [
         "plain.csv.jsonl",
@@ -232,14 +232,14 @@ def test_a_damaged_record_is_a_bad_row_and_a_lost_frame_is_the_end(
 
 @pytest.mark.readme("text lines")
 def test_lines_of_text_are_strings_and_empty_ones_too(formats: Formats, bucket: Bucket) -> None:
-    bucket.put("text/in.txt", b"hello\r\n\nsnow \xe2\x98\x83")
+    bucket.put("text-lines/in.txt", b"hello\r\n\nsnow \xe2\x98\x83")
     options = {"signature_name": "lengths", "include_instance": True}
-    report_of(formats("text/in.txt", "text-out/", **options))
+    report_of(formats("text-lines/in.txt", "text-lines-out/", **options))
     assert [
         (row["instance"], row["prediction"]["size"])
-        for row in lines(bucket.get("text-out/in.txt.jsonl"))
+        for row in lines(bucket.get("text-lines-out/in.txt.jsonl"))
     ] == [("hello", 5), ("", 0), ("snow ☃", 8)]
-    failed = error_of(formats("text/in.txt", "text-out2/"))
+    failed = error_of(formats("text-lines/in.txt", "text-lines-out2/"))
     assert "text is read for signatures with one input of strings" in failed["message"]
 
 

@@ -103,15 +103,19 @@ def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
             400,
             "is another output of this job and would be overwritten",
         ),
-        (["days/2026-12-01/a.jsonl", "clash/a.csv", "clash/a.csv.jsonl"], 400, "another output"),
+        (
+            ["days/2026-12-01/a.jsonl", "clashing/a.csv", "clashing/a.csv.jsonl"],
+            400,
+            "another output",
+        ),
     ],
 )
 def test_nothing_runs_where_inputs_are_not_there_or_outputs_would_clash(
     sources: list[str], code: int, words: str, days: str, formats: Formats, bucket: Bucket
 ) -> None:
     assert days
-    bucket.put("clash/a.csv", "a,b,c,d\n1,2,3,4\n")
-    bucket.put("clash/a.csv.jsonl", ROW)
+    bucket.put("clashing/a.csv", "a,b,c,d\n1,2,3,4\n")
+    bucket.put("clashing/a.csv.jsonl", ROW)
     failed = error_of(formats(sources, "never/"), code)
     assert words in failed["message"]
     assert bucket.names("never/") == []
