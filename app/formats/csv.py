@@ -99,13 +99,13 @@ class CsvReader:
         return match_columns(texts, self._signature, self._fields, self._file)
 
     def instances(self, batch: Lines) -> Instances:
-        rows = self.rows(batch)
         if not _is_plain_text(batch.text):
-            return self._careful(rows)
+            return self._careful(self.rows(batch))
         if not companion_names(self._fields) and (tensor := self._flat(batch)) is not None:
             assert self._columns.vector is not None
             return Instances({self._columns.vector: tensor})
-        cells = self._cells(rows)
+        rows = self.rows(batch)
+        cells = self._cells(rows, has_quotes=b'"' in batch.text)
         tensors = None if cells is None else self._by_columns(cells)
         if cells is None or tensors is None:
             return self._careful(rows)
@@ -113,7 +113,11 @@ class CsvReader:
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
         """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
-        return [(n, text) for n, text in batch.rows_with_blank_ones() if text.removesuffix(b"\r")]
+        return [
+            (number, text)
+            for number, text in enumerate(batch.all(), batch.first)
+            if text and text != b"\r" and number not in batch.dropped
+        ]
 
     def _flat(self, batch: Lines) -> Array | None:
         """The quickest way: all cells are the numbers of one vector, read as one list."""
@@ -135,10 +139,12 @@ class CsvReader:
         values = document.read(text, rows=size * len(batch.ends), rank=0)
         return None if values is None else values.reshape(-1, size)
 
-    def _cells(self, rows: list[tuple[int, bytes]]) -> list[tuple[bytes, ...]] | None:
+    def _cells(
+        self, rows: list[tuple[int, bytes]], *, has_quotes: bool
+    ) -> list[tuple[bytes, ...]] | None:
         """The columns, or None where rows have different numbers of cells."""
         texts = [text for _, text in rows]
-        if not any(b'"' in text for text in texts):
+        if not has_quotes:
             cells = [text.removesuffix(b"\r").split(b",") for text in texts]
         else:
             try:
