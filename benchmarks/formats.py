@@ -18,7 +18,7 @@ from app.file_format import InputFormat, format_of_name
 from app.formats.csv import CsvReader
 from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
-from app.formats.reader import InstanceReader
+from app.formats.reader import InstanceReader, Opening
 from app.formats.tfrecord import TfRecordReader
 from app.formats.tfrecord_framing import frame
 from app.job import BYTES_PER_BATCH, ROWS_PER_BATCH
@@ -124,14 +124,18 @@ def _reading_seconds(content: bytes, pair: Pair, rounds: int) -> float:
 
 
 def _reader(file_format: InputFormat, signature: Signature, faults: BadRows) -> InstanceReader[Any]:
-    fields = InstanceFields()
-    if file_format == "jsonl":
-        return JsonLinesReader(signature, fields, faults, max_line_bytes=MEBIBYTE)
-    if file_format == "tfrecord":
-        return TfRecordReader(signature, fields, faults, file="", max_line_bytes=MEBIBYTE)
-    return CsvReader(
-        signature, fields, faults, file="", max_line_bytes=MEBIBYTE, instance_as_columns=False
+    opening = Opening(
+        file="",
+        signature=signature,
+        fields=InstanceFields(),
+        on_fault=faults,
+        max_line_bytes=MEBIBYTE,
     )
+    if file_format == "jsonl":
+        return JsonLinesReader(opening)
+    if file_format == "tfrecord":
+        return TfRecordReader(opening)
+    return CsvReader(opening, instance_as_columns=False)
 
 
 def _signature(**inputs: TensorSpec) -> Signature:

@@ -26,12 +26,11 @@ from app.formats.csv_cells import (
 from app.formats.csv_columns import CsvColumns, match_columns
 from app.formats.csv_records import read_records
 from app.formats.jsonl import companion_names
-from app.formats.reader import Companions, FaultSink, Instances
-from app.job_spec import InstanceFields
+from app.formats.reader import Companions, Instances, Opening
 from app.lines import Lines
 from app.number_rows import NumberDocument
 from app.signatures import takes_examples
-from tfserving_launcher import Signature, TensorSpec
+from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family
 
 _COMMA, _OPENING, _CLOSING = b",[]"
@@ -42,27 +41,19 @@ class CsvReader:
 
     unit: ClassVar[str] = "row"
 
-    def __init__(
-        self,
-        signature: Signature,
-        fields: InstanceFields,
-        on_fault: FaultSink,
-        *,
-        file: str,
-        max_line_bytes: int,
-        instance_as_columns: bool,
-    ) -> None:
+    def __init__(self, opening: Opening, *, instance_as_columns: bool) -> None:
+        signature = opening.signature
         if takes_examples(signature):
             raise UnsupportedInput(
-                f"{file}: signature {signature.name} takes features, whose types a table does not"
-                " tell; give it JSON lines or tfrecord"
+                f"{opening.file}: signature {signature.name} takes features, whose types a table"
+                " does not tell; give it JSON lines or tfrecord"
             )
         self._signature = signature
-        self._fields = fields
-        self._on_fault = on_fault
-        self._file = file
-        self._max_line_bytes = max_line_bytes
-        self._instance_as_columns = instance_as_columns and fields.include_instance
+        self._fields = opening.fields
+        self._on_fault = opening.on_fault
+        self._file = opening.file
+        self._max_line_bytes = opening.max_line_bytes
+        self._instance_as_columns = instance_as_columns and opening.fields.include_instance
         self._columns = CsvColumns((), {}, None, None)
         self._row_shapes: dict[str, Shape] = {}
         self._documents = {

@@ -7,14 +7,12 @@ from typing import ClassVar
 
 from app.errors import NotFound, RowFault, TooLarge, UnsupportedInput
 from app.formats.gzipped import decoded
-from app.formats.reader import FaultSink, Instances
+from app.formats.reader import Instances, Opening
 from app.formats.strings import StringReader
-from app.job_spec import InstanceFields
 from app.lines import read_lines
 from app.listed_files import ListedFiles, uri_of
 from app.records import ByteRecords, as_records
 from app.storage import Storage, StoredFile
-from tfserving_launcher import Signature
 
 _READERS = 8
 _FILES_AHEAD = 32
@@ -29,18 +27,8 @@ class FileListReader(StringReader):
     unit: ClassVar[str] = "line"
     format_name: ClassVar[str] = "file-list"
 
-    def __init__(
-        self,
-        signature: Signature,
-        fields: InstanceFields,
-        on_fault: FaultSink,
-        *,
-        file: str,
-        max_line_bytes: int,
-        listed: ListedFiles,
-        storage: Storage,
-    ) -> None:
-        super().__init__(signature, fields, on_fault, file=file, max_line_bytes=max_line_bytes)
+    def __init__(self, opening: Opening, *, listed: ListedFiles, storage: Storage) -> None:
+        super().__init__(opening)
         self._listed = listed
         self._storage = storage
         self._uris: dict[int, str] = {}

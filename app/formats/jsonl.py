@@ -9,13 +9,12 @@ from app.careful_rows import Misfit
 from app.errors import RowFault
 from app.example_instances import ExampleEncoder
 from app.formats.json_fields import JsonFields, SplitInstance
-from app.formats.reader import Companions, FaultSink, Instances
+from app.formats.reader import Companions, Instances, Opening
 from app.instances import InstanceEncoder
 from app.job_spec import InstanceFields
 from app.json_values import InvalidJson
 from app.lines import Lines, as_lines, read_lines
 from app.signatures import takes_examples
-from tfserving_launcher import Signature
 
 
 class JsonLinesReader:
@@ -23,23 +22,16 @@ class JsonLinesReader:
 
     unit: ClassVar[str] = "line"
 
-    def __init__(
-        self,
-        signature: Signature,
-        fields: InstanceFields,
-        on_fault: FaultSink,
-        *,
-        max_line_bytes: int,
-    ) -> None:
-        self._on_fault = on_fault
-        self._max_line_bytes = max_line_bytes
-        self._fields = fields
-        self._split = JsonFields(fields)
+    def __init__(self, opening: Opening) -> None:
+        self._on_fault = opening.on_fault
+        self._max_line_bytes = opening.max_line_bytes
+        self._fields = opening.fields
+        self._split = JsonFields(opening.fields)
         # The lines of a batch whose fields are split, as they stand in the file.
         self._whole: dict[int, bytes] = {}
         self._bad: set[int] = set()
-        encoder = ExampleEncoder if takes_examples(signature) else InstanceEncoder
-        self._encoder = encoder(signature, self._note_fault)
+        encoder = ExampleEncoder if takes_examples(opening.signature) else InstanceEncoder
+        self._encoder = encoder(opening.signature, self._note_fault)
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
         return read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)

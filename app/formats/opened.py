@@ -5,7 +5,7 @@ from typing import Any
 from app.formats.csv import CsvReader
 from app.formats.file_list import FileListReader
 from app.formats.jsonl import JsonLinesReader
-from app.formats.reader import FaultSink, InstanceReader
+from app.formats.reader import FaultSink, InstanceReader, Opening
 from app.formats.text import TextReader
 from app.formats.tfrecord import TfRecordReader
 from app.job_spec import JobSpec
@@ -24,35 +24,22 @@ def open_reader(
     max_line_bytes: int,
 ) -> InstanceReader[Any]:
     """Raises UnsupportedInput where the signature cannot be given rows of the file's format."""
-    if task.format == "jsonl":
-        return JsonLinesReader(signature, spec.fields, on_fault, max_line_bytes=max_line_bytes)
-    uri = task.input.uri
+    opening = Opening(
+        file=task.input.uri,
+        signature=signature,
+        fields=spec.fields,
+        on_fault=on_fault,
+        max_line_bytes=max_line_bytes,
+    )
     match task.format:
+        case "jsonl":
+            return JsonLinesReader(opening)
         case "csv":
-            return CsvReader(
-                signature,
-                spec.fields,
-                on_fault,
-                file=uri,
-                max_line_bytes=max_line_bytes,
-                instance_as_columns=spec.output_format == "csv",
-            )
+            return CsvReader(opening, instance_as_columns=spec.output_format == "csv")
         case "tfrecord":
-            return TfRecordReader(
-                signature, spec.fields, on_fault, file=uri, max_line_bytes=max_line_bytes
-            )
+            return TfRecordReader(opening)
         case "text":
-            return TextReader(
-                signature, spec.fields, on_fault, file=uri, max_line_bytes=max_line_bytes
-            )
+            return TextReader(opening)
         case "file-list":
             assert task.listed is not None
-            return FileListReader(
-                signature,
-                spec.fields,
-                on_fault,
-                file=uri,
-                max_line_bytes=max_line_bytes,
-                listed=task.listed,
-                storage=storage,
-            )
+            return FileListReader(opening, listed=task.listed, storage=storage)

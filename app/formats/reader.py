@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from app.errors import RowFault
+from app.job_spec import InstanceFields
 from app.records import Records
+from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array
 
 R = TypeVar("R", bound=Records)
@@ -15,6 +17,17 @@ class FaultSink(Protocol):
     """Is told of each bad row; says whether the rows after it matter."""
 
     def __call__(self, fault: RowFault, text: bytes) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What every reader is made with: the URI of its `file` is for errors."""
+
+    file: str
+    signature: Signature
+    fields: InstanceFields
+    on_fault: FaultSink
+    max_line_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ import pybase64
 from app.careful_rows import Misfit
 from app.errors import RowFault, UnsupportedInput
 from app.formats.jsonl import companion_names
-from app.formats.reader import Companions, FaultSink, Instances
-from app.job_spec import InstanceFields
+from app.formats.reader import Companions, Instances, Opening
 from app.signatures import only_string_input
 from app.tf_examples import text_or_base64
-from tfserving_launcher import Signature
 from tfserving_launcher.tensors import STRING, Array
 
 
@@ -25,15 +23,8 @@ class StringReader:
     # Whether a record has fields, of which one may be the key.
     has_fields: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        signature: Signature,
-        fields: InstanceFields,
-        on_fault: FaultSink,
-        *,
-        file: str,
-        max_line_bytes: int,
-    ) -> None:
+    def __init__(self, opening: Opening) -> None:
+        signature, fields, file = opening.signature, opening.fields, opening.file
         name = only_string_input(signature)
         if name is None:
             specs = ", ".join(f"{name}: {spec}" for name, spec in signature.inputs.items())
@@ -49,9 +40,9 @@ class StringReader:
             )
         self._input = name
         self._fields = fields
-        self._on_fault = on_fault
+        self._on_fault = opening.on_fault
         self._file = file
-        self._max_line_bytes = max_line_bytes
+        self._max_line_bytes = opening.max_line_bytes
 
     def strings(self, rows: list[tuple[int, bytes]], contents: list[bytes]) -> Instances:
         """The instances `contents`, which the numbered texts stand for in outputs."""

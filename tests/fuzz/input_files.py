@@ -20,7 +20,7 @@ with atheris.instrument_imports(include=["app"]):
     from app.formats.csv import CsvReader
     from app.formats.gzipped import unpacked
     from app.formats.jsonl import JsonLinesReader
-    from app.formats.reader import InstanceReader
+    from app.formats.reader import InstanceReader, Opening
     from app.formats.text import TextReader
     from app.formats.tfrecord import TfRecordReader
     from app.job_spec import InstanceFields
@@ -71,13 +71,17 @@ Read = tuple[list[tuple[str, bytes]], list[tuple[bytes, ...]], list[bytes]] | st
 
 def _reader(case: Case, faults: BadRows) -> InstanceReader:  # type: ignore[type-arg]  # any records
     signature = Signature("s", case.method, case.inputs, {})
-    if case.format == "jsonl":
-        return JsonLinesReader(signature, case.fields, faults, max_line_bytes=_MAX_LINE_BYTES)
-    options = {"file": "f", "max_line_bytes": _MAX_LINE_BYTES}
+    opening = Opening(
+        file="f",
+        signature=signature,
+        fields=case.fields,
+        on_fault=faults,
+        max_line_bytes=_MAX_LINE_BYTES,
+    )
     if case.format == "csv":
-        return CsvReader(signature, case.fields, faults, instance_as_columns=False, **options)
-    reader = TextReader if case.format == "text" else TfRecordReader
-    return reader(signature, case.fields, faults, **options)
+        return CsvReader(opening, instance_as_columns=False)
+    readers = {"jsonl": JsonLinesReader, "text": TextReader, "tfrecord": TfRecordReader}
+    return readers[case.format](opening)
 
 
 def read(data: bytes, case: Case, block: int) -> Read:

@@ -15,7 +15,7 @@ from app.errors import BadParameter, NotAllowed, UnsupportedInput
 from app.formats.csv import CsvReader
 from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
-from app.formats.reader import Companions, InstanceReader
+from app.formats.reader import Companions, InstanceReader, Opening
 from app.formats.tfrecord import TfRecordReader
 from app.formats.tfrecord_framing import frame
 from app.job_spec import InstanceFields, parse_job_spec
@@ -37,17 +37,24 @@ def signature(**inputs: TensorSpec) -> Signature:
     return Signature("s", "", dict(sorted(inputs.items())), {})
 
 
+def opening(
+    faults: BadRows,
+    of: Signature,
+    fields: InstanceFields | None = None,
+) -> Opening:
+    return Opening(
+        file="f",
+        signature=of,
+        fields=fields or InstanceFields(),
+        on_fault=faults,
+        max_line_bytes=1000,
+    )
+
+
 def csv_reader(
     faults: BadRows, fields: InstanceFields | None = None, /, **inputs: TensorSpec
 ) -> CsvReader:
-    return CsvReader(
-        signature(**inputs),
-        fields or InstanceFields(),
-        faults,
-        file="f",
-        max_line_bytes=1000,
-        instance_as_columns=False,
-    )
+    return CsvReader(opening(faults, signature(**inputs), fields), instance_as_columns=False)
 
 
 def read(
@@ -147,9 +154,7 @@ def test_a_table_without_inputs_is_refused_or_empty(data: bytes) -> None:
 
     def reader(faults: BadRows) -> CsvReader:
         fields = InstanceFields(key="k")
-        return CsvReader(
-            optional, fields, faults, file="f", max_line_bytes=99, instance_as_columns=False
-        )
+        return CsvReader(opening(faults, optional, fields), instance_as_columns=False)
 
     if data.strip():
         with pytest.raises(UnsupportedInput, match="no column is an input; the header has k"):
@@ -163,14 +168,7 @@ def test_a_default_for_all_rows_together_is_no_column() -> None:
     optional = Signature("s", "", with_offset.inputs, {}, {"offset": np.array(1, np.float32)})
 
     def reader(faults: BadRows) -> CsvReader:
-        return CsvReader(
-            optional,
-            InstanceFields(),
-            faults,
-            file="f",
-            max_line_bytes=99,
-            instance_as_columns=False,
-        )
+        return CsvReader(opening(faults, optional), instance_as_columns=False)
 
     assert read(b"x\n1\n", reader)[0] == {"x": [1.0]}
     with pytest.raises(UnsupportedInput, match="the signature has no input offset, only x"):
@@ -201,11 +199,13 @@ def test_a_quote_that_is_never_closed_costs_one_row_and_a_bounded_group() -> Non
 )
 def test_half_a_character_is_a_bad_row_wherever_it_is(line: bytes, fields: InstanceFields) -> None:
     def reader(faults: BadRows) -> JsonLinesReader:
-        return JsonLinesReader(signature(x=FLOAT), fields, faults, max_line_bytes=1000)
+        return JsonLinesReader(opening(faults, signature(x=FLOAT), fields))
 
-    tensors, _, errors = read(line + b'\n{"x":2,"k":0,"s":0}\n', reader)
-    assert errors[0]["line"] == 1
-    assert tensors.get("x", [2.0]) == [2.0]
+    unseen = [*filter(None, [fields.key]), *fields.excluded]
+    good = json.dumps({"x": 2, **dict.fromkeys(unseen, 0)}).encode()
+    tensors, _, errors = read(line + b"\n" + good + b"\n", reader)
+    assert [error["line"] for error in errors] == [1]
+    assert tensors == {"x": [2.0]}
 
 
 @pytest.mark.parametrize("block", [1, 13, 10_000])
@@ -213,8 +213,7 @@ def test_records_of_any_size_are_cut_wherever_blocks_end(block: int) -> None:
     contents = [b"", b"a", b"x" * 500, b"y" * 1001, b"z" * 1000, b"end"]
 
     def reader(faults: BadRows) -> TfRecordReader:
-        fields = InstanceFields()
-        return TfRecordReader(signature(s=STRING), fields, faults, file="f", max_line_bytes=1000)
+        return TfRecordReader(opening(faults, signature(s=STRING)))
 
     data = b"".join(map(frame, contents))
     tensors, _, (error,) = read(data, reader, block=block)
