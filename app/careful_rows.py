@@ -9,7 +9,14 @@ import pybase64
 
 from app.json_values import shown, shown_names
 from tfserving_launcher import TensorSpec
-from tfserving_launcher.tensors import STRING, Array, Family, dtype_name, family, integer_range
+from tfserving_launcher.tensors import (
+    Array,
+    Family,
+    dtype_name,
+    family,
+    integer_range,
+    string_array,
+)
 
 Shape = tuple[int, ...]
 
@@ -66,9 +73,7 @@ def read_row(value: Any, spec: TensorSpec, name: str) -> Array:
         misfit.field = name + "".join(f"[{index}]" for index in reversed(misfit.indices))
         raise
     if kind == "string":
-        row = np.empty(len(flat), STRING)
-        row[:] = flat
-        return row.reshape(shape)
+        return string_array(flat).reshape(shape)
     # Leaves are checked against their dtype, so only floats are left to be cast.
     with np.errstate(over="ignore"):
         array = np.array(flat, np.float64 if kind == "float" else spec.dtype)

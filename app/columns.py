@@ -12,7 +12,7 @@ from app.careful_rows import DEEPEST_NESTING, is_bytes
 from app.casting import cast_exactly
 from app.json_values import InvalidJson, parse_json
 from tfserving_launcher import TensorSpec
-from tfserving_launcher.tensors import STRING, Array, family
+from tfserving_launcher.tensors import Array, family, string_array
 
 _KINDS = {"float": "fiu", "integer": "iu", "bool": "b"}
 
@@ -85,9 +85,7 @@ def _strings(column: list[Any]) -> Array | None:
             return None
     else:
         return None
-    tensor = np.empty(len(values), STRING)
-    tensor[:] = values
-    return tensor
+    return string_array(values)
 
 
 def _holds_booleans(column: list[Any], rank: int, texts: list[bytes]) -> bool:

@@ -1,14 +1,12 @@
 """JSON lines to serialized tf.Examples, for signatures that classify or regress."""
 
-import numpy as np
-
 from app.careful_rows import Misfit
 from app.errors import RowFault
 from app.json_values import InvalidJson, parse_json
 from app.lines import Lines, OnFault
 from app.tf_examples import example_of
 from tfserving_launcher import Signature
-from tfserving_launcher.tensors import STRING, Array
+from tfserving_launcher.tensors import Array, string_array
 
 
 class ExampleEncoder:
@@ -32,6 +30,4 @@ class ExampleEncoder:
                 continue
             if not go_on:
                 break
-        tensor = np.empty(len(examples), STRING)
-        tensor[:] = examples
-        return {self._input: tensor} if examples else {}
+        return {self._input: string_array(examples)} if examples else {}

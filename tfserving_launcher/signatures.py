@@ -15,6 +15,7 @@ from tfserving_launcher.tensors import (
     family,
     from_proto,
     integer_range,
+    string_array,
 )
 
 
@@ -92,9 +93,7 @@ def _as_strings(array: Array, name: str) -> Array:
     wrong = next((value for value in values if not isinstance(value, bytes)), None)
     if wrong is not None:
         raise TensorError(f"input {name!r} is string, a value is {type(wrong).__name__}")
-    strings = np.empty(len(values), STRING)
-    strings[:] = values
-    return strings.reshape(array.shape)
+    return string_array(values).reshape(array.shape)
 
 
 def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:

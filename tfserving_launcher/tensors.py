@@ -5,6 +5,7 @@ dtype object that hold `bytes`. All others are C-contiguous arrays in native byt
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Literal
@@ -101,6 +102,13 @@ def integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
     return int(limits.min), int(limits.max)
 
 
+def string_array(values: Sequence[Any]) -> Array:
+    """An array of one dimension that holds these very `bytes`: NumPy's own would cut their NULs."""
+    strings = np.empty(len(values), STRING)
+    strings[:] = values
+    return strings
+
+
 def to_proto(array: Array) -> Any:
     """A TensorProto; the values travel as `tensor_content`, except strings, which have none."""
     if array.dtype == STRING:
@@ -187,9 +195,7 @@ def _from_content(
 
 def _from_values(values: Any, encoding: _Encoding) -> Array:
     if encoding.dtype == STRING:
-        strings = np.empty(len(values), STRING)
-        strings[:] = values
-        return strings
+        return string_array(values)
     if encoding.field == "float8_val":
         return np.frombuffer(values, encoding.dtype)
     if encoding.part is not None:
@@ -224,9 +230,7 @@ def _decode_strings(content: bytes, count: int) -> Array:
             f"{count} strings of {start + sum(lengths)} bytes were announced, {len(content)} came"
         )
     places = list(accumulate(lengths, initial=start))
-    strings = np.empty(count, STRING)
-    strings[:] = [content[place:end] for place, end in pairwise(places)]
-    return strings
+    return string_array([content[place:end] for place, end in pairwise(places)])
 
 
 def _read_varints(content: bytes, count: int) -> tuple[list[int], int]:

@@ -19,7 +19,6 @@ from app.formats.csv_cells import (
     json_list,
     json_value,
     parse_rows,
-    strings,
     text_json,
     typed_json,
 )
@@ -31,7 +30,7 @@ from app.lines import Lines
 from app.number_rows import NumberDocument
 from app.signatures import takes_examples
 from tfserving_launcher import TensorSpec
-from tfserving_launcher.tensors import Array, family
+from tfserving_launcher.tensors import Array, family, string_array
 
 _COMMA, _OPENING, _CLOSING = b",[]"
 
@@ -163,7 +162,7 @@ class CsvReader:
     def _column(self, name: str, spec: TensorSpec, cells: tuple[bytes, ...]) -> Array | None:
         kind = family(spec.dtype)
         if kind == "string":
-            return strings(cells)
+            return string_array(cells)
         if kind == "bool":
             return booleans(cells)
         text = b"[" + b",".join(cells) + b"]"

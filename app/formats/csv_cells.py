@@ -10,7 +10,7 @@ import orjson
 from app.careful_rows import Misfit
 from app.json_values import InvalidJson, parse_json
 from tfserving_launcher import TensorSpec
-from tfserving_launcher.tensors import STRING, Array, dtype_name, family
+from tfserving_launcher.tensors import Array, dtype_name, family
 
 # More digits than any integer dtype has.
 _LONGEST_INTEGER = 40
@@ -29,12 +29,6 @@ def parse_rows(texts: list[bytes]) -> list[list[bytes]]:
     """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
     lines = (text.removesuffix(b"\r").decode() for text in texts)
     return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
-
-
-def strings(cells: tuple[bytes, ...]) -> Array:
-    tensor = np.empty(len(cells), STRING)
-    tensor[:] = cells
-    return tensor
 
 
 def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:

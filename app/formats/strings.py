@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
 import orjson
 import pybase64
 
@@ -12,7 +11,7 @@ from app.formats.jsonl import companion_names
 from app.formats.reader import Companions, Instances, Opening
 from app.signatures import only_string_input
 from app.tf_examples import text_or_base64
-from tfserving_launcher.tensors import STRING, Array
+from tfserving_launcher.tensors import Array, string_array
 
 
 class StringReader:
@@ -61,9 +60,7 @@ class StringReader:
         return Instances(self._tensors(strings), Companions(names, companions))
 
     def _tensors(self, strings: list[bytes]) -> dict[str, Array]:
-        tensor = np.empty(len(strings), STRING)
-        tensor[:] = strings
-        return {self._input: tensor} if strings else {}
+        return {self._input: string_array(strings)} if strings else {}
 
     def _companions(self, text: bytes) -> tuple[bytes, ...]:
         companions = []
