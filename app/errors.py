@@ -4,11 +4,13 @@ JobError                     code  status               worth trying again as it
 ├── BadParameter             400   INVALID_ARGUMENT     no
 ├── NotAllowed               403   PERMISSION_DENIED    no
 ├── NotFound                 404   NOT_FOUND            no
+├── AlreadyExists            409   ALREADY_EXISTS       no
 ├── Conflict                 409   ABORTED              yes
 ├── TooLarge                 413   OUT_OF_RANGE         no
 ├── BadModel                 422   FAILED_PRECONDITION  no
 ├── BadRow                   422   INVALID_ARGUMENT     no
 ├── ModelFailed              422   INVALID_ARGUMENT     no
+├── NoGoodRows               422   INVALID_ARGUMENT     no
 ├── TooManyBadRows           422   INVALID_ARGUMENT     no
 ├── UnsupportedInput         422   INVALID_ARGUMENT     no
 ├── Busy                     429   RESOURCE_EXHAUSTED   yes
@@ -28,18 +30,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+_LONGEST_MESSAGE = 4000
+_LONGEST_DETAIL = 1000
+
+
+def shortened(text: str, longest: int = 80) -> str:
+    """The beginning of a text that may come from outside, and how long all of it is."""
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}... ({len(text)} characters)"
+
 
 class JobError(Exception):
-    """Base of everything that ends a job on purpose."""
+    """Base of everything that ends a job on purpose. Long messages and details are shortened."""
 
     code: ClassVar[int]
     status: ClassVar[str]
     retry_after_seconds: ClassVar[int | None] = None
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.details = dict(details or {})
+        self.message = shortened(message, _LONGEST_MESSAGE)
+        super().__init__(self.message)
+        self.details = {name: _bounded(value) for name, value in (details or {}).items()}
 
     def as_json(self) -> dict[str, Any]:
         """The body of an error answer."""
@@ -51,6 +63,14 @@ class JobError(Exception):
                 "details": self.details,
             }
         }
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, str):
+        return shortened(value, _LONGEST_DETAIL)
+    if isinstance(value, list):
+        return [_bounded(one) for one in value]
+    return value
 
 
 class BadParameter(JobError):
@@ -72,6 +92,13 @@ class NotFound(JobError):
 
     code = 404
     status = "NOT_FOUND"
+
+
+class AlreadyExists(JobError):
+    """An output would replace a file that no job has made."""
+
+    code = 409
+    status = "ALREADY_EXISTS"
 
 
 class Conflict(JobError):
@@ -133,6 +160,13 @@ class RowFault:
         return self.kind(
             f"{where}: {self.message}", {"file": file, unit: self.number, "field": self.field}
         )
+
+
+class NoGoodRows(JobError):
+    """All rows of a job are bad."""
+
+    code = 422
+    status = "INVALID_ARGUMENT"
 
 
 class TooManyBadRows(JobError):

@@ -12,8 +12,12 @@ OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 _GZIP_SUFFIX = ".gz"
-# Writers that share out a data set put `-00000-of-00010` after the suffix.
-_SUFFIX = re.compile(r"\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?$")
+# Writers that share out a data set put `-00000-of-00010` after the suffix, TFX without a dot before
+# it.
+_SUFFIX = re.compile(
+    r"(?:\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?"
+    r"|(?:^|[^A-Za-z])(?P<kind>tfrecords?)-[0-9]+-of-[0-9]+)$"
+)
 _NUMBERED = re.compile(
     r"(?:^|/)prediction-[^/]+/prediction\.(?:results|errors_stats)-[0-9]{5}-of-[0-9]{5}$"
 )
@@ -21,6 +25,8 @@ _FORMATS: dict[str, InputFormat] = {
     "csv": "csv",
     "tfrecord": "tfrecord",
     "tfrecords": "tfrecord",
+    "tfrec": "tfrecord",
+    "tfr": "tfrecord",
     "txt": "text",
 }
 
@@ -28,7 +34,9 @@ _FORMATS: dict[str, InputFormat] = {
 def format_of_name(name: str) -> InputFormat:
     """The format of a file that is called `name`; JSON lines where the name does not tell."""
     match = _SUFFIX.search(name.removesuffix(_GZIP_SUFFIX))
-    return _FORMATS.get(match["suffix"].lower(), "jsonl") if match else "jsonl"
+    if match is None:
+        return "jsonl"
+    return _FORMATS.get((match["suffix"] or match["kind"]).lower(), "jsonl")
 
 
 def is_gzip_name(name: str) -> bool:

@@ -8,7 +8,7 @@ import orjson
 from app.file_format import InputFormat
 from app.job_spec import JobSpec
 from app.settings import Settings
-from app.storage import StoredFile
+from app.storage import WRITER_KEY, StoredFile
 
 # Counts up when the same call would write other bytes than before.
 _FORMAT = 2
@@ -43,6 +43,11 @@ def file_fingerprint(
 def is_output(file: StoredFile) -> bool:
     """Whether a job has made this file."""
     return FINGERPRINT_KEY in file.metadata
+
+
+def is_made_by_job(file: StoredFile) -> bool:
+    """The same, or a job has made it that was cut off before it could finish."""
+    return is_output(file) or WRITER_KEY in file.metadata
 
 
 def _digest(value: object) -> str:

@@ -42,7 +42,7 @@ def find_model(model: Location, storage: Storage) -> ModelFiles:
 
     Raises NotFound where nothing is below the folder, BadModel where no SavedModel is.
     """
-    files = storage.list_below(model)
+    files = [file for file in storage.list_below(model) if not file.is_placeholder]
     if not files:
         raise NotFound(f"model: nothing below {model}")
     names = {file.location.path.removeprefix(model.path) for file in files}

@@ -1,12 +1,11 @@
 """Which input files a job has, and where the output of each goes."""
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from app.bad_rows import errors_name
-from app.errors import BadParameter, UnsupportedInput
+from app.errors import AlreadyExists, BadParameter, UnsupportedInput
 from app.file_format import (
     InputFormat,
     format_of_name,
@@ -14,7 +13,7 @@ from app.file_format import (
     numbered_names,
     output_name,
 )
-from app.fingerprint import file_fingerprint, is_output, job_fingerprint
+from app.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
 from app.job_spec import JobSpec
 from app.listed_files import ListedFiles, find_listed
 from app.selection import SelectedFile, select_files
@@ -23,6 +22,7 @@ from app.storage import Location, Storage, StoredFile
 
 _STORED_AS_IT_IS = ("", "identity")
 _ENCODINGS = (*_STORED_AS_IT_IS, "gzip")
+_SHOWN_FILES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,14 @@ class FileTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a job in order, and how many were left out because they are no data by name."""
+
+    tasks: list[FileTask]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Places:
     """Where an output and its bad rows go, and whether the output is gzipped."""
 
@@ -53,9 +61,13 @@ class _Places:
 
 
 def check_places(spec: JobSpec, storage: Storage) -> None:
-    """Raises NotAllowed where the model, an input or the output may not be used."""
+    """Raises NotAllowed where the model, an input or the output may not be used.
+
+    Raises BadParameter for an output inside the model.
+    """
     for location in (spec.model, *spec.inputs, spec.output):
         storage.check_allowed(location)
+    _check_outside_model(spec.output, spec.model)
 
 
 def plan_files(
@@ -64,14 +76,16 @@ def plan_files(
     model_files: list[StoredFile],
     settings: Settings,
     check: Callable[[], object],
-) -> list[FileTask]:
+) -> Plan:
     """The inputs' files in order of their URIs; outputs mirror the trees below their folders.
 
     Raises NotFound where an input matches nothing, UnsupportedInput for a file that cannot be
-    read, BadParameter where an output would overwrite an input or another output, and what `check`
-    raises, which is called now and then.
+    read, BadParameter where an output would overwrite an input, the model or another output,
+    AlreadyExists where it would replace a file that no job has made, and what `check` raises,
+    which is called now and then.
     """
-    selected = select_files(spec, storage)
+    selection = select_files(spec, storage)
+    selected = selection.files
     formats = [spec.input_format or format_of_name(one.name) for one in selected]
     for one in selected:
         storage.check_source(one.file.location)
@@ -88,9 +102,12 @@ def plan_files(
     selected, places = [one for one, _, _ in files], [place for _, _, place in files]
     for place in places:
         storage.check_target(place.output)
+        _check_outside_model(place.output, spec.model)
     _check_outputs(selected, places, writes_errors=spec.on_error == "skip")
     of_job = job_fingerprint(model_files, spec, settings)
     there = storage.find_all([where for one in places for where in (one.output, one.errors)])
+    if not spec.force:
+        _check_made_by_jobs(places, there, writes_errors=spec.on_error == "skip")
     tasks = []
     for one, file_format, place in files:
         listed = find_listed(one.file, storage, check) if file_format == "file-list" else None
@@ -108,7 +125,36 @@ def plan_files(
                 fingerprint=file_fingerprint(of_job, file_format, follows_from, gzip=place.gzip),
             )
         )
-    return tasks
+    return Plan(tasks, selection.left_out)
+
+
+def _check_outside_model(output: Location, model: Location) -> None:
+    """A file of the model that an output replaces is lost, and one more is taken for a part of it.
+
+    Links count as what they lead to.
+    """
+    folder = model.identity.rstrip("/")
+    if output.scheme == model.scheme and f"{output.identity}/".startswith(f"{folder}/"):
+        raise BadParameter(
+            f"output: {output} is inside the model {model}; give a folder outside of it",
+            {"parameters": ["output"]},
+        )
+
+
+def _check_made_by_jobs(
+    places: list[_Places], there: Mapping[Location, StoredFile], *, writes_errors: bool
+) -> None:
+    """Raises AlreadyExists where something would be replaced that no job has made."""
+    wanted = [place.output for place in places]
+    wanted += [place.errors for place in places if writes_errors]
+    others = [str(one) for one in wanted if one in there and not is_made_by_job(there[one])]
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise AlreadyExists(
+            f"output: {others[0]}{more} is there already, and no job has made it; move it away, or"
+            " replace it with force=true",
+            {"files_there": others[:_SHOWN_FILES]},
+        )
 
 
 def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _Places:
@@ -157,15 +203,15 @@ def _without_own_outputs(
 def _check_outputs(
     selected: Iterable[SelectedFile], places: list[_Places], *, writes_errors: bool
 ) -> None:
-    taken = {_place(one.file.location): f"the input {one.file.uri}" for one in selected}
+    taken = {one.file.identity: f"the input {one.file.uri}" for one in selected}
     outputs = [one.output for one in places]
     for output in [*outputs, *(one.errors for one in places)] if writes_errors else outputs:
-        if what := taken.get(_place(output)):
+        if what := taken.get(output.identity):
             raise BadParameter(
                 f"output: {output} is {what} of this job and would be overwritten",
                 {"parameters": ["output"]},
             )
-        taken[_place(output)] = "another output"
+        taken[output.identity] = "another output"
     for output in outputs:
         folders = PurePosixPath(output.path).parents if output.scheme == "file" else ()
         if clash := next((place for place in map(str, folders) if place in taken), None):
@@ -174,8 +220,3 @@ def _check_outputs(
                 f" {output}",
                 {"parameters": ["output"]},
             )
-
-
-def _place(location: Location) -> str:
-    """What two names of one file have in common."""
-    return str(location) if location.scheme == "gs" else os.path.realpath(location.path)

@@ -31,7 +31,10 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A job that is complete. `seconds` are by phase, `total` included."""
+    """A job that is complete. `seconds` are by phase, `total` included.
+
+    `files_left_out` counts those below the inputs that are no data by their names.
+    """
 
     job_id: str
     model: str
@@ -40,6 +43,7 @@ class Report:
     inputs: tuple[str, ...]
     output: str
     files: tuple[FileReport, ...]
+    files_left_out: int
     seconds: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
@@ -53,6 +57,7 @@ class Report:
             "inputs": list(self.inputs),
             "output": self.output,
             **_counts(self.files),
+            "files_left_out": self.files_left_out,
             "seconds": _rounded(self.seconds),
         }
 
@@ -62,10 +67,10 @@ class FilesDone:
 
     def __init__(self) -> None:
         self._reports: dict[str, FileReport] = {}
-        self._expected = 0
+        self._expected = self._left_out = 0
 
-    def expect(self, files: int) -> None:
-        self._expected = files
+    def expect(self, files: int, *, left_out: int) -> None:
+        self._expected, self._left_out = files, left_out
 
     def add(self, report: FileReport) -> None:
         self._reports[report.input] = report
@@ -80,6 +85,7 @@ class FilesDone:
             "job_id": job_id,
             **_counts(self.reports()),
             "files_missing": self._expected - len(self._reports),
+            "files_left_out": self._left_out,
             "seconds": _rounded(seconds),
         }
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from app.errors import BadParameter
+from app.storage.emulator import emulator_url
 from app.storage.location import Location, parse_location
 
 MEBIBYTE = 1024 * 1024
@@ -30,6 +31,7 @@ class Settings:
     max_error_fraction       MAX_ERROR_FRACTION       of a file's rows that may be bad where bad
                                                       rows are skipped; 1.0: all of them
     max_line_bytes           MAX_LINE_BYTES           longest line that is taken
+    max_answer_bytes         MAX_ANSWER_BYTES         largest answer to one call of the model
     model_memory_bytes       MODEL_MEMORY_BYTES       largest model that is taken; None: what
                                                       memory is left for
     keep_variables           KEEP_VARIABLES           true for models that read their variables/
@@ -53,6 +55,7 @@ class Settings:
     server_restarts: int = 2
     max_error_fraction: float = 1.0
     max_line_bytes: int = 16 * MEBIBYTE
+    max_answer_bytes: int = 16 * MEBIBYTE
     model_memory_bytes: int | None = None
     keep_variables: bool = False
     local_roots: tuple[Path, ...] | None = ()
@@ -66,6 +69,7 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError. An unset or empty variable means its default."""
         default = cls()
+        _check_emulator(environ)
         seconds = partial(_seconds, environ)
         return cls(
             job_timeout_seconds=seconds("JOB_TIMEOUT_SECONDS", default.job_timeout_seconds),
@@ -78,6 +82,7 @@ class Settings:
             server_restarts=_count(environ, "SERVER_RESTARTS", default.server_restarts),
             max_error_fraction=_fraction(environ, "MAX_ERROR_FRACTION", default.max_error_fraction),
             max_line_bytes=_bytes(environ, "MAX_LINE_BYTES") or default.max_line_bytes,
+            max_answer_bytes=_bytes(environ, "MAX_ANSWER_BYTES") or default.max_answer_bytes,
             model_memory_bytes=_bytes(environ, "MODEL_MEMORY_BYTES"),
             keep_variables=_flag(environ, "KEEP_VARIABLES"),
             local_roots=_folders(environ, "LOCAL_ROOTS"),
@@ -125,6 +130,13 @@ def _fraction(environ: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= fraction <= 1:
         raise SettingsError(f"{name} must be a number from 0 to 1, it is {text!r}")
     return fraction
+
+
+def _check_emulator(environ: Mapping[str, str]) -> None:
+    try:
+        emulator_url(environ)
+    except BadParameter as error:
+        raise SettingsError(error.message) from None
 
 
 def _locations(environ: Mapping[str, str], name: str) -> tuple[Location, ...] | None:

@@ -1,12 +1,24 @@
 """Names with wildcards: `?` and `*` stand for what has no slash in it, `**` for anything.
 
 `**/` is any folders, none included. Source: cloud.google.com/storage/docs/wildcards.
+
+A name that begins with `_` or `.` is hidden, as for Spark, Hive and BigQuery: a wildcard never
+stands for its beginning.
 """
 
 import re
 
 _TOKEN = re.compile(r"\*\*+/|\*+|[^*]", re.DOTALL)
 _WILDCARD = re.compile(r"[*?]")
+
+
+_HIDDEN = ("_", ".")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is hidden, or a folder in its relative `name`."""
+    parts = name.split("/")
+    return any(part.startswith(_HIDDEN) and part not in (".", "..") for part in parts)
 
 
 def fixed_part(pattern: str) -> str:
@@ -26,9 +38,12 @@ class Wildcards:
         self._any_but_slash = 0
         self._stays_for_any = self._stays_but_at_slash = 0
         self._may_be_nothing = self._may_be_no_folder = 0
+        self._begins_a_name = 0
         place = 1
         for match in _TOKEN.finditer(pattern):
             part = match[0]
+            if pattern[: match.start()][-1:] in ("", "/"):
+                self._begins_a_name |= place
             if part.startswith("**"):
                 # Only at the start of a name in the path are folders meant.
                 folders = part.endswith("/") and pattern[: match.start()][-1:] in ("", "/")
@@ -48,14 +63,18 @@ class Wildcards:
             place <<= 1
         self._end = place
 
-    def match(self, name: str) -> bool:
-        """Whether the pattern stands for the whole name."""
+    def match(self, name: str, *, hidden: bool = False) -> bool:
+        """Whether the pattern stands for the whole name; `hidden` names like all others."""
         places = self._arrived(1)
+        before = "/"
         for character in name:
             stays, goes = self._stays_for_any, self._literals.get(character, 0)
-            if character != "/":
+            if before == "/" and character in _HIDDEN and not hidden:
+                stays, goes = 0, goes & self._begins_a_name
+            elif character != "/":
                 stays |= self._stays_but_at_slash
                 goes |= self._any_but_slash
+            before = character
             stayed, gone = places & stays, (places & goes) << 1
             places = stayed | (stayed & self._may_be_nothing) << 1 | self._arrived(gone)
             if not places:

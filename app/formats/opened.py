@@ -1,5 +1,7 @@
 """Which reader an input file has."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from app.formats.csv import CsvReader
@@ -8,10 +10,22 @@ from app.formats.jsonl import JsonLinesReader
 from app.formats.reader import FaultSink, InstanceReader, Opening
 from app.formats.text import TextReader
 from app.formats.tfrecord import TfRecordReader
+from app.formats.tfrecord_framing import is_frame
 from app.job_spec import JobSpec
 from app.plan import FileTask
 from app.storage import Storage
 from tfserving_launcher import Signature
+
+# Of TFRecord: a length and its checksum.
+_HEADER_BYTES = 12
+
+
+def recognise_tfrecord(blocks: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
+    """Whether this content is TFRecord, told by its first bytes; and all of the content."""
+    beginning = b""
+    while len(beginning) < _HEADER_BYTES and (block := next(blocks, b"")):
+        beginning += block
+    return is_frame(beginning), chain([beginning] if beginning else [], blocks)
 
 
 def open_reader(
@@ -22,8 +36,13 @@ def open_reader(
     *,
     storage: Storage,
     max_line_bytes: int,
+    is_tfrecord: bool = False,
 ) -> InstanceReader[Any]:
-    """Raises UnsupportedInput where the signature cannot be given rows of the file's format."""
+    """A reader for the format that was asked for, or else that content and name tell of.
+
+    The content tells only whether the file `is_tfrecord`. Raises UnsupportedInput where the
+    signature cannot be given rows of that format.
+    """
     opening = Opening(
         file=task.input.uri,
         signature=signature,
@@ -31,7 +50,8 @@ def open_reader(
         on_fault=on_fault,
         max_line_bytes=max_line_bytes,
     )
-    match task.format:
+    by_content = is_tfrecord and spec.input_format is None
+    match "tfrecord" if by_content else task.format:
         case "jsonl":
             return JsonLinesReader(opening)
         case "csv":

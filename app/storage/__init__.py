@@ -1,12 +1,21 @@
 """gs:// objects and local files behind one small protocol."""
 
 from app.storage.access import Connections, Storage
-from app.storage.backend import GZIPPED_TEXT, TEXT, Backend, ContentType, StoredFile, Writer
+from app.storage.backend import (
+    GZIPPED_TEXT,
+    TEXT,
+    WRITER_KEY,
+    Backend,
+    ContentType,
+    StoredFile,
+    Writer,
+)
 from app.storage.location import Location, parse_location
 
 __all__ = [
     "GZIPPED_TEXT",
     "TEXT",
+    "WRITER_KEY",
     "Backend",
     "Connections",
     "ContentType",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.deadline import Deadline
 from app.errors import NotAllowed
-from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Writer
+from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Writer, any_name
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
@@ -64,7 +64,7 @@ class Storage:
         self._deadline = deadline or Deadline.never()
         self._retry_seconds = retry_seconds
         self._silence_seconds = silence_seconds
-        self._local = local or LocalBackend(local_roots)
+        self._local = local or LocalBackend(local_roots, self._deadline.remaining)
         self._allowed = allowed_uri_prefixes
         self._gcs: Backend | None = None
 
@@ -95,8 +95,10 @@ class Storage:
             self.check_allowed(location)
         return self._backend(wanted[0]).find_all(wanted) if wanted else {}
 
-    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
-        return self._backend(folder).list_below(folder, name_prefix)
+    def list_below(
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+    ) -> list[StoredFile]:
+        return self._backend(folder).list_below(folder, name_prefix, wanted)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
@@ -139,9 +141,9 @@ def _is_below(location: Location, prefix: Location) -> bool:
     """Whole names only, and also once the dots and links are resolved that the path may hold."""
     if (location.scheme, location.bucket) != (prefix.scheme, prefix.bucket):
         return False
-    paths = [posixpath.join("/", location.path)]
-    paths.append(posixpath.normpath(paths[0]))
+    # Two slashes in an object's name are two: with an empty folder between them it is another name.
+    paths = [location.path, posixpath.normpath(location.path or "/")]
     if location.scheme == "file":
         paths.append(os.path.realpath(location.path))
-    folder = posixpath.join("/", prefix.as_folder().path)
+    folder = prefix.as_folder().path
     return all((path.rstrip("/") + "/").startswith(folder) for path in paths)

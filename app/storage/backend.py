@@ -17,6 +17,10 @@ class StoredFile:
     nanoseconds when a local file was changed. `crc32c` is an object's checksum, None for a local
     file. `content_encoding` is empty for bytes stored as they are. `metadata` is what the writer
     of an output has noted about it.
+
+    Local files may have several names, through symbolic links: `real_path` is the same for all of
+    them, and `links` counts the links in this name below the folder that was listed. An object has
+    one name, and an empty `real_path`.
     """
 
     location: Location
@@ -25,10 +29,22 @@ class StoredFile:
     crc32c: int | None = None
     content_encoding: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    real_path: str = ""
+    links: int = 0
 
     @property
     def uri(self) -> str:
         return str(self.location)
+
+    @property
+    def identity(self) -> str:
+        """The same text for all names of one file."""
+        return self.real_path or self.location.identity
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether it only marks a folder: consoles and Hadoop write such empty objects."""
+        return self.size == 0 and self.location.path.endswith(("/", "_$folder$"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +55,8 @@ class ContentType:
     encoding: str = ""
 
 
+# Under which an object says which job has begun to write it, among its metadata.
+WRITER_KEY = "embedded-tf-writer"
 # What every browser shows, where application/x-ndjson and text/csv are only saved.
 TEXT = ContentType("text/plain; charset=utf-8")
 GZIPPED_TEXT = ContentType("text/plain; charset=utf-8", "gzip")
@@ -53,6 +71,11 @@ class Writer(Protocol):
         """The new file. `metadata` is kept with it, and found again in `StoredFile.metadata`."""
 
 
+def any_name(_: str) -> bool:
+    """Wants all files."""
+    return True
+
+
 class Backend(Protocol):
     """One kind of storage. Every method raises NotFound, NotAllowed or StorageFailed.
 
@@ -65,10 +88,13 @@ class Backend(Protocol):
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
         """Those of the places at which there is a file, with as few requests as it takes."""
 
-    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
+    def list_below(
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+    ) -> list[StoredFile]:
         """All files below a folder at any depth, sorted by name; empty where there is none.
 
-        Only those whose names in it begin with `name_prefix`.
+        Only those whose names in it begin with `name_prefix` and are `wanted`. A local file comes
+        once for each name that leads to it. Raises NotFound for a wanted link that leads nowhere.
         """
 
     def read(self, file: StoredFile) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 import base64
 import itertools
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from requests.adapters import HTTPAdapter
 
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
 from app.parallel import GoOn, run_all
-from app.storage.backend import ContentType, StoredFile, Writer
+from app.storage.backend import ContentType, StoredFile, Writer, any_name
+from app.storage.emulator import check_emulator, emulator_url
 from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
 from app.storage.location import Location
@@ -53,13 +53,20 @@ class GcsClients:
 
     @classmethod
     def connect(cls, project: str | None) -> "GcsClients":
-        """Raises NotAllowed where there are no credentials."""
-        credentials = _credentials()
+        """Raises NotAllowed where there are no credentials, StorageFailed for a dead emulator."""
+        emulator = emulator_url()
+        if emulator is not None:
+            check_emulator(emulator)
+        credentials = _credentials(emulator)
         session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]  # carries no types
         for scheme in ("https://", "http://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
         # Only making and listing buckets needs a project, and user credentials name none.
-        client = gcs.Client(project=project or "none", credentials=credentials)
+        client = gcs.Client(
+            project=project or "none",
+            credentials=credentials,
+            client_options=None if emulator is None else {"api_endpoint": emulator},
+        )
         return cls(client, session)
 
 
@@ -88,9 +95,14 @@ class GcsBackend:
             found.update((file.location, file) for file in self._list(prefix))
         return {location: file for location, file in found.items() if location in wanted}
 
-    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
+    def list_below(
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+    ) -> list[StoredFile]:
         files = self._list(folder.below(name_prefix))
-        return sorted(files, key=lambda file: file.location.path)
+        return sorted(
+            (file for file in files if wanted(file.location.path.removeprefix(folder.path))),
+            key=lambda file: file.location.path,
+        )
 
     def _list(self, prefix: Location) -> list[StoredFile]:
         def request() -> list[Any]:
@@ -103,8 +115,6 @@ class GcsBackend:
         return [
             _stored_file(Location("gs", prefix.bucket, blob.name), blob)
             for blob in self._policy.call(prefix, "storage.objects.list", request)
-            # Consoles mark folders by empty objects whose names end in a slash.
-            if not blob.name.endswith("/")
         ]
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
@@ -258,9 +268,9 @@ def _common_prefix(names: list[str]) -> str:
     return first[: len(list(same))]
 
 
-def _credentials() -> Any:
+def _credentials(emulator: str | None) -> Any:
     """The service account's, or none for an emulator. Raises NotAllowed where there are none."""
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
+    if emulator is not None:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]  # carries no types
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])

@@ -21,7 +21,7 @@ from google.auth import exceptions as auth_exceptions
 from google.auth.transport.requests import AuthorizedSession
 
 from app.errors import Conflict, TransferBroken
-from app.storage.backend import ContentType, StoredFile
+from app.storage.backend import WRITER_KEY, ContentType, StoredFile
 from app.storage.gcs_answers import (
     described_object,
     error_of,
@@ -35,7 +35,6 @@ from app.storage.retrying import BadAnswer, RetryPolicy, in_words
 # A multiple of 256 KiB, as every block of a resumable upload but its last must be.
 _BLOCK_BYTES = 4 * 1024 * 1024
 _PERMISSION = "storage.objects.create"
-_WRITER_KEY = "embedded-tf-writer"
 _CANCEL_SECONDS = 0.7
 _RESUME_INCOMPLETE = 308
 # Storage has forgotten the upload, or refuses content whose checksum is another one than it was
@@ -271,7 +270,7 @@ class Upload:
         } | ({"contentEncoding": self._content.encoding} if self._content.encoding else {})
 
     def _metadata(self, metadata: Mapping[str, str]) -> dict[str, str]:
-        return {_WRITER_KEY: self._writer_id, **metadata}
+        return {WRITER_KEY: self._writer_id, **metadata}
 
     def _preconditions(self) -> dict[str, str]:
         generation = 0 if self._replacing is None else self._replacing.generation
@@ -293,7 +292,7 @@ class Upload:
     def _found_as_sent(self) -> dict[str, Any] | None:
         """The object, if this writer has sent it and nothing of it is missing."""
         found = self._find(self._location)
-        if found is None or found.metadata.get(_WRITER_KEY) != self._writer_id:
+        if found is None or found.metadata.get(WRITER_KEY) != self._writer_id:
             return None
         if found.crc32c != int.from_bytes(self._checksum.digest(), "big"):
             return None

@@ -3,10 +3,10 @@
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from app.errors import (
     BadParameter,
@@ -14,51 +14,69 @@ from app.errors import (
     NotAllowed,
     NotFound,
     StorageFailed,
-    UnsupportedInput,
 )
-from app.storage.backend import ContentType, StoredFile, Writer
-from app.storage.local_notes import HIDDEN_PREFIX, hidden, note_of, read_note, write_note
+from app.storage.backend import ContentType, StoredFile, Writer, any_name
+from app.storage.local_folders import LOOK, Roots, files_below, pinned
+from app.storage.local_notes import hidden, note_of, read_note, write_note
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
+# A pipe that takes a file's place would be waited for without O_NONBLOCK.
+_READ = os.O_RDONLY | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 
 class LocalBackend:
-    """Files below `roots`; None allows any. Links are resolved before a path is judged."""
+    """Files below `roots`; None allows any. Links are resolved before a path is judged.
 
-    def __init__(self, roots: tuple[Path, ...] | None) -> None:
-        self._roots = (
-            None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
-        )
+    `check` is called while folders are listed; what it raises ends that.
+    """
+
+    def __init__(
+        self, roots: tuple[Path, ...] | None, check: Callable[[], object] = lambda: None
+    ) -> None:
+        self._roots = Roots(roots)
+        self._check = check
 
     def find(self, location: Location) -> StoredFile | None:
-        path = self._allowed(location)
         with _os_errors_of(location):
-            return _stored_file(location, path) if path.is_file() else None
+            path = self._roots.resolved(location)
+            try:
+                with self._roots.opened(path, LOOK, location) as descriptor:
+                    found = os.fstat(descriptor)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return _stored_file(location, path, found) if stat.S_ISREG(found.st_mode) else None
 
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
         found = ((location, self.find(location)) for location in locations)
         return {location: file for location, file in found if file is not None}
 
-    def list_below(self, folder: Location, name_prefix: str = "") -> list[StoredFile]:
-        root = self._allowed(folder)
-        files = []
+    def list_below(
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+    ) -> list[StoredFile]:
         with _os_errors_of(folder):
-            if not root.is_dir():
-                return []
-            for path in _files_below(root):
-                name = _text_name(path.relative_to(root))
-                if name.startswith(name_prefix):
-                    files.append(_stored_file(folder.below(name), path))
+            found = files_below(
+                folder, self._roots, name_prefix=name_prefix, wanted=wanted, check=self._check
+            )
+            files = [
+                _stored_file(
+                    folder.below(file.name), Path(file.real_path), file.stat, links=file.links
+                )
+                for file in found
+            ]
         return sorted(files, key=lambda file: file.location.path)
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
-        path = self._allowed(file.location)
-        with _os_errors_of(file.location), path.open("rb", buffering=0) as source:
-            _check_unchanged(file, source.fileno())
-            while block := source.read(_BLOCK_BYTES):
+        with _os_errors_of(file.location), ExitStack() as stack:
+            path = self._roots.resolved(file.location)
+            descriptor = stack.enter_context(self._roots.opened(path, _READ, file.location))
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BadParameter(f"{file.uri}: no regular file")
+            _check_unchanged(file, descriptor)
+            while block := os.read(descriptor, _BLOCK_BYTES):
                 yield block
-            _check_unchanged(file, source.fileno())
+            _check_unchanged(file, descriptor)
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         with path.open("wb") as target:
@@ -71,12 +89,12 @@ class LocalBackend:
         if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
             raise BadParameter(f"output: {str(location)!r} is no name for a local file")
         with _os_errors_of(location):
-            if self._allowed(location).is_dir():
+            if self._roots.resolved(location).is_dir():
                 raise BadParameter(f"output: {location} is a folder, where a file must go")
 
     def check_source(self, location: Location) -> None:
         """A link that is followed must not lead out of the roots."""
-        self._allowed(location)
+        self._roots.resolved(location)
 
     @contextmanager
     def create(
@@ -84,30 +102,54 @@ class LocalBackend:
     ) -> Iterator[Writer]:
         del content  # the name alone tells what is in a file
         del writer_id  # a rename either happens or does not: there is nothing to find again
-        part = _PartFile(self._allowed(location), location, replacing)
-        with _os_errors_of(location):
-            part.open()
-        try:
+        path = self._roots.resolved(location)
+        with ExitStack() as stack:
+            with _os_errors_of(location):
+                folders_made: list[Path] = []
+                stack.callback(_remove_empty, folders_made)
+                folder = _open_folder(path.parent, self._roots, location, folders_made)
+                stack.callback(os.close, folder)
+                part = _PartFile(pinned(folder, path.parent) / path.name, location, replacing)
+                part.open()
+            stack.callback(part.remove_unless_finished)
             yield part
-        finally:
-            part.remove_unless_finished()
 
     def delete(self, file: StoredFile) -> None:
-        path = self._allowed(file.location)
-        with _os_errors_of(file.location), _alone_in(path.parent):
+        with _os_errors_of(file.location), ExitStack() as stack:
+            resolved = self._roots.resolved(file.location)
+            opened = self._roots.opened(resolved.parent, _FOLDER, file.location)
+            path = pinned(stack.enter_context(opened), resolved.parent) / resolved.name
+            stack.enter_context(_alone_in(path.parent))
             if path.exists() and path.stat().st_mtime_ns == file.generation:
                 path.unlink()
                 note_of(path).unlink(missing_ok=True)
 
-    def _allowed(self, location: Location) -> Path:
-        path = Path(location.path)
-        if self._roots is None:
-            return path
-        # Unlike Path.resolve, this takes a circle of links for a file that is not there.
-        resolved = Path(os.path.realpath(path))
-        if not any(resolved.is_relative_to(root) for root in self._roots):
-            raise NotAllowed(f"{location}: local files are allowed only below LOCAL_ROOTS")
-        return resolved
+
+def _open_folder(path: Path, roots: Roots, location: Location, made: list[Path]) -> int:
+    """A descriptor of the folder. Those that are missing are made, and `made` learns of them."""
+    try:
+        return roots.open(path, _FOLDER, location)
+    except FileNotFoundError:
+        above = _open_folder(path.parent, roots, location, made)
+    try:
+        new = pinned(above, path.parent) / path.name
+        try:
+            new.mkdir()
+            made.append(path)
+        except FileExistsError:
+            pass  # another job has made it meanwhile
+        return roots.open(new, _FOLDER, location)
+    finally:
+        os.close(above)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """The innermost first, up to the first into which something has come."""
+    for folder in reversed(folders):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 class _PartFile:
@@ -122,14 +164,9 @@ class _PartFile:
         self._part = hidden(path, "part")
         self._location = location
         self._replacing = replacing
-        self._folders_made: list[Path] = []
         self._finished = False
 
     def open(self) -> None:
-        for folder in reversed([self._path.parent, *self._path.parent.parents]):
-            if not folder.exists():
-                folder.mkdir(exist_ok=True)
-                self._folders_made.append(folder)
         self._file = self._part.open("ab")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,25 +193,24 @@ class _PartFile:
                     f"{self._location}: somebody else has written it while this job ran; call again"
                     " to go on from there"
                 )
-            # What was noted about the old file must not be taken for the new one's.
-            note_of(self._path).unlink(missing_ok=True)
+            # Noted first: an output without its note would be taken for somebody else's file.
+            noted = os.fstat(self._file.fileno())
+            write_note(self._path, noted, metadata)
             self._part.replace(self._path)
             self._finished = True
             self._file.close()
-            write_note(self._path, metadata)
-            return _stored_file(self._location, self._path)
+            written = self._path.stat()
+            if written.st_mtime_ns != noted.st_mtime_ns:
+                # Network file systems may set the time when the file is closed.
+                write_note(self._path, written, metadata)
+            return _stored_file(self._location, self._path, written)
 
     def remove_unless_finished(self) -> None:
-        """Also the folders that were made for it, where nothing else has come into them."""
         if self._finished:
             return
         if self._is_still_ours():
             self._part.unlink()
         self._file.close()
-        for folder in reversed(self._folders_made):
-            if any(folder.iterdir()):
-                break
-            folder.rmdir()
 
     def _written_by_another(self) -> Conflict:
         return Conflict(f"{self._location}: another job is writing it at this moment")
@@ -186,10 +222,16 @@ class _PartFile:
             return False
 
 
-def _stored_file(location: Location, path: Path) -> StoredFile:
-    stat = path.stat()
+def _stored_file(
+    location: Location, path: Path, found: os.stat_result, *, links: int = 0
+) -> StoredFile:
     return StoredFile(
-        location, stat.st_size, generation=stat.st_mtime_ns, metadata=read_note(path, stat)
+        location,
+        found.st_size,
+        generation=found.st_mtime_ns,
+        metadata=read_note(path, found),
+        real_path=str(path),
+        links=links,
     )
 
 
@@ -205,41 +247,12 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _check_unchanged(file: StoredFile, descriptor: int) -> None:
-    stat = os.fstat(descriptor)
-    expected = file.size, file.generation or stat.st_mtime_ns
-    if (stat.st_size, stat.st_mtime_ns) != expected:
+    found = os.fstat(descriptor)
+    expected = file.size, file.generation or found.st_mtime_ns
+    if (found.st_size, found.st_mtime_ns) != expected:
         raise Conflict(
             f"{file.uri}: changed since the job began, so what was read of it does not count"
         )
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    """Regular files at any depth, through links to folders, but into no folder twice."""
-    seen = set()
-    for directory, folders, names in os.walk(root, onerror=_raise, followlinks=True):
-        real = os.path.realpath(directory)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (
-            path
-            for name in names
-            if not name.startswith(HIDDEN_PREFIX) and (path := Path(directory, name)).is_file()
-        )
-
-
-def _text_name(path: Path) -> str:
-    name = path.as_posix()
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UnsupportedInput(f"a file's name is not UTF-8 text: {name!r}") from None
-    return name
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
 
 
 @contextmanager
@@ -248,8 +261,6 @@ def _os_errors_of(location: Location) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise NotFound(f"{location}: no such file") from None
-    except RecursionError:
-        raise BadParameter(f"{location}: folders nested too deeply") from None
     except PermissionError as error:
         raise NotAllowed(f"{location}: {error.strerror}") from None
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:

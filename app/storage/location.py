@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import unquote
 
-from app.errors import BadParameter
+from app.errors import BadParameter, shortened
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 # A bucket's and an object's longest names together; also the longest path that Linux takes.
 _LONGEST_URI = 4096
+_SHOWN_CHARACTERS = 300
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -32,6 +33,11 @@ class Location:
     @property
     def is_folder(self) -> bool:
         return not self.path or self.path.endswith("/")
+
+    @property
+    def identity(self) -> str:
+        """The same text for all names of one object or file, as links lead at this moment."""
+        return str(self) if self.scheme == "gs" else os.path.realpath(self.path)
 
     def as_folder(self) -> "Location":
         """The same with a closing slash."""
@@ -62,31 +68,37 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
             f"{parameter}: {len(uri)} characters, which is more than a URI can have; it begins"
             f" {uri[:80]!r}"
         )
+    shown = shortened(uri, _SHOWN_CHARACTERS)
     if _CONTROL_CHARACTERS.search(uri):
-        raise BadParameter(f"{parameter}: control characters in {uri!r}")
+        raise BadParameter(f"{parameter}: control characters in {shown!r}")
     if uri.startswith("gs://"):
         return _object(uri, parameter)
     if uri.startswith("file://"):
         path = unquote(uri.removeprefix("file://").removeprefix("localhost"))
         if not path.startswith("/"):
-            raise BadParameter(f"{parameter}: expected file:///path, it is {uri!r}")
+            raise BadParameter(f"{parameter}: expected file:///path, it is {shown!r}")
         if _CONTROL_CHARACTERS.search(path):
-            raise BadParameter(f"{parameter}: control characters in {uri!r}")
+            raise BadParameter(f"{parameter}: control characters in {shown!r}")
         return _local(path)
     if "://" in uri:
         scheme = uri.partition("://")[0]
         raise BadParameter(
-            f"{parameter}: expected a gs:// URI or a local path, {scheme}:// is neither: {uri!r}"
+            f"{parameter}: expected a gs:// URI or a local path, {shortened(scheme)}:// is neither:"
+            f" {shown!r}"
         )
     if not relative and not uri.startswith("/"):
-        raise BadParameter(f"{parameter}: expected a gs:// URI or an absolute path, it is {uri!r}")
+        raise BadParameter(
+            f"{parameter}: expected a gs:// URI or an absolute path, it is {shown!r}"
+        )
     return _local(uri)
 
 
 def _object(uri: str, parameter: str) -> Location:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise BadParameter(f"{parameter}: no valid bucket name in {uri!r}")
+        raise BadParameter(
+            f"{parameter}: no valid bucket name in {shortened(uri, _SHOWN_CHARACTERS)!r}"
+        )
     # cloud.google.com/storage/docs/objects#naming
     if name in (".", ".."):
         raise BadParameter(f"{parameter}: no object can be named {name!r}")

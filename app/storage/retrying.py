@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from app.deadline import Deadline
-from app.errors import NotAllowed, NotFound, StorageFailed
+from app.errors import NotAllowed, NotFound, StorageFailed, shortened
 from app.storage.location import Location
 
 _CONNECT_SECONDS = 10.0
@@ -108,8 +108,8 @@ def errors_of(location: Location, permission: str) -> Iterator[None]:
         raise StorageFailed(f"{location}: no access token could be had") from None
     except auth_exceptions.GoogleAuthError as error:
         raise NotAllowed(
-            f"{location}: no usable credentials: {type(error).__name__}; this service's account"
-            f" needs {permission}"
+            f"{location}: the credentials cannot be used: {shortened(_text_of(error), 200)}; this"
+            f" service's account needs {permission}"
         ) from None
     except (
         api_exceptions.GoogleAPICallError,
@@ -129,19 +129,51 @@ def in_words(error: BaseException) -> str:
         # The message begins with the method and the URL.
         words = (error.message or "").partition(": ")[2].strip()[:_SHOWN_CHARACTERS]
         return f"storage answered {error.code}" + (f": {words}" if words else "")
-    return f"{type(error).__name__} ({_innermost(error)})"
+    chain = list(_chain(error))
+    words = next((words for kinds, words in _WORDS if isinstance(error, kinds)), None)
+    if words is None:
+        words = next(
+            (words for kinds, words in _WORDS for link in chain if isinstance(link, kinds)),
+            "the connection broke off",
+        )
+    reason = next(
+        (link.strerror for link in reversed(chain) if isinstance(link, OSError) and link.strerror),
+        None,
+    )
+    return words if reason is None else f"{words}: {reason}"
 
 
-def _innermost(error: BaseException) -> str:
-    """The last link of the chain that libraries hide a broken connection in."""
-    while True:
-        inner = error.__cause__ or error.__context__
-        if inner is None:
-            break
-        error = inner
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((requests.JSONDecodeError,), "storage's answer is not JSON"),
+    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "no connection in time"),
+    (
+        (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError),
+        "storage was silent for too long",
+    ),
+    ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no TLS connection"),
+    ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "no connection to the proxy"),
+    ((urllib3.exceptions.NameResolutionError,), "the host's name is not known"),
+    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), "no connection"),
+    (
+        (urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError),
+        "the answer ended too early",
+    ),
+    ((urllib3.exceptions.DecodeError,), "the answer's encoding is damaged"),
+    ((requests.exceptions.InvalidURL,), "the address of storage is not valid"),
+)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what libraries hide behind it, the innermost last."""
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _text_of(error: BaseException) -> str:
+    """The words of an error of Google's, which may come with data of any kind."""
+    return str(error.args[0]) if error.args else "no reason is given"
 
 
 def _log(location: Location, state: RetryCallState) -> None:

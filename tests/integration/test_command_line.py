@@ -26,7 +26,7 @@ def run(models: Path, tmp_path: Path) -> Run:
     (tmp_path / "in" / "a.jsonl").write_text(ROW * 3)
     (tmp_path / "in" / "deep" / "b.jsonl").write_text(ROW)
 
-    def predict(**options: str | list[str]) -> "subprocess.CompletedProcess[str]":
+    def predict(*flags: str, **options: str | list[str]) -> "subprocess.CompletedProcess[str]":
         values = {
             "model": str(models / "linear"),
             "input": "in/",
@@ -40,7 +40,7 @@ def run(models: Path, tmp_path: Path) -> Run:
             for argument in (f"--{name}", value)
         ]
         return subprocess.run(
-            [sys.executable, "-m", "app.cli", "predict", *argv],
+            [sys.executable, "-m", "app.cli", "predict", *argv, *flags],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -175,10 +175,10 @@ def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.jsonl").write_text("before")
     (tmp_path / "in" / "a.jsonl").write_text(ROW * 50_000 + "oops")
-    assert run(input="in/a.jsonl").returncode == 1
+    assert run("--force", input="in/a.jsonl").returncode == 1
     assert (tmp_path / "out" / "a.jsonl").read_text() == "before"
     (tmp_path / "in" / "a.jsonl").write_text(ROW)
-    assert run(input="in/a.jsonl").returncode == 0
+    assert run("--force", input="in/a.jsonl").returncode == 0
     assert (tmp_path / "out" / "a.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n"
 
 

@@ -72,9 +72,6 @@ def test_only_what_is_missing_or_changed_is_made_again(
     assert states(call(**job, batch_size=1)) == ["PREDICTED"] * 4
     assert states(call(**job, batch_size=1)) == ["REUSED"] * 4
     assert states(call(**job, batch_size=1, on_error="skip")) == ["PREDICTED"] * 4
-    # Somebody has put something else in the place of an output.
-    put("out/a.jsonl", "mine\n")
-    assert states(call(**job, batch_size=1, on_error="skip"))[:2] == ["PREDICTED", "REUSED"]
 
 
 def test_another_version_of_the_model_makes_all_again(call: Call, bucket: Bucket) -> None:

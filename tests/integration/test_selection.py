@@ -55,7 +55,7 @@ def test_inputs_repeat_and_hold_wildcards(
             "output": f"{bucket.uri}/selected/",
         }
     )
-    tasks = plan_files(spec, storage, [], Settings(), lambda: None)
+    tasks = plan_files(spec, storage, [], Settings(), lambda: None).tasks
     target = f"{bucket.uri}/selected/"
     assert sorted(task.output.path.removeprefix("selected/") for task in tasks) == outputs
     assert all(str(task.output).startswith(target) for task in tasks)
@@ -76,6 +76,10 @@ def test_inputs_repeat_and_hold_wildcards(
         ("q.txt", {"input_format": "jsonl"}, "q.txt", False),
         ("part-00000", {}, "part-00000", False),
         ("r.jsonl.GZ", {}, "r.jsonl.GZ", False),
+        ("data_tfrecord-00000-of-00012.gz", {}, "data_tfrecord-00000-of-00012.jsonl.gz", True),
+        ("tfrecord-0-of-2", {}, "tfrecord-0-of-2.jsonl", False),
+        ("e.tfr", {}, "e.tfr.jsonl", False),
+        ("nottfrecord-0-of-2", {}, "nottfrecord-0-of-2", False),
     ],
 )
 def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
@@ -83,9 +87,8 @@ def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
 ) -> None:
     (tmp_path / name).write_text("")
     places = {"model": "/m/", "input": f"{tmp_path}/{name}", "output": f"{tmp_path}/out/"}
-    (task,) = plan_files(
-        parse_job_spec({**places, **options}), Storage(), [], Settings(), lambda: None
-    )
+    spec = parse_job_spec({**places, **options})
+    (task,) = plan_files(spec, Storage(), [], Settings(), lambda: None).tasks
     assert task.output.path == f"{tmp_path}/out/{output}"
     assert task.errors_output.path == f"{tmp_path}/out/{output}.errors.jsonl"
     assert task.gzip_output is gzipped

@@ -1,6 +1,7 @@
 """Local files and objects behind the same protocol; objects in a real fake-gcs-server."""
 
 import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import requests
 
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed
 from app.storage import Location, Storage, StoredFile, parse_location
+from app.storage.local_notes import note_of, read_note, write_note
 from tests.fakes.buckets import Bucket
 
 Place = Callable[[str], Location]
@@ -185,13 +187,27 @@ def test_an_object_replaced_since_it_was_listed_is_not_read(
         list(storage.read(file))
 
 
-def test_storage_that_does_not_answer_is_an_error_that_names_the_place(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9", "http://127.0.0.1:9/", "no-such-host.invalid:1"]
+)
+def test_an_emulator_that_is_not_there_is_told_at_once(
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    location = Location("gs", "bucket", "name")
-    with pytest.raises(StorageFailed, match="gs://bucket/name"):
-        Storage(local_roots=None, retry_seconds=0.3).find(location)
+    """With the variable's name and what happened; two minutes of retries would not help."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it was tried again"))
+    with pytest.raises(StorageFailed, match="STORAGE_EMULATOR_HOST is http://") as raised:
+        Storage(local_roots=None).find(Location("gs", "bucket", "name"))
+    assert "and nothing answers there: " in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["{host}", "{host}/", "http://{host}/"])
+def test_an_emulators_address_has_several_forms(
+    form: str, gcs_url: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("forms", b"data")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", form.format(host=gcs_url.removeprefix("http://")))
+    assert read(Storage(), Location("gs", "test-bucket", "forms")) == b"data"
 
 
 def test_a_file_that_may_not_be_written_is_not_allowed(storage: Storage) -> None:
@@ -224,6 +240,39 @@ def test_local_roots_hold_after_links_and_dots(name: str, roots: Path) -> None:
         write(storage, location, b"")
 
 
+@pytest.mark.parametrize(
+    ("uri", "is_allowed"),
+    [
+        ("gs://one/team/x", True),
+        ("gs://one/team/", True),
+        ("gs://one/team", True),
+        ("gs://one//team/x", False),
+        ("gs://one/./team/x", False),
+        ("gs://one/team/../other/x", False),
+        ("gs://one/team-2/x", False),
+        ("gs://one/", False),
+        ("gs://two/team/x", False),
+        ("/team/x", False),
+        ("gs://whole/any/x", True),
+        ("gs://whole//x", True),
+        ("/data/x", True),
+        ("/data/../x", False),
+    ],
+)
+def test_allowed_prefixes_are_names_as_storage_has_them(uri: str, *, is_allowed: bool) -> None:
+    prefixes = tuple(
+        parse_location(prefix, parameter="p")
+        for prefix in ("gs://one/team/", "gs://whole/", "/data/")
+    )
+    storage = Storage(allowed_uri_prefixes=prefixes)
+    location = parse_location(uri, parameter="p")
+    if is_allowed:
+        storage.check_allowed(location)
+    else:
+        with pytest.raises(NotAllowed, match="ALLOWED_URI_PREFIXES"):
+            storage.check_allowed(location)
+
+
 def test_files_below_a_root_may_be_used(roots: Path) -> None:
     storage = Storage(local_roots=(roots / "allowed",))
     assert read(storage, Location("file", "", f"{roots}/allowed/inside")) == b"1"
@@ -234,3 +283,26 @@ def test_files_below_a_root_may_be_used(roots: Path) -> None:
 def test_without_roots_no_local_file_may_be_used(tmp_path: Path) -> None:
     with pytest.raises(NotAllowed):
         Storage(local_roots=()).find(Location("file", "", str(tmp_path)))
+
+
+def test_a_file_that_is_replaced_keeps_its_note_until_then(tmp_path: Path) -> None:
+    """A job that is killed between a file's note and the file itself leaves the old one known."""
+    target = parse_location(f"{tmp_path}/a", parameter="p")
+    storage = Storage(local_roots=None)
+    write(storage, target, b"first")
+    path = tmp_path / "a"
+    new = tmp_path / "new"
+    new.write_bytes(b"second")
+    write_note(path, new.stat(), {"note": "new"})
+    assert read_note(path, path.stat()) == {"note": "é"}
+    new.rename(path)
+    assert read_note(path, path.stat()) == {"note": "new"}
+
+
+def test_a_note_of_the_first_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    stat = path.stat()
+    note = {"file": "a", "size": 1, "changed_ns": stat.st_mtime_ns, "metadata": {"k": "v"}}
+    note_of(path).write_text(json.dumps(note))
+    assert read_note(path, stat) == {"k": "v"}

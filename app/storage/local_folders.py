@@ -1,0 +1,179 @@
+"""Local folders as they are opened: what was opened is judged, and then used.
+
+A path that was judged may lead elsewhere a moment later, when somebody exchanges a folder for a
+link. What a descriptor stands for stays what it is.
+"""
+
+import errno
+import fcntl
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import NotAllowed, NotFound, UnsupportedInput
+from app.storage.local_notes import HIDDEN_PREFIX
+from app.storage.location import Location
+
+# Looks at a file without reading it, which may be forbidden; elsewhere than on Linux it is opened.
+LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
+_F_GETPATH = 50  # of macOS: sys/fcntl.h
+_LONGEST_PATH = 1024  # of macOS: sys/syslimits.h
+# What ext4 keeps at the root of a volume, for its administrator alone.
+_NO_DATA = "lost+found"
+# A folder of links to each other has more names than anybody could list.
+_MOST_LINKED_FOLDERS = 10_000
+
+
+class Roots:
+    """The folders below which local files may be used; None allows any."""
+
+    def __init__(self, roots: tuple[Path, ...] | None) -> None:
+        self._roots = (
+            None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
+        )
+
+    def resolved(self, location: Location) -> Path:
+        """The path behind all links, as it is at this moment. Raises NotAllowed."""
+        # Unlike Path.resolve, this takes a circle of links for a file that is not there.
+        path = Path(os.path.realpath(location.path))
+        self._judge(path, location)
+        return path
+
+    def open(self, path: Path, flags: int, location: Location) -> int:
+        """A descriptor of what is at `path`, once it is judged. Raises NotAllowed and OSError."""
+        with ExitStack() as stack:
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            if self._roots is not None:
+                self._judge(_path_of(descriptor), location)
+            stack.pop_all()
+        return descriptor
+
+    @contextmanager
+    def opened(self, path: Path, flags: int, location: Location) -> Iterator[int]:
+        """The same, closed at the end of the block."""
+        descriptor = self.open(path, flags, location)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _judge(self, path: Path, location: Location) -> None:
+        if self._roots is None or any(path.is_relative_to(root) for root in self._roots):
+            return
+        raise NotAllowed(f"{location}: local files are allowed only below LOCAL_ROOTS")
+
+
+def pinned(descriptor: int, path: Path) -> Path:
+    """A path of an open folder that stays its own, whatever happens to `path`.
+
+    Source: proc(5), /proc/self/fd. Where that is missing it is `path`.
+    """
+    return Path(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else path
+
+
+def _path_of(descriptor: int) -> Path:
+    if sys.platform == "linux":
+        return Path(f"/proc/self/fd/{descriptor}").readlink()
+    name = fcntl.fcntl(descriptor, _F_GETPATH, bytes(_LONGEST_PATH))
+    return Path(os.fsdecode(name.partition(b"\0")[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A regular file: its `name` below the folder that was listed, with so many links in it."""
+
+    name: str
+    stat: os.stat_result
+    real_path: str
+    links: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """`above` are the real paths of the folders that the way here leads through."""
+
+    name: str
+    real_path: str
+    links: int
+    above: tuple[str, ...]
+
+
+def files_below(
+    folder: Location,
+    roots: Roots,
+    *,
+    name_prefix: str,
+    wanted: Callable[[str], bool],
+    check: Callable[[], object],
+) -> Iterator[NamedFile]:
+    """Regular files at any depth under all their names, through links to folders as well.
+
+    A link is followed unless it leads back to a folder that the way to it comes from. `check` is
+    called for each folder. Raises NotFound for a wanted link that leads nowhere, UnsupportedInput
+    where links lead to more folders than can be listed, NotAllowed and OSError.
+    """
+    root = roots.resolved(folder)
+    if not root.is_dir():
+        return
+    waiting = deque([_Folder("", str(root), 0, ())])
+    linked_folders = 0
+    while waiting:
+        here = waiting.popleft()
+        check()
+        linked_folders += here.links > 0
+        if linked_folders > _MOST_LINKED_FOLDERS:
+            raise UnsupportedInput(
+                f"{folder}: links in it lead to more than {_MOST_LINKED_FOLDERS} folders; name the"
+                " folder that holds the files"
+            )
+        for entry, name, real_path in _entries(here, folder, roots):
+            links = here.links + entry.is_symlink()
+            if entry.is_dir():
+                above = (*here.above, here.real_path)
+                if real_path not in above and entry.name != _NO_DATA:
+                    waiting.append(_Folder(name + "/", real_path, links, above))
+            elif name.startswith(name_prefix) and wanted(name):
+                if entry.is_file():
+                    yield NamedFile(name, entry.stat(), real_path, links)
+                elif entry.is_symlink() and not os.path.lexists(real_path):
+                    raise NotFound(
+                        f"{folder}{name}: a link that leads nowhere: there is no {real_path}"
+                    )
+
+
+def _entries(
+    here: _Folder, root: Location, roots: Roots
+) -> Iterator[tuple["os.DirEntry[str]", str, str]]:
+    """What is in a folder, in order: each entry, its name below the root, and its real path."""
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    with roots.opened(Path(here.real_path), flags, root.below(here.name)) as opened:
+        for entry in sorted(os.scandir(opened), key=lambda entry: entry.name):
+            if not entry.name.startswith(HIDDEN_PREFIX) and not _is_circle(entry):
+                real_path = os.path.join(here.real_path, entry.name)  # noqa: PTH118  # Path takes 20 times as long
+                if entry.is_symlink():
+                    real_path = os.path.realpath(real_path)
+                yield entry, _text_name(here.name + entry.name), real_path
+
+
+def _is_circle(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a link that leads back to itself."""
+    try:
+        entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return True
+    return False
+
+
+def _text_name(name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedInput(f"a file's name is not UTF-8 text: {name!r}") from None
+    return name
