@@ -29,7 +29,7 @@ from app.errors import BadParameter, InternalError, JobError
 from app.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.job import run_job
 from app.job_spec import parse_job_spec
-from app.log import JobContext, job_context, set_up_logging
+from app.log import JobContext, job_context, printable, set_up_logging
 from app.progress import LoggedProgress, Progress
 from app.settings import Settings, SettingsError
 from app.storage import Connections
@@ -130,7 +130,7 @@ class _BarProgress:
         self._rows = 0
 
     def phase(self, name: str) -> None:
-        self._bar.update(self._task, description=name)
+        self._bar.update(self._task, description=printable(name))
 
     def total(self, *, files: int, size: int) -> None:
         self._bar.update(self._task, description=f"{files} files", total=size)
@@ -147,7 +147,7 @@ def _progress(*, bar: bool) -> Iterator[Progress]:
         yield LoggedProgress()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
@@ -180,12 +180,14 @@ def _settings() -> Settings:
 
 def _fail(error: JobError) -> NoReturn:
     _print(error.as_json())
-    click.echo(f"error: {error.message}", err=True)
+    click.echo(printable(f"error: {error.message}"), err=True)
     sys.exit(_USAGE if isinstance(error, BadParameter) else _JOB_FAILED)
 
 
 def _print(body: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
+    text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
+    # JSON escapes only some of what steers a terminal.
+    click.echo(printable(text) if sys.stdout.isatty() else text)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from app.answer_size import AnswerSize
 from app.bad_rows import BadRows
 from app.batches import BatchLimits
 from app.deadline import Deadline, StopSignal
@@ -16,6 +17,7 @@ from app.errors import (
     BadRow,
     JobError,
     ModelFailed,
+    NoGoodRows,
     TooLarge,
     TooManyBadRows,
     TransferBroken,
@@ -29,6 +31,7 @@ from app.lasting_server import LastingServer
 from app.model import ModelFiles, check_model_fits, drop_variables, fetch_model, find_model
 from app.pipeline import Pipeline
 from app.plan import FileTask, check_places, plan_files
+from app.predict_batch import ModelAnswers
 from app.predict_file import Streaming, predict_file
 from app.prediction_writers import prediction_writer
 from app.progress import Progress
@@ -72,7 +75,7 @@ def run_job(
     `stop_signal` ends the job from outside. Raises JobError, whose details tell which files are
     complete; those stay, of the others there is nothing.
     """
-    deadline = Deadline.after(spec.timeout_seconds or settings.job_timeout_seconds, stop_signal)
+    deadline = Deadline.after(_timeout_seconds(spec, settings), stop_signal)
     storage = _storage(settings, connections, deadline)
     watch = Stopwatch()
     done = FilesDone()
@@ -82,10 +85,12 @@ def run_job(
         folder = stack.enter_context(job_folder())
         check_places(spec, storage)
         model = deadline.run(partial(find_model, spec.model, storage))
-        plan = partial(plan_files, spec, storage, model.files, settings, deadline.remaining)
-        tasks = deadline.run(plan)
-        done.expect(len(tasks))
-        missing = tasks if spec.force else deadline.run(partial(reuse, tasks, done, storage))
+        plan_all = partial(plan_files, spec, storage, model.files, settings, deadline.remaining)
+        plan = deadline.run(plan_all)
+        done.expect(len(plan.tasks), left_out=plan.left_out)
+        missing = plan.tasks
+        if not spec.force:
+            missing = deadline.run(partial(reuse, plan.tasks, done, storage))
         progress.total(files=len(missing), size=sum(task.input.size for task in missing))
         if missing:
             check_model_fits(model, folder, settings.model_memory_bytes)
@@ -130,6 +135,7 @@ def run_job(
                         deadline=deadline,
                     )
                     done.add(_until_whole(predict, blocks, partial(inputs.read, task), output))
+        _check_any_prediction(done.reports())
     return Report(
         job_id=job_id,
         model=str(spec.model),
@@ -138,8 +144,33 @@ def run_job(
         inputs=tuple(map(str, spec.inputs)),
         output=str(spec.output),
         files=done.reports(),
+        files_left_out=plan.left_out,
         seconds=watch.seconds(),
     )
+
+
+def _check_any_prediction(files: Iterable[FileReport]) -> None:
+    """Raises NoGoodRows where there were rows, and none of them could be predicted."""
+    instances = sum(file.instances for file in files)
+    if instances == 0 or any(file.predictions for file in files):
+        return
+    first = next(file for file in files if file.errors)
+    raise NoGoodRows(
+        f"none of the {instances} rows could be predicted; {first.errors_output} has the bad rows"
+        f" of {first.input}"
+    )
+
+
+def _timeout_seconds(spec: JobSpec, settings: Settings) -> float:
+    """The instance's own limit holds whatever a call asks for."""
+    most = settings.job_timeout_seconds
+    if spec.timeout_seconds is None:
+        return most
+    if spec.timeout_seconds > most:
+        logger.warning(
+            "timeout_seconds is %g, JOB_TIMEOUT_SECONDS is %g and holds", spec.timeout_seconds, most
+        )
+    return min(spec.timeout_seconds, most)
 
 
 def _storage(settings: Settings, connections: Connections, deadline: Deadline) -> Storage:
@@ -243,6 +274,7 @@ def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Strea
     return Streaming(
         limits=limits,
         padded_rows=fixed,
+        answers=ModelAnswers(AnswerSize(signature.outputs, settings.max_answer_bytes)),
         writer=prediction_writer(spec.output_format, signature),
         skip_bad_rows=spec.on_error == "skip",
         max_error_fraction=settings.max_error_fraction,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from app.errors import BadParameter
+from app.errors import BadParameter, shortened
 from app.file_format import (
     COMPRESSIONS,
     INPUT_FORMATS,
@@ -135,8 +135,9 @@ def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
             raise BadParameter(f"parameter {name} is not supported yet", {"parameters": [name]})
         if name not in REQUIRED and name not in OPTIONAL:
             raise BadParameter(
-                f"unknown parameter {name!r}; known are {', '.join(REQUIRED + OPTIONAL)}",
-                {"parameters": [name]},
+                f"unknown parameter {shortened(name)!r}; known are"
+                f" {', '.join(REQUIRED + OPTIONAL)}",
+                {"parameters": [shortened(name)]},
             )
 
 

@@ -50,9 +50,13 @@ class WrongRowCount(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """A batch on its way. `life` numbers the server that it was sent to; it may not be sent yet."""
+    """A batch on its way. `life` numbers the server that it was sent to; it may not be sent yet.
+
+    An answer of more than `max_answer_bytes` is refused.
+    """
 
     tensors: Tensors
+    max_answer_bytes: int
     future: PredictFuture | None = None
     life: int = 0
     deaths: int = 0
@@ -113,9 +117,8 @@ class LastingServer:
         self._signature = self._server.signature(name)
         return self._signature
 
-    def submit(self, tensors: Tensors) -> Call:
+    def submit(self, call: Call) -> Call:
         """Sends a batch ahead, with the signature asked for last, and does not wait for it."""
-        call = Call(tensors)
         with self._lock:
             if not self._one_at_a_time:
                 # Those beside it take their part of the machine.
@@ -161,6 +164,8 @@ class LastingServer:
                 if call.deaths == _MOST_DEATHS:
                     raise _last_word(error, BatchKillsServer(str(error))) from None
             else:
+                # It holds the whole message as it came.
+                call.future = None
                 return outputs
 
     def cancel(self, call: Call) -> None:
@@ -178,6 +183,7 @@ class LastingServer:
             call.tensors,
             signature_name=self._signature.name,
             timeout_seconds=min(seconds, self._deadline.remaining()),
+            max_answer_bytes=call.max_answer_bytes,
         )
 
     def _is_lost(self, call: Call, error: Exception) -> bool:

@@ -21,6 +21,10 @@ _TRACE_CONTEXT = re.compile(
 )
 
 
+# Control characters (Unicode's Cc) but tab and line feed, and those that change the direction.
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
 @dataclass(frozen=True, slots=True)
 class JobContext:
     """What every record of a job carries. `trace` is a header's value, or empty."""
@@ -72,6 +76,14 @@ class TextFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def printable(text: str) -> str:
+    """The text with what would steer a terminal as escapes; line ends and tabs stay."""
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def default_formatter(

@@ -1,41 +1,44 @@
 """One input file streams through the model server into its output file."""
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol
 
-import numpy as np
-
+from app.answer_size import MOST_WAITING_BYTES, answer_bytes
 from app.bad_rows import BadRows, BadRowText, encode_bad_row
 from app.batches import BatchLimits, make_batches
 from app.deadline import Deadline
 from app.errors import ModelFailed, RowFault
-from app.failing_rows import Refused, predict_apart
 from app.file_output import FileOutput
 from app.formats.gzipped import unpacked
+from app.formats.opened import recognise_tfrecord
 from app.formats.reader import Companions, FaultSink, InstanceReader
-from app.lasting_server import BatchKillsServer, Call, LastingServer, Tensors
+from app.lasting_server import Call, LastingServer, Tensors
 from app.pipeline import Pipeline
 from app.plan import FileTask
+from app.predict_batch import BatchPredictor, CallsInFlight, Failure, ModelAnswers, Part
 from app.prediction_writers import PredictionWriter
-from app.predictions import check_rows
+from app.predictions import NotText, rows_without_text
 from app.progress import Progress
 from app.records import Records
 from app.report import FileReport
-from app.server_errors import shown
 from app.settings import MEBIBYTE
-from tfserving_launcher import PredictError
 
 _CALLS_AHEAD = 3
 # What storage takes at once; the steps before it go on meanwhile.
 _TEXTS_AHEAD = 256
 _BYTES_AHEAD = 6 * MEBIBYTE
-_SHOWN_CHARACTERS = 400
+# Of answers that are made JSON at once; the JSON has three to six times as many.
+_PIECE_BYTES = MEBIBYTE
 
-OpenReader = Callable[[FaultSink], InstanceReader[Any]]
+
+class OpenReader(Protocol):
+    """Gives a new reader for one file."""
+
+    def __call__(
+        self, on_fault: FaultSink, *, is_tfrecord: bool = False
+    ) -> InstanceReader[Any]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Streaming:
 
     limits: BatchLimits
     padded_rows: int | None
+    answers: ModelAnswers
     writer: PredictionWriter
     skip_bad_rows: bool
     max_error_fraction: float
@@ -56,7 +60,8 @@ class Streaming:
 class _Batch:
     """Records on their way; `call` is None where no row of them is left.
 
-    `input_bytes` of the file have been read since the batch before it.
+    `input_bytes` of the file have been read since the batch before it, and about `answer_bytes` are
+    expected.
     """
 
     records: Records | None
@@ -65,50 +70,18 @@ class _Batch:
     bad_rows: list[BadRowText]
     call: Call | None
     input_bytes: int
-
-
-class _CallsInFlight:
-    """Calls that are cancelled when the block is left: nobody may wait for them any more."""
-
-    def __init__(self, server: LastingServer) -> None:
-        self._server = server
-        self._lock = threading.Lock()
-        self._ahead: deque[Call] = deque(maxlen=_CALLS_AHEAD + 2)
-        # Of a batch that was refused, one piece at a time is under way beside those.
-        self._piece: deque[Call] = deque(maxlen=1)
-        self._left = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._lock:
-            self._left = True
-            calls = [*self._ahead, *self._piece]
-        for call in calls:
-            self._server.cancel(call)
-
-    def add(self, call: Call) -> Call:
-        return self._add_to(self._ahead, call)
-
-    def add_piece(self, call: Call) -> Call:
-        return self._add_to(self._piece, call)
-
-    def _add_to(self, calls: deque[Call], call: Call) -> Call:
-        with self._lock:
-            calls.append(call)
-            if self._left:
-                self._server.cancel(call)
-        return call
+    answer_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Predicted:
-    text: bytes
-    rows: int
-    errors: bytes
-    bad_rows: int
-    input_bytes: int
+    """A piece of the output; rows are counted with the last piece of each."""
+
+    text: bytes = b""
+    rows: int = 0
+    errors: bytes = b""
+    bad_rows: int = 0
+    input_bytes: int = 0
 
 
 class FileStream:
@@ -117,36 +90,53 @@ class FileStream:
     def __init__(
         self,
         task: FileTask,
-        server: LastingServer,
+        predictor: BatchPredictor,
         open_reader: OpenReader,
         streaming: Streaming,
-        in_flight: _CallsInFlight,
     ) -> None:
         self._file = task.input.uri
-        self._server = server
+        self._predictor = predictor
         self._streaming = streaming
-        self._in_flight = in_flight
         self._bad_rows = BadRows(skip=streaming.skip_bad_rows)
+        self._open_reader = open_reader
         self._reader = open_reader(self._bad_rows)
         self._bytes_read = 0
 
     def submitted(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
         """The content of the file in batches that are on their way to the server."""
-        records = self._reader.read(unpacked(self._counted(blocks), file=self._file))
-        for batch in make_batches(records, self._streaming.limits):
+        content = unpacked(self._counted(blocks), file=self._file)
+        is_tfrecord, content = recognise_tfrecord(content)
+        if is_tfrecord:
+            self._reader = self._open_reader(self._bad_rows, is_tfrecord=True)
+        records = self._reader.read(content)
+        size = self._streaming.answers.size
+        for batch in self._batches(records):
             instances = self._reader.instances(batch)
             bad_rows = self._bad_rows.up_to(batch.first + len(batch.ends) - 1)
             read, self._bytes_read = self._bytes_read, 0
             if tensors := instances.tensors:
                 rows = len(next(iter(tensors.values())))
-                call = self._in_flight.add(self._server.submit(self._padded(tensors)))
-                yield _Batch(batch, rows, instances.companions, bad_rows, call, read)
+                call = self._predictor.submit(tensors)
+                answer_bytes = size.of_rows(self._streaming.padded_rows or rows)
+                yield _Batch(batch, rows, instances.companions, bad_rows, call, read, answer_bytes)
             elif bad_rows:
                 yield _Batch(batch, 0, Companions(), bad_rows, None, read)
             if bad_rows and not self._bad_rows.skip:
                 return
         if bad_rows := self._bad_rows.up_to(None):
             yield _Batch(None, 0, Companions(), bad_rows, None, self._bytes_read)
+
+    def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Bounded by what goes in, and each of these by what comes out of the model."""
+        for batch in make_batches(records, self._streaming.limits):
+            rows = len(batch.ends)
+            start = 0
+            while start < rows:
+                end = rows
+                if self._streaming.padded_rows is None:
+                    end = min(rows, start + self._streaming.answers.size.rows())
+                yield batch.part(start, end)
+                start = end
 
     def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         for block in blocks:
@@ -158,77 +148,75 @@ class FileStream:
 
         Raises what the first bad row becomes, where bad rows are not skipped.
         """
-        header: bytes | None = None
+        has_header = False
         for batch in batches:
-            text, rows, bad_rows = b"", batch.rows, batch.bad_rows
-            outputs: Tensors = {}
-            companions = batch.companions
-            rows_sent = self._streaming.padded_rows or rows
-            if batch.call is not None:
-                try:
-                    outputs = self._server.result(batch.call)
-                except (PredictError, BatchKillsServer) as refusal:
-                    outputs, failed = self._predict_apart(batch, batch.call, refusal)
-                    rows = rows_sent = batch.rows - len(failed)
-                    companions = companions.without(set(failed))
-                    bad_rows = sorted(
-                        [*bad_rows, *failed.values()], key=lambda row: row.fault.number
-                    )
+            if not has_header:
+                # CSV column names are known only after the first batch.
+                yield _Predicted(self._header())
+                has_header = True
+            bad_rows = list(batch.bad_rows)
+            for part in self._parts(batch):
+                failed = yield from self._encoded(batch, part)
+                bad_rows += self._as_bad_rows(batch, failed)
+                if bad_rows and not self._bad_rows.skip:
+                    break
+            bad_rows.sort(key=lambda row: row.fault.number)
             if bad_rows and not self._bad_rows.skip:
                 raise bad_rows[0].fault.as_error(self._file, self._reader.unit)
-            if header is None:
-                # Known once the first batch is, whose file may have a header of its own.
-                text = header = self._header()
-            if rows:
-                text += self._streaming.writer.encode(
-                    outputs, companions, rows, rows_sent=rows_sent
-                )
             errors = b"".join([encode_bad_row(row, self._reader) for row in bad_rows])
-            yield _Predicted(text, rows, errors, len(bad_rows), batch.input_bytes)
-        if header is None:
-            yield _Predicted(self._header(), 0, b"", 0, self._bytes_read)
+            yield _Predicted(errors=errors, bad_rows=len(bad_rows), input_bytes=batch.input_bytes)
+        if not has_header:
+            yield _Predicted(self._header(), input_bytes=self._bytes_read)
 
     def _header(self) -> bytes:
         return self._streaming.writer.header(self._reader.companion_names())
 
-    def _predict_apart(
-        self, batch: _Batch, call: Call, refusal: PredictError | BatchKillsServer
-    ) -> tuple[Tensors, dict[int, BadRowText]]:
-        """The outputs of the rows that the model takes, and those on which it fails, by place.
+    def _parts(self, batch: _Batch) -> Iterable[Part]:
+        return () if batch.call is None else self._predictor.parts(batch.call, batch.rows)
 
-        Only the first of these where bad rows are not skipped.
-        """
+    def _encoded(
+        self, batch: _Batch, part: Part
+    ) -> Generator[_Predicted, None, dict[int, Failure]]:
+        """The lines of a part; returns the rows that have none, by their places in the batch."""
+        failed = dict(part.failed)
+        good = [place for place in part.rows if place not in failed]
+        row_bytes = answer_bytes(part.outputs) // max(1, len(good))
+        step = max(1, _PIECE_BYTES // max(1, row_bytes))
+        for start in range(0, len(good) if part.outputs else 0, step):
+            places = good[start : start + step]
+            outputs = {name: array[start : start + step] for name, array in part.outputs.items()}
+            try:
+                texts = self._texts(batch, outputs, places)
+            except NotText:
+                not_text = rows_without_text(outputs)
+                failed |= {places[row]: Failure(ModelFailed, why) for row, why in not_text.items()}
+                kept = [row for row in range(len(places)) if row not in not_text]
+                places = [places[row] for row in kept]
+                outputs = {name: array[kept] for name, array in outputs.items()}
+                texts = self._texts(batch, outputs, places)
+            for text in texts:
+                yield _Predicted(text)
+            yield _Predicted(rows=len(places))
+        return failed
+
+    def _texts(self, batch: _Batch, outputs: Tensors, places: list[int]) -> Iterable[bytes]:
+        """The lines of these rows of the batch. Raises NotText before the first of them."""
+        writer = self._streaming.writer
+        companions = batch.companions.at(places)
+        if len(places) == 1 and answer_bytes(outputs) > _PIECE_BYTES:
+            return writer.encode_large_row(outputs, companions)
+        return [writer.encode(outputs, companions, len(places), rows_sent=len(places))]
+
+    def _as_bad_rows(self, batch: _Batch, failed: dict[int, Failure]) -> list[BadRowText]:
+        if not failed:
+            return []
         assert batch.records is not None
-        tensors = {name: tensor[: batch.rows] for name, tensor in call.tensors.items()}
-        outputs, refused = predict_apart(
-            tensors, refusal, self._predict, first_only=not self._bad_rows.skip
-        )
         already_bad = {row.fault.number for row in batch.bad_rows}
         rows = [row for row in self._reader.rows(batch.records) if row[0] not in already_bad]
-        failed = {}
-        for part in refused:
-            for place in part.rows:
-                number, text = rows[place]
-                fault = RowFault(number, None, _why(part), ModelFailed)
-                failed[place] = BadRowText(fault, text)
-        return outputs, failed
-
-    def _predict(self, tensors: Tensors) -> Tensors:
-        rows = len(next(iter(tensors.values())))
-        call = self._in_flight.add_piece(Call(self._padded(tensors)))
-        outputs = self._server.predict(call)
-        check_rows(outputs, self._streaming.padded_rows or rows)
-        return {name: array[:rows] for name, array in outputs.items()}
-
-    def _padded(self, tensors: Tensors) -> Tensors:
-        """The last row repeated: a row that is known to fit."""
-        missing = (self._streaming.padded_rows or 0) - len(next(iter(tensors.values())))
-        if missing <= 0:
-            return tensors
-        return {
-            name: np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
-            for name, tensor in tensors.items()
-        }
+        return [
+            BadRowText(RowFault(rows[place][0], None, why.message, why.kind), rows[place][1])
+            for place, why in sorted(failed.items())
+        ]
 
 
 def predict_file(
@@ -250,9 +238,22 @@ def predict_file(
     with ExitStack() as stack:
         stack.enter_context(output.begun())
         pipeline = stack.enter_context(Pipeline(deadline))
-        in_flight = stack.enter_context(_CallsInFlight(server))
-        stream = FileStream(task, server, open_reader, streaming, in_flight)
-        batches = pipeline.ahead(stream.submitted(blocks), depth=_CALLS_AHEAD, name="encode")
+        in_flight = stack.enter_context(CallsInFlight(server, ahead=_CALLS_AHEAD))
+        predictor = BatchPredictor(
+            server,
+            in_flight,
+            streaming.answers,
+            padded_rows=streaming.padded_rows,
+            first_only=not streaming.skip_bad_rows,
+        )
+        stream = FileStream(task, predictor, open_reader, streaming)
+        batches = pipeline.ahead(
+            stream.submitted(blocks),
+            depth=_CALLS_AHEAD,
+            name="encode",
+            weigh=lambda batch: batch.answer_bytes,
+            most_weight=MOST_WAITING_BYTES,
+        )
         texts = pipeline.ahead(
             stream.answered(batches),
             depth=_TEXTS_AHEAD,
@@ -285,14 +286,3 @@ def _write(
         output.write_bad_rows(predicted.errors, predicted.bad_rows)
         yield predicted
     output.finish(max_error_fraction)
-
-
-def _why(refused: Refused) -> str:
-    # A model's own words may tell of other rows of the batch.
-    reason = shown(refused.reason)[:_SHOWN_CHARACTERS]
-    if len(refused.rows) > 1:
-        return (
-            f"the model server died twice on the batch of {len(refused.rows)} rows that it was in:"
-            f" {reason}"
-        )
-    return f"the model failed on it: {reason}"

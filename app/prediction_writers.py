@@ -1,6 +1,7 @@
 """What is written of a batch of predictions, in each format of outputs."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Protocol
 
 import orjson
@@ -9,7 +10,13 @@ from app.errors import BadModel, BadParameter
 from app.file_format import OutputFormat
 from app.formats.reader import Companions
 from app.labelled_predictions import classification_cells, regression_cells
-from app.predictions import check_rows, encode_predictions, json_column, prediction_cells
+from app.predictions import (
+    check_rows,
+    encode_predictions,
+    json_column,
+    prediction_cells,
+    prediction_pieces,
+)
 from app.signatures import classifies, regresses
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import Array, family
@@ -27,6 +34,11 @@ class PredictionWriter(Protocol):
         self, outputs: Mapping[str, Array], companions: Companions, rows: int, *, rows_sent: int
     ) -> bytes:
         """The first `rows` rows. Raises BadModel where the outputs are not what they must be."""
+
+    def encode_large_row(
+        self, outputs: Mapping[str, Array], companions: Companions
+    ) -> Iterable[bytes]:
+        """The one row that there is, in pieces. Raises as `encode` does, before the first."""
 
 
 def prediction_writer(output_format: OutputFormat, signature: Signature) -> PredictionWriter:
@@ -61,6 +73,22 @@ class JsonLinesWriter:
         template = b"{" + b",".join(members) + b"}\n"
         rows_of_members = zip(companions.rows, cells, strict=True)
         return b"".join([template % (*beside, cell) for beside, cell in rows_of_members])
+
+    def encode_large_row(
+        self, outputs: Mapping[str, Array], companions: Companions
+    ) -> Iterable[bytes]:
+        if self._cells is not prediction_cells:
+            return [self.encode(outputs, companions, 1, rows_sent=1)]
+        check_rows(outputs, 1)
+        if not companions.names:
+            return chain(prediction_pieces(outputs), [b"\n"])
+        (beside,) = companions.rows
+        members = [
+            orjson.dumps(name) + b":" + text
+            for name, text in zip(companions.names, beside, strict=True)
+        ]
+        opening = b"{" + b",".join(members) + b',"prediction":'
+        return chain([opening], prediction_pieces(outputs), [b"}\n"])
 
 
 class CsvWriter:
@@ -104,6 +132,11 @@ class CsvWriter:
         ]
         lines = zip(*beside, *columns, strict=True)
         return b"".join([b",".join(cells) + b"\n" for cells in lines])
+
+    def encode_large_row(
+        self, outputs: Mapping[str, Array], companions: Companions
+    ) -> Iterable[bytes]:
+        return [self.encode(outputs, companions, 1, rows_sent=1)]
 
 
 def _columns(name: str, spec: TensorSpec) -> Iterable[str]:

@@ -9,7 +9,7 @@ Source: tensorflow_serving/util/json_tensor.cc (MakeRowFormatJsonFromTensors).
 
 import math
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -20,6 +20,12 @@ from app.errors import BadModel
 from tfserving_launcher.tensors import Array, dtype_name, family
 
 _BYTES_SUFFIX = "_bytes"
+# Values of one row that are made JSON at once.
+_PIECE_VALUES = 256 * 1024
+
+
+class NotText(BadModel):
+    """A string of an output that is no `..._bytes` is not UTF-8."""
 
 
 def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: int) -> bytes:
@@ -44,6 +50,64 @@ def prediction_cells(outputs: Mapping[str, Array], rows: int) -> list[bytes]:
     keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
     template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
     return [template % cells for cells in zip(*columns.values(), strict=True)]
+
+
+def prediction_pieces(outputs: Mapping[str, Array]) -> Iterator[bytes]:
+    """The JSON of one row, as `prediction_cells` gives it, in pieces of a few megabytes.
+
+    `outputs` have one row. Raises NotText before the first piece.
+    """
+    cells = {
+        name: json_column(name, array)[0]
+        for name, array in outputs.items()
+        if family(array.dtype) == "string"
+    }
+
+    def pieces() -> Iterator[bytes]:
+        opening = b"{"
+        for name, array in sorted(outputs.items()):
+            if len(outputs) > 1:
+                yield opening + orjson.dumps(name) + b":"
+                opening = b","
+            if name in cells:
+                yield cells[name]
+            else:
+                yield from _array_pieces(array[0])
+        if len(outputs) > 1:
+            yield b"}"
+
+    return pieces()
+
+
+def _array_pieces(array: Array) -> Iterator[bytes]:
+    if array.ndim == 0 or array.size <= _PIECE_VALUES:
+        yield json_column("", array[np.newaxis])[0]
+        return
+    values = array.size // len(array)
+    step = max(1, _PIECE_VALUES // values)
+    yield b"["
+    for start in range(0, len(array), step):
+        if start:
+            yield b","
+        if values > _PIECE_VALUES:
+            yield from _array_pieces(array[start])
+        else:
+            yield json_column("", array[np.newaxis, start : start + step])[0][1:-1]
+    yield b"]"
+
+
+def rows_without_text(outputs: Mapping[str, Array]) -> dict[int, str]:
+    """Rows with a string that is not UTF-8, by their places, and what is wrong."""
+    faults: dict[int, str] = {}
+    for name, array in sorted(outputs.items()):
+        if family(array.dtype) != "string":
+            continue
+        for row in range(len(array)):
+            try:
+                json_column(name, array[row : row + 1])
+            except NotText as error:
+                faults.setdefault(row, error.message)
+    return faults
 
 
 def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
@@ -113,7 +177,7 @@ def _string_column(name: str, array: Array) -> list[bytes]:
     try:
         return [orjson.dumps(_map_leaves(row, bytes.decode)) for row in array.tolist()]
     except UnicodeDecodeError as error:
-        raise BadModel(
+        raise NotText(
             f"output {name} is not UTF-8 text ({error.reason} at byte {error.start}); an output"
             f" whose name ends in {_BYTES_SUFFIX} is written as base64: export it as"
             f" {name}{_BYTES_SUFFIX}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.rpc import code_pb2
 
-from app.errors import BadParameter, JobError
+from app.errors import BadParameter, JobError, shortened
 from app.job_spec import JobSpec, parse_job_spec
 from app.report import FileReport, Report
 
@@ -99,8 +99,8 @@ def parse_batch_prediction_job(
         raise _refused("generateExplanation", "false: there are no explanations here", True)
     if unknown := [name for name in url_parameters if name not in URL_PARAMETERS]:
         raise BadParameter(
-            f"unknown parameter {unknown[0]!r}; the URL takes {', '.join(URL_PARAMETERS)}, the rest"
-            " is in the body",
+            f"unknown parameter {shortened(unknown[0])!r}; the URL takes"
+            f" {', '.join(URL_PARAMETERS)}, the rest is in the body",
             {"parameters": unknown},
         )
     container = _message(resource, "unmanagedContainerModel")
@@ -226,7 +226,7 @@ def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
             meaningless.append(where)
         elif name not in _READ[path]:
             raise BadParameter(
-                f"unknown field {where!r}; read are {', '.join(_READ[path])}",
+                f"unknown field {shortened(where)!r}; read are {', '.join(_READ[path])}",
                 {"parameters": [where]},
             )
         if where in _READ:

@@ -1,6 +1,7 @@
 """The wire: gRPC calls to one model server on a unix socket."""
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +20,7 @@ from tfserving_launcher.protos import (
 from tfserving_launcher.readiness import Readiness
 from tfserving_launcher.tensors import Array, from_proto, to_proto
 
-# The server takes messages up to 2 GiB; the client's own default for answers is 4 MiB.
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.enable_http_proxy", 0),
-)
-
+_ANY_SIZE = -1
 _STATUS_TIMEOUT_SECONDS = 5.0
 _NOT_YET_CODES = (
     grpc.StatusCode.UNAVAILABLE,
@@ -35,19 +30,32 @@ _NOT_YET_CODES = (
 
 
 class ModelServerClient:
-    """One channel to the server behind `socket_path`, for the model `model_name`."""
+    """Calls to the server behind `socket_path`, for the model `model_name`.
+
+    The size of answers is bounded by channel, so each bound has a channel of its own.
+    """
 
     def __init__(self, socket_path: Path, model_name: str) -> None:
         self._socket_path = socket_path
         self._model_name = model_name
-        self._channel: grpc.Channel | None = None
+        self._channels: dict[int | None, grpc.Channel] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._channel is not None:
-            self._channel.close()
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+
+    def _channel(self, max_answer_bytes: int | None = None) -> grpc.Channel:
+        with self._lock:
+            if max_answer_bytes not in self._channels:
+                self._channels[max_answer_bytes] = grpc.insecure_channel(
+                    f"unix:{self._socket_path}", options=_channel_options(max_answer_bytes)
+                )
+            return self._channels[max_answer_bytes]
 
     def probe(self, timeout_seconds: float) -> Readiness:
         """Whether the model is available; ModelLoadError when the server says that it never will.
@@ -55,16 +63,12 @@ class ModelServerClient:
         The channel is opened only once the socket accepts: a channel that has seen a refusal
         waits a second before it tries again.
         """
-        if self._channel is None:
-            if not _accepts(self._socket_path):
-                return Readiness.NOT_YET
-            self._channel = grpc.insecure_channel(
-                f"unix:{self._socket_path}", options=_CHANNEL_OPTIONS
-            )
+        if not self._channels and not _accepts(self._socket_path):
+            return Readiness.NOT_YET
         request = GetModelStatusRequest()
         request.model_spec.name = self._model_name
         try:
-            answer = ModelServiceStub(self._channel).GetModelStatus(
+            answer = ModelServiceStub(self._channel()).GetModelStatus(
                 request, timeout=min(timeout_seconds, _STATUS_TIMEOUT_SECONDS)
             )
         except grpc.RpcError as error:
@@ -84,7 +88,7 @@ class ModelServerClient:
         request = GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = self._model_name
         try:
-            answer = PredictionServiceStub(self._channel).GetModelMetadata(
+            answer = PredictionServiceStub(self._channel()).GetModelMetadata(
                 request, timeout=timeout_seconds
             )
         except grpc.RpcError as error:
@@ -94,7 +98,12 @@ class ModelServerClient:
         return dict(signature_defs.signature_def)
 
     def predict(
-        self, inputs: dict[str, Array], *, signature_name: str, timeout_seconds: float
+        self,
+        inputs: dict[str, Array],
+        *,
+        signature_name: str,
+        timeout_seconds: float,
+        max_answer_bytes: int | None = None,
     ) -> "PredictCall":
         """Sends the call and returns at once."""
         request = PredictRequest()
@@ -102,9 +111,8 @@ class ModelServerClient:
         request.model_spec.signature_name = signature_name
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(to_proto(array))
-        return PredictCall(
-            PredictionServiceStub(self._channel).Predict.future(request, timeout=timeout_seconds)
-        )
+        stub = PredictionServiceStub(self._channel(max_answer_bytes))
+        return PredictCall(stub.Predict.future(request, timeout=timeout_seconds))
 
 
 class PredictCall:
@@ -122,6 +130,15 @@ class PredictCall:
         except grpc.FutureCancelledError:
             raise PredictError("CANCELLED", "the call was cancelled here") from None
         return {name: from_proto(answer.outputs[name]) for name in sorted(answer.outputs)}
+
+
+def _channel_options(max_answer_bytes: int | None) -> list[tuple[str, int]]:
+    """The server takes messages up to 2 GiB; the client's own default for answers is 4 MiB."""
+    return [
+        ("grpc.max_receive_message_length", max_answer_bytes or _ANY_SIZE),
+        ("grpc.max_send_message_length", _ANY_SIZE),
+        ("grpc.enable_http_proxy", 0),
+    ]
 
 
 def _refusal(error: grpc.RpcError) -> PredictError:

@@ -149,11 +149,13 @@ class ModelServer:
         *,
         signature_name: str = DEFAULT_SIGNATURE,
         timeout_seconds: float | None = None,
+        max_answer_bytes: int | None = None,
     ) -> "PredictFuture":
         """Sends a call and returns without waiting for its answer.
 
         `inputs` maps the signature's input names to arrays or nested lists, the batch in the first
-        dimension. Waits only while `max_calls_in_flight` calls are under way. Raises
+        dimension. An answer of more than `max_answer_bytes` is refused as RESOURCE_EXHAUSTED; None
+        takes any. Waits only while `max_calls_in_flight` calls are under way. Raises
         SignatureNotFound, TensorError where names or values do not fit, ServerTimeout where no
         place came free in `timeout_seconds` (default: the option `call_timeout_seconds`).
         """
@@ -168,6 +170,7 @@ class ModelServer:
                 tensors,
                 signature_name=signature_name,
                 timeout_seconds=max(0.0, seconds - (time.monotonic() - started)),
+                max_answer_bytes=max_answer_bytes,
             )
             call.future.add_done_callback(lambda _: self._places.release())
         except BaseException:

@@ -1,6 +1,6 @@
 """What every format does with an input file."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -40,10 +40,11 @@ class Companions:
     names: tuple[str, ...] = ()
     rows: list[tuple[bytes, ...]] = field(default_factory=list)
 
-    def without(self, places: set[int]) -> "Companions":
-        """Those of the other rows."""
-        rows = [row for place, row in enumerate(self.rows) if place not in places]
-        return Companions(self.names, rows)
+    def at(self, places: Sequence[int]) -> "Companions":
+        """Those of the rows at these places."""
+        if not self.names:
+            return self
+        return Companions(self.names, [self.rows[place] for place in places])
 
 
 @dataclass(frozen=True, slots=True)

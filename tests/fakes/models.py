@@ -5,7 +5,8 @@
 `zoo/1` has a signature for each thing that a signature can be; `linear` has two versions that
 answer differently; `unversioned` is a SavedModel without a version folder; `broken/1` has its
 variables cut off; `foreign_objects/1` holds Python objects that nobody can restore; `formats/1`
-takes the same numbers as vectors, as named columns, and as serialized tf.Examples.
+takes the same numbers as vectors, as named columns, and as serialized tf.Examples; `untracked/1` is
+a Keras model without its variables; `no_tables/1` does not initialise its table.
 """
 
 import shutil
@@ -80,6 +81,25 @@ def _zoo() -> dict[str, Any]:
         "no_batch": _function(identity, x=("float32", [])),
         "complex": _function(lambda x: {"y": tf.cast(x, tf.complex64)}, x=("float32", [None])),
         "failing": _function(failing, x=("float32", [None])),
+        "mask": _function(lambda x: {"y": x[:, None] + tf.zeros([65_536])}, x=("float32", [None])),
+        "million": _function(
+            lambda x: {"y": x[:, None] + tf.zeros([1_000_000])}, x=("float32", [None])
+        ),
+        # As many numbers, or bytes of text, a row as the largest value in the batch says.
+        "as_many": _function(
+            lambda x: {"y": tf.fill([tf.shape(x)[0], tf.reduce_max(x)], 0.1)},
+            x=("int32", [None]),
+        ),
+        "as_long": _function(
+            lambda x: {
+                "y": tf.map_fn(
+                    lambda size: tf.strings.reduce_join(tf.fill([size], "abcdefgh")),
+                    x // 8,
+                    fn_output_signature=tf.string,
+                )
+            },
+            x=("int32", [None]),
+        ),
         "slow": _function(slow, x=("float32", [None])),
     }
 
@@ -106,6 +126,8 @@ def build(folder: Path) -> None:
     for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):
         variables.write_bytes(variables.read_bytes()[:7])
     _save_with_foreign_objects(folder / "foreign_objects" / "1", folder / "linear" / "10")
+    _save_untracked(folder / "untracked" / "1")
+    _save_without_tables(folder / "no_tables" / "1")
 
 
 def _formats() -> dict[str, Any]:
@@ -187,6 +209,26 @@ def _save_with_foreign_objects(folder: Path, source: Path) -> None:
     node = saved_model.meta_graphs[0].object_graph_def.nodes[0]
     node.children.add(node_id=10**6, local_name="optimizer")
     file.write_bytes(saved_model.SerializeToString())
+
+
+def _save_untracked(folder: Path) -> None:
+    """As users of Keras 3 do who know tf.saved_model.save from Keras 2."""
+    import keras
+
+    tf.saved_model.save(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), str(folder))
+
+
+def _save_without_tables(folder: Path) -> None:
+    v1 = tf.compat.v1
+    graph = tf.Graph()
+    with graph.as_default(), v1.Session(graph=graph) as session:
+        x = v1.placeholder(tf.string, [None], name="x")
+        values = tf.lookup.KeyValueTensorInitializer(["a"], [1.0])
+        y = tf.lookup.StaticHashTable(values, 0.0).lookup(x)
+        signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
 
 
 if __name__ == "__main__":

@@ -107,10 +107,11 @@ def test_a_batch_of_fixed_size_is_halved_too(call: Call, bucket: Bucket) -> None
 
 
 def test_a_file_of_bad_rows_alone_has_an_empty_output(call: Call, bucket: Bucket) -> None:
-    bucket.put("all-bad/in.jsonl", "x\ny\n")
-    response = call(input=f"{bucket.uri}/all-bad/in.jsonl", output=f"{bucket.uri}/all-bad/out/")
-    assert (response.json()["predictions"], response.json()["errors"]) == (0, 2)
-    assert bucket.get("all-bad/out/in.jsonl") == b""
+    bucket.put("all-bad/in/a.jsonl", "x\ny\n")
+    bucket.put("all-bad/in/b.jsonl", GOOD)
+    response = call(input=f"{bucket.uri}/all-bad/in/", output=f"{bucket.uri}/all-bad/out/")
+    assert (response.json()["predictions"], response.json()["errors"]) == (1, 2)
+    assert bucket.get("all-bad/out/a.jsonl") == b""
 
 
 def test_a_line_that_is_too_long_is_a_bad_row_of_which_the_beginning_is_shown(

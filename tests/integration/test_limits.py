@@ -243,7 +243,7 @@ def test_what_dead_jobs_have_left_is_swept_and_nothing_else(
     for folder in somebodys:
         folder.mkdir()
         (folder / "a.jsonl").write_text("mine")
-    slow = job(bucket, "sweep", signature_name="slow", timeout_seconds=6)
+    slow = job(bucket, "sweep", signature_name="slow", timeout_seconds=20)
     bucket.put("sweep/in.jsonl", "100000")
     left_running = subprocess.Popen(
         ["sleep", "1000"], env={**os.environ, "EMBEDDED_TF_JOB_FOLDER": str(dead)}

@@ -70,6 +70,7 @@ def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
         "instances": 2,
         "predictions": 2,
         "errors": 0,
+        "files_left_out": 0,
         "files": [
             {
                 "state": "PREDICTED",

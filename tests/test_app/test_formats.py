@@ -281,7 +281,7 @@ def test_a_list_is_bounded(folder: Path) -> None:
 
 def plan(folder: Path, **changes: Any) -> list[str]:
     parameters = {"model": "/m/", "input": f"{folder}/in/", "output": f"{folder}/in/", **changes}
-    tasks = plan_files(parse_job_spec(parameters), Storage(), [], Settings(), lambda: None)
+    tasks = plan_files(parse_job_spec(parameters), Storage(), [], Settings(), lambda: None).tasks
     return [task.output.path.removeprefix(f"{folder}/") for task in tasks]
 
 

@@ -1,0 +1,93 @@
+"""How many rows a batch may have, so that the model's answer to it stays small.
+
+An image mask of 65,536 floats is made from one number: batches that only follow their input would
+fill the memory. Where the signature gives the shapes of all outputs, the size of a row's answer is
+known. Otherwise the first batch has two rows, each one after it at most four times as many as were
+answered before, and sizes are taken from the answers.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+
+from tfserving_launcher import TensorSpec
+from tfserving_launcher.tensors import Array, family
+
+_MEBIBYTE = 1024 * 1024
+# Bytes of answers: of one batch, and of all that wait to be written. A JSON text takes three to six
+# times as much while it is made.
+_BATCH_BYTES = 2 * _MEBIBYTE
+MOST_WAITING_BYTES = 4 * _MEBIBYTE
+_FIRST_ROWS = 2
+_GROWTH = 4
+# Numbers of a byte or two are as long in JSON as larger ones.
+_SMALLEST_VALUE_BYTES = 4
+# What Python takes for a string beside its bytes.
+_STRING_BYTES = 40
+
+
+class AnswerSize:
+    """Learned by the thread that waits for answers, used by the one that makes batches.
+
+    All files of a job share it. `largest` is the most bytes that the answer to one row may have.
+    """
+
+    def __init__(self, outputs: Mapping[str, TensorSpec], largest: int) -> None:
+        self._row_bytes = _row_bytes_by_shape(outputs)
+        self._is_fixed = self._row_bytes is not None
+        self._most_rows = _FIRST_ROWS
+        self.largest = largest
+
+    def rows(self) -> int:
+        """The most rows for the next batch."""
+        if self._row_bytes is None:
+            return self._most_rows
+        rows = max(1, _BATCH_BYTES // max(1, self._row_bytes))
+        return rows if self._is_fixed else min(rows, self._most_rows)
+
+    def of_rows(self, rows: int) -> int:
+        """Bytes that the answer to so many rows is expected to have."""
+        return MOST_WAITING_BYTES if self._row_bytes is None else rows * self._row_bytes
+
+    def answered(self, outputs: Mapping[str, Array], rows: int) -> None:
+        """Learns from an answer to `rows` rows."""
+        if not self._is_fixed:
+            self._learn(answer_bytes(outputs), rows)
+
+    def was_too_large(self, rows: int) -> None:
+        """Learns that there was no room for the answer to `rows` rows."""
+        if not self._is_fixed:
+            self._learn(_BATCH_BYTES * 2, rows)
+
+    def failed(self, rows: int) -> None:
+        """Learns that the model fails on `rows` rows, so that they had no answer of any size."""
+        if self._row_bytes is None:
+            self._most_rows = max(self._most_rows, _GROWTH * rows)
+
+    def _learn(self, size: int, rows: int) -> None:
+        row_bytes = math.ceil(size / rows)
+        # One batch of long answers is not remembered for ever.
+        self._row_bytes = max(row_bytes, (self._row_bytes or 0) // 2)
+        self._most_rows = min(sys.maxsize, max(self._most_rows, _GROWTH * rows))
+
+
+def answer_bytes(outputs: Mapping[str, Array]) -> int:
+    """What an answer weighs: its bytes, and more for what is short and becomes long in JSON."""
+    return sum(map(_array_bytes, outputs.values()))
+
+
+def _array_bytes(array: Array) -> int:
+    if family(array.dtype) == "string":
+        return sum(map(len, array.ravel().tolist())) + _STRING_BYTES * array.size
+    return array.size * max(array.dtype.itemsize, _SMALLEST_VALUE_BYTES)
+
+
+def _row_bytes_by_shape(outputs: Mapping[str, TensorSpec]) -> int | None:
+    """None where a shape is open, or where there are strings, which may have any length."""
+    total = 0
+    for spec in outputs.values():
+        if spec.shape is None or None in spec.shape[1:] or family(spec.dtype) == "string":
+            return None
+        values = math.prod(size for size in spec.shape[1:] if size is not None)
+        total += values * max(spec.dtype.itemsize, _SMALLEST_VALUE_BYTES)
+    return total
