@@ -1,5 +1,6 @@
 """Rows read value by value: whatever is odd is either taken or named with its place."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -19,6 +20,9 @@ from tfserving_launcher.tensors import (
 )
 
 Shape = tuple[int, ...]
+
+# At most as many digits as 64 bits have.
+_WHOLE_NUMBER = re.compile("-?(?:0|[1-9][0-9]{0,19})")
 
 DEEPEST_NESTING = 32
 
@@ -47,28 +51,39 @@ def input_values(
     if not isinstance(row, dict) or is_bytes(row):
         if len(required) == 1:
             return {next(iter(required)): row}
-        raise Misfit(f"expected an object with the fields {', '.join(inputs)}, found {shown(row)}")
+        raise Misfit(f"expected an object with the fields {shown_names(inputs)}, found {shown(row)}")
     missing = [name for name in required or inputs if name not in row]
     if missing and (required or len(missing) == len(inputs)):
         raise Misfit(
-            f"missing; expected the fields {', '.join(inputs)}, found {shown_names(row)}",
+            f"missing; expected the fields {shown_names(inputs)}, found {shown_names(row)}",
             field=missing[0],
         )
     if unknown := [name for name in row if name not in inputs]:
         raise Misfit(
-            f"the signature has no such input; expected the fields {', '.join(inputs)}",
+            f"the signature has no such input; expected the fields {shown_names(inputs)}",
             field=shown_names(unknown[:1]),
         )
     return row
 
 
-def read_row(value: Any, spec: TensorSpec, name: str) -> Array:
-    """One row's array of any shape, or Misfit with the place of the first value at fault."""
+def whole_number(value: Any) -> int | None:
+    """The integer that a string is, as BigQuery's JSON export writes INT64; None for all else."""
+    return int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else None
+
+
+def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool = False) -> Array:
+    """One row's array of any shape, or Misfit with the place of the first value at fault.
+
+    With `integer_strings`, whole numbers in strings are numbers where the input takes such.
+    """
     rank = None if spec.shape is None else len(spec.shape) - 1
     kind = family(spec.dtype)
     flat: list[Any] = []
+    leaf = partial(_LEAVES[kind], spec)
+    if integer_strings and kind in ("integer", "float"):
+        leaf = partial(_leaf_from_string, leaf)
     try:
-        shape = _flatten(value, rank, partial(_LEAVES[kind], spec), flat)
+        shape = _flatten(value, rank, leaf, flat)
     except Misfit as misfit:
         misfit.field = name + "".join(f"[{index}]" for index in reversed(misfit.indices))
         raise
@@ -135,16 +150,33 @@ def check_shape(shape: Shape, spec: TensorSpec, first: Shape, name: str) -> None
         )
 
 
+def _leaf_from_string(leaf: Callable[[Any], Any], value: Any) -> Any:
+    number = whole_number(value)
+    return leaf(value if number is None else number)
+
+
+def _or_as_string(value: Any) -> str:
+    if whole_number(value) is None:
+        return ""
+    return (
+        ", a string; BigQuery writes INT64 so, and integer_strings=true takes whole numbers in"
+        " strings"
+    )
+
+
 def _float_leaf(spec: TensorSpec, value: Any) -> float:
     if type(value) not in (int, float):
-        raise Misfit(f"expected a number ({dtype_name(spec.dtype)}), found {shown(value)}")
+        raise Misfit(
+            f"expected a number ({dtype_name(spec.dtype)}), found {shown(value)}"
+            + _or_as_string(value)
+        )
     return float(value)
 
 
 def _integer_leaf(spec: TensorSpec, value: Any) -> int:
     name = dtype_name(spec.dtype)
     if type(value) is not int:
-        raise Misfit(f"expected an integer ({name}), found {shown(value)}")
+        raise Misfit(f"expected an integer ({name}), found {shown(value)}{_or_as_string(value)}")
     smallest, largest = integer_range(spec.dtype)
     if not smallest <= value <= largest:
         raise Misfit(f"expected an integer from {smallest} to {largest} ({name}), found {value}")

@@ -76,6 +76,9 @@ def main() -> None:
 @click.option(
     "--output-compression", type=click.Choice(COMPRESSIONS), help="[default: as the input is]"
 )
+@click.option(
+    "--integer-strings", is_flag=True, help="Take whole numbers in strings, as BigQuery writes."
+)
 @click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
 @click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")

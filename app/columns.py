@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.careful_rows import DEEPEST_NESTING, is_bytes
+from app.careful_rows import DEEPEST_NESTING, is_bytes, whole_number
 from app.casting import cast_exactly
 from app.json_values import InvalidJson, parse_json
 from tfserving_launcher import TensorSpec
@@ -17,7 +17,9 @@ from tfserving_launcher.tensors import Array, family, string_array
 _KINDS = {"float": "fiu", "integer": "iu", "bool": "b"}
 
 
-def read_columns(texts: list[bytes], inputs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
+def read_columns(
+    texts: list[bytes], inputs: Mapping[str, TensorSpec], *, integer_strings: bool = False
+) -> dict[str, Array] | None:
     """Tensors by input, the first dimension the batch; None where anything is not as expected."""
     rows = _parse(texts)
     columns = None if rows is None else _columns(rows, inputs)
@@ -25,7 +27,10 @@ def read_columns(texts: list[bytes], inputs: Mapping[str, TensorSpec]) -> dict[s
         return None
     tensors = {}
     for name, spec in inputs.items():
-        tensor = _tensor(columns[name], spec, texts)
+        column: list[Any] | None = columns[name]
+        if integer_strings and family(spec.dtype) in ("integer", "float"):
+            column = _from_strings(columns[name])
+        tensor = None if column is None else _tensor(column, spec, texts)
         if tensor is None:
             return None
         tensors[name] = tensor
@@ -69,6 +74,14 @@ def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | 
     if kind != "bool" and _holds_booleans(column, array.ndim, texts):
         return None
     return cast_exactly(array, spec)
+
+
+def _from_strings(column: list[Any]) -> list[Any] | None:
+    """A column of scalars with the numbers that its strings are; None where one is none."""
+    if set(map(type, column)) != {str}:
+        return column
+    numbers = list(map(whole_number, column))
+    return None if None in numbers else numbers
 
 
 def _strings(column: list[Any]) -> Array | None:

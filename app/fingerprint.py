@@ -30,6 +30,9 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
         # Decides which lines are skipped; a file that is whole holds none that are too long.
         "max_line_bytes": settings.max_line_bytes if spec.on_error == "skip" else None,
     }
+    if spec.integer_strings:
+        # Left out otherwise: outputs of calls that do not know it stay what they are.
+        follows_from["integer_strings"] = True
     return _digest(follows_from)
 
 

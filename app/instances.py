@@ -12,6 +12,8 @@ as one buffer (number_rows.py), regular rows of anything input by input (columns
 value (careful_rows.py), which either finds the fault or agrees with the others.
 """
 
+from functools import partial
+
 import numpy as np
 
 from app.careful_rows import Misfit, Shape, check_shape, fits, input_values, read_row
@@ -25,9 +27,15 @@ from tfserving_launcher.tensors import Array, family
 
 
 class InstanceEncoder:
-    """Turns the batches of one file into tensors. `on_fault` is told of each bad row."""
+    """Turns the batches of one file into tensors. `on_fault` is told of each bad row.
 
-    def __init__(self, signature: Signature, on_fault: OnFault) -> None:
+    With `integer_strings`, whole numbers in strings are numbers where the input takes such.
+    """
+
+    def __init__(
+        self, signature: Signature, on_fault: OnFault, *, integer_strings: bool = False
+    ) -> None:
+        self._integer_strings = integer_strings
         # One without a batch dimension has no value for a row: its default is all there is.
         self._inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
         self._defaults = signature.defaults
@@ -69,7 +77,7 @@ class InstanceEncoder:
                 row = {}
                 for name, value in values.items():
                     spec = self._inputs[name]
-                    row[name] = read_row(value, spec, name)
+                    row[name] = read_row(value, spec, name, integer_strings=self._integer_strings)
                     shape = row[name].shape
                     check_shape(shape, spec, shapes.get(name, shape), name)
                 self._check_defaults(row, rows)
@@ -125,9 +133,10 @@ class InstanceEncoder:
         texts = [text for _, text in batch.rows()]
         if not texts:
             return None
-        tensors = read_columns(texts, self._inputs)
+        read = partial(read_columns, texts, integer_strings=self._integer_strings)
+        tensors = read(self._inputs)
         if tensors is None and self._defaults:
-            tensors = read_columns(texts, self._required)
+            tensors = read(self._required)
         return tensors
 
     def _shape_fits(self, name: str, tensor: Array) -> bool:

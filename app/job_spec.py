@@ -65,6 +65,7 @@ class JobSpec:
     input_format: InputFormat | None = None
     output_format: OutputFormat = "jsonl"
     output_compression: Compression | None = None
+    integer_strings: bool = False
     numbered_outputs: bool = False
     force: bool = False
     timeout_seconds: float | None = None
@@ -85,6 +86,7 @@ OPTIONAL = (
     "input_format",
     "output_format",
     "output_compression",
+    "integer_strings",
     "force",
     "timeout_seconds",
 )
@@ -124,6 +126,7 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
         input_format=_choice(parameters, "input_format", INPUT_FORMATS),
         output_format=_choice(parameters, "output_format", OUTPUT_FORMATS) or "jsonl",
         output_compression=_choice(parameters, "output_compression", COMPRESSIONS),
+        integer_strings=_flag(parameters, "integer_strings"),
         force=_flag(parameters, "force"),
         timeout_seconds=_timeout_seconds(parameters),
     )

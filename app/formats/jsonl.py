@@ -30,8 +30,13 @@ class JsonLinesReader:
         # The lines of a batch whose fields are split, as they stand in the file.
         self._whole: dict[int, bytes] = {}
         self._bad: set[int] = set()
-        encoder = ExampleEncoder if takes_examples(opening.signature) else InstanceEncoder
-        self._encoder = encoder(opening.signature, self._note_fault)
+        self._encoder: ExampleEncoder | InstanceEncoder
+        if takes_examples(opening.signature):
+            self._encoder = ExampleEncoder(opening.signature, self._note_fault)
+        else:
+            self._encoder = InstanceEncoder(
+                opening.signature, self._note_fault, integer_strings=opening.integer_strings
+            )
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
         return read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)

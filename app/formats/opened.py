@@ -49,6 +49,7 @@ def open_reader(
         fields=spec.fields,
         on_fault=on_fault,
         max_line_bytes=max_line_bytes,
+        integer_strings=spec.integer_strings,
     )
     by_content = is_tfrecord and spec.input_format is None
     match "tfrecord" if by_content else task.format:

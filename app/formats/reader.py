@@ -28,6 +28,7 @@ class Opening:
     fields: InstanceFields
     on_fault: FaultSink
     max_line_bytes: int
+    integer_strings: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,9 @@ def in_words(error: BaseException) -> str:
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((requests.JSONDecodeError,), "storage's answer is not JSON"),
+    # The order matters: what urllib3 calls a new connection's error is a kind of timeout there.
+    ((urllib3.exceptions.NameResolutionError,), "the host's name is not known"),
+    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), "no connection"),
     ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "no connection in time"),
     (
         (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError),
@@ -152,8 +155,6 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ),
     ((requests.exceptions.SSLError, urllib3.exceptions.SSLError), "no TLS connection"),
     ((requests.exceptions.ProxyError, urllib3.exceptions.ProxyError), "no connection to the proxy"),
-    ((urllib3.exceptions.NameResolutionError,), "the host's name is not known"),
-    ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), "no connection"),
     (
         (urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError),
         "the answer ended too early",

@@ -375,3 +375,24 @@ def test_outputs_without_a_flat_form_and_empty_inputs(formats: Formats, bucket: 
     report_of(formats("nothing/", "nothing-out/", output_format="csv"))
     header = b"scores_0,scores_1,scores_2,scores_3,total\n"
     assert bucket.get("nothing-out/in.csv") == bucket.get("nothing-out/in.jsonl.csv") == header
+
+
+@pytest.mark.parametrize("name", ["part-r-00000", "rows.jsonl", "rows.csv", "rows.txt", "x.dat.gz"])
+def test_tfrecord_is_known_by_its_content(name: str, formats: Formats, bucket: Bucket) -> None:
+    """Whatever a file is called, unless a call says how to read it."""
+    records = [example([1, 2, 3, number]) for number in range(3)]
+    content = b"".join(map(frame, records))
+    bucket.put(f"by-content/{name}", gzip.compress(content) if name.endswith(".gz") else content)
+    report = report_of(
+        formats(f"by-content/{name}", f"by-content-out/{name}/", signature_name="examples")
+    )
+    assert report["predictions"] == 3
+    failed = error_of(
+        formats(
+            f"by-content/{name}",
+            f"by-content-never/{name}/",
+            signature_name="serving_default",
+            input_format="jsonl",
+        )
+    )
+    assert "line 1" in failed["message"]

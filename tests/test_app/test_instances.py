@@ -176,3 +176,46 @@ def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> 
     assert tensor is not None
     careful = encoder(name).careful(text_batch(*lines))
     np.testing.assert_array_equal(tensor, careful[name])
+
+
+BIGQUERY = {"large": [["1", "-2"], ["9007199254740993", "0"]], "float": ["4", "-16777217"]}
+
+
+def with_integer_strings(*names: str) -> InstanceEncoder:
+    inputs = {name: SPECS[name] for name in sorted(names)}
+    return InstanceEncoder(Signature("s", "", inputs, {}), raising("file"), integer_strings=True)
+
+
+@pytest.mark.parametrize("name", sorted(BIGQUERY))
+def test_whole_numbers_in_strings_are_taken_where_asked_for(name: str) -> None:
+    rows = BIGQUERY[name]
+    lines = batch([{name: row} for row in rows])
+    expected = np.array(rows, np.int64).astype(SPECS[name].dtype)
+    for read in (with_integer_strings(name).encode, with_integer_strings(name).careful):
+        tensors = read(lines)
+        assert tensors is not None
+        np.testing.assert_array_equal(tensors[name], expected)
+        assert tensors[name].dtype == expected.dtype
+    with pytest.raises(BadRow, match=r"BigQuery writes INT64 so, and integer_strings=true"):
+        encoder(name).encode(lines)
+
+
+@pytest.mark.parametrize("text", ["4.0", " 4", "4 ", "", "0x4", "١", "1e3", "+4", "04", "four"])
+@pytest.mark.parametrize("name", ["unsigned", "float"])
+def test_other_strings_are_no_numbers(name: str, text: str) -> None:
+    with pytest.raises(BadRow, match="expected a"):
+        with_integer_strings(name).encode(batch([text]))
+
+
+def test_strings_are_text_for_inputs_of_text_also_then() -> None:
+    tensors = with_integer_strings("text").encode(batch(["4"]))
+    assert tensors["text"].tolist() == [b"4"]
+
+
+def test_a_bad_row_of_many_inputs_lists_a_few_names() -> None:
+    inputs = {f"input_{number:04}": SPECS["float"] for number in range(2000)}
+    many = InstanceEncoder(Signature("s", "", inputs, {}), raising("file"))
+    for row in ([1], {"input_0000": 1}, dict.fromkeys(inputs, 1) | {"other": 1}):
+        with pytest.raises(BadRow) as raised:
+            many.encode(batch([row]))
+        assert len(raised.value.message) < 1000

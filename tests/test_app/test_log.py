@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.log import JobContext, JsonFormatter, job_context, set_up_logging
+from app.log import JobContext, JsonFormatter, TextFormatter, job_context, printable, set_up_logging
 
 TRACE = "105445aa7843bc8bf206b12000100000"
 
@@ -71,3 +71,19 @@ def test_people_at_a_terminal_read_text_and_machines_json() -> None:
     finally:
         logging.getLogger().handlers[:], level = before
         logging.getLogger().setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("plain é 漢 \t\n", "plain é 漢 \t\n"),
+        ("\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"),
+        ("a\rb\x08c\x7f", "a\\rb\\x08c\\x7f"),
+        ("\x9b31m", "\\x9b31m"),
+        ("abc\u202ecba", "abc\\u202ecba"),
+    ],
+)
+def test_nothing_steers_a_terminal(text: str, printed: str) -> None:
+    """Neither a message of ours nor a line of the model server."""
+    assert printable(text) == printed
+    assert TextFormatter().format(record("%s", text)).endswith(printed)
