@@ -51,7 +51,9 @@ def input_values(
     if not isinstance(row, dict) or is_bytes(row):
         if len(required) == 1:
             return {next(iter(required)): row}
-        raise Misfit(f"expected an object with the fields {shown_names(inputs)}, found {shown(row)}")
+        raise Misfit(
+            f"expected an object with the fields {shown_names(inputs)}, found {shown(row)}"
+        )
     missing = [name for name in required or inputs if name not in row]
     if missing and (required or len(missing) == len(inputs)):
         raise Misfit(

@@ -200,7 +200,7 @@ def test_whole_numbers_in_strings_are_taken_where_asked_for(name: str) -> None:
         encoder(name).encode(lines)
 
 
-@pytest.mark.parametrize("text", ["4.0", " 4", "4 ", "", "0x4", "١", "1e3", "+4", "04", "four"])
+@pytest.mark.parametrize("text", ["4.0", " 4", "4 ", "", "0x4", "\u0661", "1e3", "+4", "04"])
 @pytest.mark.parametrize("name", ["unsigned", "float"])
 def test_other_strings_are_no_numbers(name: str, text: str) -> None:
     with pytest.raises(BadRow, match="expected a"):
