@@ -12,6 +12,7 @@ as one buffer (number_rows.py), regular rows of anything input by input (columns
 value (careful_rows.py), which either finds the fault or agrees with the others.
 """
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from app.errors import RowFault
 from app.json_values import InvalidJson, parse_json
 from app.lines import Lines, OnFault
 from app.number_rows import NumberRowReader
+from app.row_cost import without_costly_rows
 from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, family
 
@@ -29,13 +31,20 @@ from tfserving_launcher.tensors import Array, family
 class InstanceEncoder:
     """Turns the batches of one file into tensors. `on_fault` is told of each bad row.
 
+    Rows that take several times `max_line_bytes` of memory as Python objects are bad as well.
     With `integer_strings`, whole numbers in strings are numbers where the input takes such.
     """
 
     def __init__(
-        self, signature: Signature, on_fault: OnFault, *, integer_strings: bool = False
+        self,
+        signature: Signature,
+        on_fault: OnFault,
+        *,
+        integer_strings: bool = False,
+        max_line_bytes: int = sys.maxsize,
     ) -> None:
         self._integer_strings = integer_strings
+        self._max_line_bytes = max_line_bytes
         # One without a batch dimension has no value for a row: its default is all there is.
         self._inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
         self._defaults = signature.defaults
@@ -55,17 +64,23 @@ class InstanceEncoder:
 
         Without its blank lines and its bad rows; empty where no row is left.
         """
-        tensors = self.quick(batch) or self.careful(batch)
+        tensors = self._checked(self._as_numbers(batch))
+        if tensors is None:
+            batch = without_costly_rows(batch, self._max_line_bytes, self._on_fault)
+            tensors = self._checked(self._as_columns(batch)) or self.careful(batch)
         for name, tensor in tensors.items():
             self._row_shapes.setdefault(name, tensor.shape[1:])
         return tensors
 
     def quick(self, batch: Lines) -> dict[str, Array] | None:
         """The same tensors as `careful`, or None where anything is not as expected."""
-        tensors = self._as_numbers(batch) or self._as_columns(batch)
-        if tensors is None:
+        return self._checked(self._as_numbers(batch) or self._as_columns(batch))
+
+    def _checked(self, tensors: dict[str, Array] | None) -> dict[str, Array] | None:
+        """The same, or None where a shape is not that of the signature and of the rows before."""
+        if tensors is None or not all(self._shape_fits(*named) for named in tensors.items()):
             return None
-        return tensors if all(self._shape_fits(*named) for named in tensors.items()) else None
+        return tensors
 
     def careful(self, batch: Lines) -> dict[str, Array]:
         """Row by row, without those that do not fit; up to the first, where that ends it all."""

@@ -12,7 +12,11 @@ from typing import Any
 
 import orjson
 
-_STRING_OR_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Inf(?:inity)?)\b')
+# A string that nothing closes is taken up to the end: looking for a token inside of it again and
+# again would take time in proportion to the square of its length.
+_STRING_OR_TOKEN = re.compile(
+    r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-?\b(?:NaN|Inf(?:inity)?)\b', re.DOTALL
+)
 # Reading every number by a function of our own takes ten times as long, so it is done only here.
 _MAY_BE_BEYOND_64_BITS = re.compile(r"[0-9]{18}|[eE]\+?[0-9]{3}")
 # orjson refuses half a character, as it has no UTF-8 form; Python's reader does not.

@@ -10,6 +10,7 @@ before it is parsed.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,10 @@ _PIECE_BYTES = 1024 * 1024
 _LINE_FEED = ord("\n")
 # What is kept of a line that is too long, to show it.
 _SHOWN_BYTES = 256
+# What bytes.isspace() takes for white space.
+_WHITE_SPACE = b" \t\n\r\x0b\x0c"
+# Lines that are longer on average are few.
+_FEW_BYTES = 16
 
 # Told of each line that is at fault, with its text or the beginning of it; says whether the lines
 # after it matter.
@@ -29,11 +34,11 @@ OnFault = Callable[[RowFault, bytes], bool]
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Consecutive lines: `text` with an LF after each, and `ends`, where those are.
+    """Lines in order: `text` with an LF after each, and `ends`, where those are.
 
-    `first` is the number of the first line, from 1. `dropped` are the numbers of lines that are
-    known to be bad, which are blank now. A line `is_cut` elsewhere than at each LF where it may
-    hold some itself.
+    `first` is the number of the first line, from 1; the others follow it one by one, unless
+    `numbers` are given. `dropped` are the numbers of lines that are known to be bad, which are
+    blank now. A line `is_cut` elsewhere than at each LF where it may hold some itself.
     """
 
     first: int
@@ -41,17 +46,26 @@ class Lines:
     ends: NDArray[np.intp]
     dropped: frozenset[int] = frozenset()
     is_cut: bool = False
+    numbers: NDArray[np.int64] | None = None
+
+    @property
+    def last(self) -> int:
+        if self.numbers is not None:
+            return int(self.numbers[-1])
+        return self.first + len(self.ends) - 1
 
     def part(self, start: int, end: int) -> "Lines":
         if start == 0 and end == len(self.ends):
             return self
         first_byte = int(self.ends[start - 1]) + 1 if start else 0
+        numbers = None if self.numbers is None else self.numbers[start:end]
         return Lines(
-            self.first + start,
+            self.first + start if numbers is None else int(numbers[0]),
             self.text[first_byte : int(self.ends[end - 1]) + 1],
             self.ends[start:end] - first_byte,
             self.dropped,
             self.is_cut,
+            numbers,
         )
 
     @classmethod
@@ -59,12 +73,15 @@ class Lines:
         if len(parts) == 1:
             return parts[0]
         starts = np.cumsum([0, *(len(part.text) for part in parts[:-1])])
+        follow = all(after.first == before.last + 1 for before, after in pairwise(parts))
+        has_numbers = not follow or any(part.numbers is not None for part in parts)
         return Lines(
             parts[0].first,
             b"".join([part.text for part in parts]),
             np.concatenate([part.ends + start for part, start in zip(parts, starts, strict=True)]),
             frozenset().union(*(part.dropped for part in parts)),
             any(part.is_cut for part in parts),
+            np.concatenate([part.all_numbers() for part in parts]) if has_numbers else None,
         )
 
     def all(self) -> list[bytes]:
@@ -74,21 +91,54 @@ class Lines:
         starts = [0, *(self.ends + 1).tolist()][:-1]
         return [self.text[s:e] for s, e in zip(starts, self.ends.tolist(), strict=True)]
 
+    def all_numbers(self) -> NDArray[np.int64]:
+        if self.numbers is not None:
+            return self.numbers
+        return np.arange(self.first, self.first + len(self.ends))
+
+    def numbered(self) -> Iterator[tuple[int, bytes]]:
+        """Every line with its number, blank ones included."""
+        if self.numbers is None:
+            return enumerate(self.all(), self.first)
+        return zip(self.numbers.tolist(), self.all(), strict=True)
+
     def rows(self) -> list[tuple[int, bytes]]:
         """The lines that are not blank, each with its number."""
-        return [
-            (number, line)
-            for number, line in enumerate(self.all(), self.first)
-            if line and not line.isspace()
-        ]
+        return [(number, line) for number, line in self.numbered() if line and not line.isspace()]
 
     def rows_with_blank_ones(self) -> list[tuple[int, bytes]]:
         """All lines but those that are known to be bad."""
-        return [
-            (number, line)
-            for number, line in enumerate(self.all(), self.first)
-            if number not in self.dropped
-        ]
+        return [(number, line) for number, line in self.numbered() if number not in self.dropped]
+
+
+def without_blank_lines(groups: Iterable[Lines], blank: bytes = _WHITE_SPACE) -> Iterator[Lines]:
+    """The same lines without those in which all bytes are among `blank`; their ends are.
+
+    Without them, runs of blank lines fill no batches. Where lines are long they are too few to be
+    worth the look.
+    """
+    is_text = np.ones(256, np.uint8)
+    is_text[list(blank)] = 0
+    for lines in groups:
+        if len(lines.text) > len(lines.ends) * _FEW_BYTES:
+            yield lines
+            continue
+        starts = np.concatenate(([0], lines.ends[:-1] + 1))
+        characters = np.frombuffer(lines.text, np.uint8)
+        is_row = np.bitwise_or.reduceat(is_text[characters], starts).astype(np.bool_)
+        if is_row.all():
+            yield lines
+        elif is_row.any():
+            sizes = np.diff(lines.ends, prepend=-1)
+            numbers = lines.all_numbers()[is_row]
+            yield Lines(
+                int(numbers[0]),
+                characters[np.repeat(is_row, sizes)].tobytes(),
+                np.cumsum(sizes[is_row]) - 1,
+                lines.dropped,
+                lines.is_cut,
+                numbers,
+            )
 
 
 def as_lines(first: int, text: bytes, dropped: frozenset[int] = frozenset()) -> Lines:

@@ -4,22 +4,49 @@ A list is a file of URIs, one on each line. What an output follows from is then 
 but all that it names, and each of these is read as it was when it was found.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from app.errors import BadParameter, JobError, NotAllowed, NotFound, UnsupportedInput
-from app.formats.gzipped import unpacked
-from app.lines import read_lines
+from app.errors import (
+    BadParameter,
+    JobError,
+    NotAllowed,
+    NotFound,
+    UnsupportedInput,
+    shortened,
+)
+from app.formats.gzipped import checked, unpacked
+from app.lines import read_lines, without_blank_lines
 from app.parallel import GoOn, run_all
 from app.storage import Location, Storage, StoredFile, parse_location
 
 _PARALLEL_FINDS = 16
 # All that is known of as many objects takes about 100 MB.
 _MOST_FILES = 100_000
+# Of all names. An object's name has at most 1,024 bytes, most have less than 100.
+_MOST_BYTES = 16 * 1024 * 1024
 # So many in one folder are found sooner by listing it.
 _WORTH_LISTING = 20
 _LONGEST_LINE_BYTES = 16 * 1024
+
+
+class NamesLeft:
+    """How many names, of how many bytes together, the lists of a job may still have."""
+
+    def __init__(self) -> None:
+        self._names = _MOST_FILES
+        self._bytes = _MOST_BYTES
+
+    def take(self, name: bytes, list_file: StoredFile) -> None:
+        """Raises UnsupportedInput where there are too many."""
+        self._names -= 1
+        self._bytes -= len(name)
+        if self._names < 0 or self._bytes < 0:
+            raise UnsupportedInput(
+                f"{list_file.uri}: the file lists of a job may name {_MOST_FILES} objects in"
+                f" {_MOST_BYTES // 2**20} MiB of names; make several jobs of it"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +62,20 @@ class ListedFiles:
 
 
 def find_listed(
-    list_file: StoredFile, storage: Storage, check: Callable[[], object]
+    list_file: StoredFile, storage: Storage, left: NamesLeft, check: Callable[[], object]
 ) -> ListedFiles:
     """Finds what the list names; a name that is nowhere is in neither mapping.
 
-    Raises UnsupportedInput for a list that is too long, and what storage and `check` raise.
+    Raises UnsupportedInput for lists that are too long together, and what storage and `check`
+    raise.
     """
     locations: dict[str, Location] = {}
     faults: dict[str, JobError] = {}
-    for number, uri in enumerate(_uris(list_file, storage)):
-        if number >= _MOST_FILES:
-            raise UnsupportedInput(
-                f"{list_file.uri}: a file list may name {_MOST_FILES} objects; make several of it"
-            )
+    for uri in _uris(list_file, storage, left, check):
         try:
             location = parse_location(uri, parameter="file list", relative=False)
             if location.is_folder:
-                raise BadParameter(f"file list: {uri} is a folder, where an object is expected")  # noqa: TRY301  # a fault of the line like those that parsing finds
+                raise BadParameter(f"file list: {shortened(uri)} is a folder, not an object")  # noqa: TRY301  # a fault of the line like those that parsing finds
             storage.check_allowed(location)
         except (BadParameter, NotAllowed) as error:
             faults[uri] = error
@@ -64,12 +88,17 @@ def find_listed(
     return ListedFiles(files, faults)
 
 
-def _uris(list_file: StoredFile, storage: Storage) -> Iterable[str]:
-    blocks = unpacked(storage.read(list_file), file=list_file.uri)
-    for lines in read_lines(
+def _uris(
+    list_file: StoredFile, storage: Storage, left: NamesLeft, check: Callable[[], object]
+) -> Iterator[str]:
+    blocks = checked(unpacked(storage.read(list_file), file=list_file.uri), check)
+    lines_of_file = read_lines(
         blocks, max_line_bytes=_LONGEST_LINE_BYTES, on_fault=lambda _fault, _text: True
-    ):
-        yield from (uri_of(text) for _, text in lines.rows())
+    )
+    for lines in without_blank_lines(lines_of_file):
+        for _, text in lines.rows():
+            left.take(text, list_file)
+            yield uri_of(text)
 
 
 def uri_of(line: bytes) -> str:

@@ -15,7 +15,7 @@ from app.file_format import (
 )
 from app.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
 from app.job_spec import JobSpec
-from app.listed_files import ListedFiles, find_listed
+from app.listed_files import ListedFiles, NamesLeft, find_listed
 from app.selection import SelectedFile, select_files
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
@@ -109,8 +109,11 @@ def plan_files(
     if not spec.force:
         _check_made_by_jobs(places, there, writes_errors=spec.on_error == "skip")
     tasks = []
+    names_left = NamesLeft()
     for one, file_format, place in files:
-        listed = find_listed(one.file, storage, check) if file_format == "file-list" else None
+        listed = None
+        if file_format == "file-list":
+            listed = find_listed(one.file, storage, names_left, check)
         follows_from = [one.file, *([] if listed is None else listed.found())]
         tasks.append(
             FileTask(

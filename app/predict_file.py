@@ -1,6 +1,6 @@
 """One input file streams through the model server into its output file."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from app.batches import BatchLimits, make_batches
 from app.deadline import Deadline
 from app.errors import ModelFailed, RowFault
 from app.file_output import FileOutput
-from app.formats.gzipped import unpacked
+from app.formats.gzipped import checked, unpacked
 from app.formats.opened import recognise_tfrecord
 from app.formats.reader import Companions, FaultSink, InstanceReader
 from app.lasting_server import Call, LastingServer, Tensors
@@ -93,7 +93,9 @@ class FileStream:
         predictor: BatchPredictor,
         open_reader: OpenReader,
         streaming: Streaming,
+        check: Callable[[], object],
     ) -> None:
+        self._check = check
         self._file = task.input.uri
         self._predictor = predictor
         self._streaming = streaming
@@ -105,6 +107,8 @@ class FileStream:
     def submitted(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
         """The content of the file in batches that are on their way to the server."""
         content = unpacked(self._counted(blocks), file=self._file)
+        # A few kilobytes may unpack to gigabytes without a single row.
+        content = checked(content, self._check)
         is_tfrecord, content = recognise_tfrecord(content)
         if is_tfrecord:
             self._reader = self._open_reader(self._bad_rows, is_tfrecord=True)
@@ -112,7 +116,7 @@ class FileStream:
         size = self._streaming.answers.size
         for batch in self._batches(records):
             instances = self._reader.instances(batch)
-            bad_rows = self._bad_rows.up_to(batch.first + len(batch.ends) - 1)
+            bad_rows = self._bad_rows.up_to(batch.last)
             read, self._bytes_read = self._bytes_read, 0
             if tensors := instances.tensors:
                 rows = len(next(iter(tensors.values())))
@@ -246,7 +250,7 @@ def predict_file(
             padded_rows=streaming.padded_rows,
             first_only=not streaming.skip_bad_rows,
         )
-        stream = FileStream(task, predictor, open_reader, streaming)
+        stream = FileStream(task, predictor, open_reader, streaming, deadline.remaining)
         batches = pipeline.ahead(
             stream.submitted(blocks),
             depth=_CALLS_AHEAD,

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 class Records(Protocol):
     """Some records of one file, in order.
 
-    `first` is the number of the first one, from 1; `ends` says for each how many bytes come before
-    its last one, as if an LF ended each.
+    `first` and `last` are the numbers of the first and the last one, from 1; `ends` says for each
+    how many bytes come before its last one, as if an LF ended each.
     """
 
     @property
     def first(self) -> int: ...
+
+    @property
+    def last(self) -> int: ...
 
     @property
     def ends(self) -> NDArray[np.intp]: ...
@@ -44,6 +47,10 @@ class ByteRecords:
     first: int
     contents: tuple[bytes | None, ...]
     ends: NDArray[np.intp]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.ends) - 1
 
     def part(self, start: int, end: int) -> "ByteRecords":
         if start == 0 and end == len(self.ends):

@@ -105,7 +105,7 @@ class CsvReader:
         """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
         return [
             (number, text)
-            for number, text in enumerate(batch.all(), batch.first)
+            for number, text in batch.numbered()
             if text and text != b"\r" and number not in batch.dropped
         ]
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from app.errors import RowFault
 from app.formats.reader import FaultSink
-from app.lines import Lines, read_lines
+from app.lines import Lines, read_lines, without_blank_lines
 
 _FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\n]*+)'
-_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
+_RECORD_PATTERN = _FIELD + rb"(?:," + _FIELD + rb")*+\r?\n"
+_RECORD = re.compile(_RECORD_PATTERN)
+_RECORDS = re.compile(rb"(?:" + _RECORD_PATTERN + rb")*+")
 _UNFINISHED = re.compile(rb"(?:" + _FIELD + rb',)*+"(?:[^"]++|"")*+\Z')
 _BLANK_LINES = re.compile(rb"(?:\r?\n)*+")
 _STRAY = "a quote in the wrong place: quoted cells begin and end with one, and hold two for each"
@@ -28,6 +30,7 @@ _UNCLOSED = (
 # What is kept of a line to show it; most are shorter.
 _SHOWN_BYTES = 4096
 _GROUP_BYTES = 1024 * 1024
+_LINE_FEED, _QUOTE = b'\n"'
 
 _Fault = tuple[RowFault, bytes]
 
@@ -52,43 +55,73 @@ def read_records(
         blocks, max_line_bytes=max_record_bytes, on_fault=note, keep_carriage_returns=True
     )
     number, unfinished = 0, b""
+    # What has come after `unfinished`, and its bytes.
+    waiting: list[bytes] = []
+    waiting_bytes = 0
     for group in _with_end(lines):
-        text = unfinished + group.text
         is_last = not group.ends.size
         for line in sorted(long_lines.keys() & (long_lines if is_last else group.dropped)):
             # An endless last line is in no group: it comes after all that are.
             place = 0 if is_last else int(group.ends[line - group.first])
-            long_places[len(unfinished) + place] = long_lines.pop(line)
+            long_places[len(unfinished) + waiting_bytes + place] = long_lines.pop(line)
+        waiting.append(group.text)
+        waiting_bytes += len(group.text)
+        if waiting_bytes < len(unfinished) and not is_last:
+            # A record that spans groups is looked at again each time its text has doubled.
+            continue
+        text = b"".join([unfinished, *waiting])
         # Blank lines before the header are no rows that anybody would count.
         blank = _blank_lines(text, long_places) if number == 0 else 0
         text = text[blank:]
         long_places = {place - blank: fault for place, fault in long_places.items()}
         has_quotes = bool(unfinished) or b'"' in text or blank > 0
-        window = 0 if is_last else max_record_bytes + len(b"\r\n")
+        waiting, waiting_bytes = [], 0
+        window = max_record_bytes + len(b"\r\n")
         start = 0
         while True:
-            cut = _cut(text, start, window) if has_quotes else _Cut(group.ends, len(text), {})
+            cut = _Cut(group.ends, len(text), {})
+            if has_quotes:
+                cut = _cut(text, start, window, is_last=is_last)
             faults = {
                 index: _cut_fault(number + index, text, place, why)
                 for index, (place, why) in cut.bad.items()
             }
-            is_all = start + cut.size == len(text)
-            for place in [p for p in long_places if p < start + cut.size or (is_last and is_all)]:
-                index = int(np.searchsorted(cut.ends, place - start))
-                fault, beginning = long_places.pop(place)
-                faults[index] = dataclasses.replace(fault, number=number + index), beginning
+            is_all = is_last and start + cut.size == len(text)
+            faults |= _long_faults(long_places, cut, start, number, is_all=is_all)
             dropped = frozenset(number + index for index in faults)
             records = Lines(number, text[start : start + cut.size], cut.ends, dropped, has_quotes)
             for index, (fault, beginning) in sorted(faults.items()):
                 if not on_fault(fault, beginning):
                     yield records.part(0, index)
                     return
-            yield records
+            yield from _without_blank_rows(records)
             number, start = number + len(cut.ends), start + cut.size
             if not cut.size or start == len(text):
                 break
         long_places = {place - start: fault for place, fault in long_places.items()}
         unfinished = text[start:]
+
+
+def _without_blank_rows(records: Lines) -> Iterator[Lines]:
+    """The header by itself, and all other records but those of nothing."""
+    if records.first == 0:
+        head = min(1, len(records.ends))
+        yield records.part(0, head)
+        records = records.part(head, len(records.ends))
+    if len(records.ends):
+        yield from without_blank_lines([records], blank=b"\r\n")
+
+
+def _long_faults(
+    long_places: dict[int, _Fault], cut: "_Cut", start: int, number: int, *, is_all: bool
+) -> dict[int, _Fault]:
+    """Takes out of `long_places` those that are in the cut, by their places among its records."""
+    faults = {}
+    for place in [place for place in long_places if is_all or place < start + cut.size]:
+        index = int(np.searchsorted(cut.ends, place - start))
+        fault, beginning = long_places.pop(place)
+        faults[index] = dataclasses.replace(fault, number=number + index), beginning
+    return faults
 
 
 def _blank_lines(text: bytes, long_places: Iterable[int]) -> int:
@@ -121,25 +154,48 @@ def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
     yield Lines(0, b"", np.empty(0, np.intp))
 
 
-def _cut(text: bytes, start: int, window: int) -> _Cut:
+def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
     """Cuts about a mebibyte from `start` on at line ends outside of quotes.
 
-    A record has at most `window` bytes; where that is 0, no more text comes.
+    A record has at most `window` bytes. More text comes, unless this `is_last`.
     """
-    ends: list[int] = []
+    ends: list[NDArray[np.intp]] = []
     bad: dict[int, tuple[int, str]] = {}
-    place = start
-    while place < min(len(text), start + _GROUP_BYTES):
-        # What is beyond the window is not looked at, as it may not be there yet.
-        limit = min(place + window, len(text)) if window else len(text)
-        if record := _RECORD.match(text, place, limit):
-            end = record.end()
-        else:
-            is_open = _UNFINISHED.match(text, place, limit) is not None
-            if is_open and window and limit < place + window:
-                break
-            end = text.index(b"\n", place) + 1
-            bad[len(ends)] = place, _UNCLOSED if is_open else _STRAY
-        ends.append(end - 1 - start)
-        place = end
-    return _Cut(np.array(ends, np.intp), place - start, bad)
+    count = 0
+    place, goal = start, min(len(text), start + _GROUP_BYTES)
+    while place < goal:
+        whole = _whole_records(text, place, goal, window)
+        if not len(whole):
+            # What is beyond the window is not looked at, as it may not be there yet.
+            limit = min(place + window, len(text))
+            if record := _RECORD.match(text, place, limit):
+                end = record.end()
+            else:
+                is_open = _UNFINISHED.match(text, place, limit) is not None
+                if is_open and not is_last and limit < place + window:
+                    break
+                end = text.index(b"\n", place) + 1
+                bad[count] = place, _UNCLOSED if is_open else _STRAY
+            whole = np.array([end], np.intp)
+        ends.append(whole - 1 - start)
+        count += len(whole)
+        place = int(whole[-1])
+    return _Cut(np.concatenate(ends) if ends else np.empty(0, np.intp), place - start, bad)
+
+
+def _whole_records(text: bytes, start: int, end: int, longest: int) -> NDArray[np.intp]:
+    """Where those records end that come one after the other from `start` on, all before `end`.
+
+    Up to the first that has more than `longest` bytes.
+    """
+    match = _RECORDS.match(text, start, end)
+    assert match is not None
+    characters = np.frombuffer(text, np.uint8, match.end() - start, start)
+    line_ends = np.flatnonzero(characters == _LINE_FEED)
+    quotes = characters == _QUOTE
+    if quotes.any():
+        # In well-formed records, a line end is quoted after an odd number of quotes.
+        line_ends = line_ends[np.cumsum(quotes)[line_ends] % 2 == 0]
+    places: NDArray[np.intp] = line_ends + start + 1
+    too_long = np.diff(places, prepend=start) > longest
+    return places[: too_long.argmax()] if too_long.any() else places

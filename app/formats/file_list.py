@@ -9,7 +9,7 @@ from app.errors import NotFound, RowFault, TooLarge, UnsupportedInput
 from app.formats.gzipped import decoded
 from app.formats.reader import Instances, Opening
 from app.formats.strings import StringReader
-from app.lines import read_lines
+from app.lines import read_lines, without_blank_lines
 from app.listed_files import ListedFiles, uri_of
 from app.records import ByteRecords, as_records
 from app.storage import Storage, StoredFile
@@ -19,6 +19,8 @@ _FILES_AHEAD = 32
 _BYTES_AHEAD = 16 * 1024 * 1024
 _GROUP_BYTES = 1024 * 1024
 _GROUP_RECORDS = 4096
+# Blank lines that are not worth to be records which are none.
+_LONG_GAP = 100
 
 
 class FileListReader(StringReader):
@@ -40,6 +42,10 @@ class FileListReader(StringReader):
         group: list[bytes | None] = []
         group_bytes, first = 0, 1
         for number, content in self._contents(self._numbered(blocks)):
+            if number - first - len(group) > _LONG_GAP:
+                if group:
+                    yield as_records(first, tuple(group))
+                group, group_bytes, first = [], 0, number
             while first + len(group) <= number:
                 # Blank lines have numbers, and are no instances.
                 is_blank = first + len(group) < number
@@ -53,9 +59,10 @@ class FileListReader(StringReader):
             yield as_records(first, tuple(group))
 
     def _numbered(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
-        for lines in read_lines(
+        lines_of_file = read_lines(
             blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault
-        ):
+        )
+        for lines in without_blank_lines(lines_of_file):
             for number, text in lines.rows():
                 self._uris[number] = uri_of(text)
                 yield number, self._uris[number]

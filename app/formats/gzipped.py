@@ -4,7 +4,8 @@ A file may be several members, one after the other, as parallel compressors writ
 pad its end, as tapes do.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 from isal import igzip_lib, isal_zlib
 
@@ -14,6 +15,9 @@ from app.formats.tfrecord_framing import is_frame
 _MAGIC = b"\x1f\x8b\x08"
 _MAGIC_NEEDS = 12
 _PIECE_BYTES = 1024 * 1024
+# Of a member, at first. What comes after its end is copied, so that must not be much.
+_FIRST_PIECE_BYTES = 64
+_PADDING = re.compile(rb"\0*+")
 _LEVEL = 2
 _GZIP_WINDOW = 31  # zlib's parameter for a gzip header: zlib.net/manual.html, deflateInit2
 # An object that was gzipped by its writer and once more on its way to storage.
@@ -30,6 +34,13 @@ def unpacked(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
     for _ in range(_MOST_LAYERS):
         layers = _one_layer_less(layers, file)
     return iter(layers)
+
+
+def checked(blocks: Iterable[bytes], check: Callable[[], object]) -> Iterator[bytes]:
+    """The same blocks; `check` is called for each, and what it raises ends them."""
+    for block in blocks:
+        check()
+        yield block
 
 
 def decoded(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
@@ -56,33 +67,60 @@ def _with(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decompressed(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
-    member = _new_member()
-    # Between members, and after the last one.
-    between = False
-    read = 0
+    """The content of all members, in blocks that are neither tiny nor above a mebibyte."""
+    ready = bytearray()
+    try:
+        for text in _members(blocks, file):
+            if len(ready) + len(text) > _PIECE_BYTES:
+                yield bytes(ready)
+                ready.clear()
+            ready += text
+    except UnsupportedInput:
+        yield bytes(ready)
+        raise
+    if ready:
+        yield bytes(ready)
+
+
+def _members(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
+    """Members of a few bytes each are cheap: none is handed more than about twice its length."""
+    member: igzip_lib.IgzipDecompressor | None = None
+    size = read = 0
     for block in blocks:
-        data = block
-        while data:
-            if between:
-                data = data.lstrip(b"\0")
-                if not data:
+        place = 0
+        while place < len(block):
+            if member is None:
+                padding = _PADDING.match(block, place)
+                assert padding is not None
+                place = padding.end()
+                if place == len(block):
                     break
-                member, between = _new_member(), False
+                member, size = _new_member(), _FIRST_PIECE_BYTES
+            piece = block[place : place + size]
             try:
-                piece = member.decompress(data, _PIECE_BYTES)
-                while piece:
-                    yield piece
-                    piece = b"" if member.eof else member.decompress(b"", _PIECE_BYTES)
+                yield from _texts(member, piece)
             except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stubs call it a plain object
                 raise UnsupportedInput(
                     f"{file}: damaged gzip, in the {_PIECE_BYTES // 1024} KiB after byte {read}:"
                     f" {error}"
                 ) from None
-            between = member.eof
-            data = member.unused_data if between else b""
+            place += len(piece)
+            size = min(2 * size, _PIECE_BYTES)
+            if member.eof:
+                place -= len(member.unused_data)
+                member = None
         read += len(block)
-    if not between:
+    if member is not None:
         raise UnsupportedInput(f"{file}: gzipped, and it ends too early, after byte {read}")
+
+
+def _texts(member: igzip_lib.IgzipDecompressor, piece: bytes) -> Iterator[bytes]:
+    """What a piece of a member unpacks to, a mebibyte at most at a time."""
+    while text := member.decompress(piece, _PIECE_BYTES):
+        yield text
+        if member.eof:
+            return
+        piece = b""
 
 
 def _new_member() -> igzip_lib.IgzipDecompressor:

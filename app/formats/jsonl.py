@@ -1,8 +1,10 @@
 """JSON lines: an instance on each."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+import numpy as np
 import orjson
 
 from app.careful_rows import Misfit
@@ -13,7 +15,8 @@ from app.formats.reader import Companions, Instances, Opening
 from app.instances import InstanceEncoder
 from app.job_spec import InstanceFields
 from app.json_values import InvalidJson
-from app.lines import Lines, as_lines, read_lines
+from app.lines import Lines, as_lines, read_lines, without_blank_lines
+from app.row_cost import without_costly_rows
 from app.signatures import takes_examples
 
 
@@ -35,20 +38,27 @@ class JsonLinesReader:
             self._encoder = ExampleEncoder(opening.signature, self._note_fault)
         else:
             self._encoder = InstanceEncoder(
-                opening.signature, self._note_fault, integer_strings=opening.integer_strings
+                opening.signature,
+                self._note_fault,
+                integer_strings=opening.integer_strings,
+                max_line_bytes=opening.max_line_bytes,
             )
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
-        return read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)
+        lines = read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)
+        return without_blank_lines(lines)
 
     def instances(self, batch: Lines) -> Instances:
         if not self._fields.selects and not self._fields.include_instance:
+            if isinstance(self._encoder, ExampleEncoder):
+                batch = without_costly_rows(batch, self._max_line_bytes, self._on_fault)
             return Instances(self._encoder.encode(batch))
-        split = self._split_rows(batch)
-        seen = [b""] * len(batch.ends)
-        for number, instance in split.items():
-            seen[number - batch.first] = instance.seen
-        tensors = self._encoder.encode(as_lines(batch.first, b"\n".join(seen) + b"\n"))
+        split = self._split_rows(without_costly_rows(batch, self._max_line_bytes, self._on_fault))
+        if not split:
+            return Instances({})
+        seen = as_lines(batch.first, b"".join([one.seen + b"\n" for one in split.values()]))
+        numbers = np.fromiter(split, np.int64, len(split))
+        tensors = self._encoder.encode(dataclasses.replace(seen, numbers=numbers))
         good = [split[number].companions for number in split if number not in self._bad]
         return Instances(tensors, Companions(companion_names(self._fields), good))
 

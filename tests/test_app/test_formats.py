@@ -11,7 +11,7 @@ import pytest
 
 from app.bad_rows import BadRows, encode_bad_row
 from app.batches import BatchLimits, make_batches
-from app.errors import BadParameter, NotAllowed, UnsupportedInput
+from app.errors import BadParameter, NotAllowed, OutOfTime, UnsupportedInput
 from app.formats.csv import CsvReader
 from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
@@ -19,7 +19,7 @@ from app.formats.reader import Companions, InstanceReader, Opening
 from app.formats.tfrecord import TfRecordReader
 from app.formats.tfrecord_framing import frame
 from app.job_spec import InstanceFields, parse_job_spec
-from app.listed_files import find_listed
+from app.listed_files import NamesLeft, find_listed
 from app.plan import plan_files
 from app.prediction_writers import CsvWriter
 from app.settings import Settings
@@ -250,7 +250,7 @@ def test_every_line_of_a_list_is_found_or_told_of(folder: Path) -> None:
     storage = Storage()
     file = storage.find(parse_location(str(folder / "list"), parameter="input"))
     assert file is not None
-    listed = find_listed(file, storage, lambda: None)
+    listed = find_listed(file, storage, NamesLeft(), lambda: None)
     assert list(listed.files) == [uris[0]]
     assert set(listed.faults) == set(uris[2:])
 
@@ -264,7 +264,7 @@ def test_a_list_names_nothing_outside_the_allowed_prefixes(folder: Path) -> None
     storage = Storage(allowed_uri_prefixes=(allowed,))
     file = storage.find(parse_location(str(folder / "in" / "list"), parameter="input"))
     assert file is not None
-    listed = find_listed(file, storage, lambda: None)
+    listed = find_listed(file, storage, NamesLeft(), lambda: None)
     assert list(listed.files) == uris[:1]
     assert {type(error) for error in listed.faults.values()} == {NotAllowed}
     assert set(listed.faults) == set(uris[1:])
@@ -276,7 +276,37 @@ def test_a_list_is_bounded(folder: Path) -> None:
     file = storage.find(parse_location(str(folder / "list"), parameter="input"))
     assert file is not None
     with pytest.raises(UnsupportedInput, match="may name 100000 objects"):
-        find_listed(file, storage, lambda: None)
+        find_listed(file, storage, NamesLeft(), lambda: None)
+
+
+def test_the_lists_of_a_job_are_bounded_together(folder: Path) -> None:
+    storage, left = Storage(), NamesLeft()
+    for name, text in (("a", "/nowhere\n" * 60_000), ("b", f"/{'n' * 1000}\n" * 20_000)):
+        (folder / name).write_text(text)
+    first, second = (storage.find(parse_location(f"{folder}/{n}", parameter="p")) for n in "ab")
+    assert first is not None
+    assert second is not None
+    find_listed(first, storage, left, lambda: None)
+    with pytest.raises(UnsupportedInput, match="the file lists of a job may name 100000 objects"):
+        find_listed(first, storage, left, lambda: None)
+    with pytest.raises(UnsupportedInput, match="in 16 MiB of names"):
+        find_listed(second, storage, NamesLeft(), lambda: None)
+
+
+def test_a_list_is_read_only_as_long_as_the_job_has_time(folder: Path) -> None:
+    """However little of it there is in storage."""
+    (folder / "list").write_bytes(gzip.compress(b"\n" * 5_000_000))
+    storage = Storage()
+    file = storage.find(parse_location(str(folder / "list"), parameter="input"))
+    assert file is not None
+    checks = iter([None, None])
+
+    def check() -> None:
+        if next(checks, "over") == "over":
+            raise OutOfTime("time is up")
+
+    with pytest.raises(OutOfTime):
+        find_listed(file, storage, NamesLeft(), check)
 
 
 def plan(folder: Path, **changes: Any) -> list[str]:
