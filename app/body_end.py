@@ -6,6 +6,7 @@ What a body holds, and whether it is sound, is for gunicorn's parser to say once
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.message import Request
 
+from app.errors import TooLarge
 from app.refusals import Refusal, Refused
 
 LARGEST_BODY_BYTES = 1024 * 1024
@@ -16,20 +17,16 @@ _LINE_END_BYTES = 2
 
 
 class LengthBodyEnd:
-    """The end of a body of so many bytes."""
+    """The end of a body of so many bytes. Raises Refused where these are too many."""
 
     def __init__(self, length: int) -> None:
+        if length > LARGEST_BODY_BYTES:
+            raise _too_large(f"it has {length:,}")
         self._left = length
-        self._too_large = length > LARGEST_BODY_BYTES
 
     @property
     def whole(self) -> bool:
         return self._left <= 0
-
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing more to wait for: it is whole, or larger than is taken."""
-        return self.whole or self._too_large
 
     def feed(self, data: bytes) -> None:
         self._left -= len(data)
@@ -46,15 +43,10 @@ class ChunkedBodyEnd:
         self._content_bytes = 0
         self._bytes = 0
 
-    @property
-    def over(self) -> bool:
-        """Whether there is nothing more to wait for: it is whole, or larger than is taken."""
-        return self.whole or self._content_bytes > LARGEST_BODY_BYTES
-
     def feed(self, data: bytes) -> None:
-        """Raises Refused where the chunks take more room than their content accounts for."""
+        """Raises Refused where the body, or what its chunks add to it, is too large."""
         at = 0
-        while at < len(data) and not self.over:
+        while at < len(data) and not self.whole:
             if self._left_of_chunk > 0:
                 step = min(self._left_of_chunk, len(data) - at)
                 self._content_bytes += min(step, max(0, self._left_of_chunk - _LINE_END_BYTES))
@@ -69,14 +61,10 @@ class ChunkedBodyEnd:
             elif len(self._line) > _LONGEST_LINE_BYTES:
                 self.whole = True
         self._bytes += at
-        if self._bytes > _MOST_CHUNKED_BYTES and not self.over:
-            raise Refused(
-                Refusal(
-                    413,
-                    "OUT_OF_RANGE",
-                    f"the chunks of the body take {_MOST_CHUNKED_BYTES:,} bytes: send larger ones",
-                )
-            )
+        if self._content_bytes > LARGEST_BODY_BYTES:
+            raise _too_large("it has more")
+        if self._bytes > _MOST_CHUNKED_BYTES:
+            raise _too_large(f"it has {_MOST_CHUNKED_BYTES:,} with its chunks' sizes")
 
     def _end_line(self) -> None:
         line = bytes(self._line)
@@ -97,8 +85,13 @@ class ChunkedBodyEnd:
 
 
 def body_end(request: Request) -> LengthBodyEnd | ChunkedBodyEnd:
-    """The end of the body that this request's header announces; without one it is there already."""
+    """The end of the body that the header announces. Raises Refused where that is too large."""
     reader = request.body.reader if request.body is not None else None
     if isinstance(reader, ChunkedReader):
         return ChunkedBodyEnd()
     return LengthBodyEnd(reader.length if isinstance(reader, LengthReader) else 0)
+
+
+def _too_large(what: str) -> Refused:
+    message = f"a body may have {LARGEST_BODY_BYTES:,} bytes, {what}"
+    return Refused(Refusal(TooLarge.code, TooLarge.status, message))

@@ -72,7 +72,7 @@ class Connection:
         return min(self._request_deadline, now + _SILENCE_SECONDS)
 
 
-class Connections:
+class ConnectionTable:
     """All connections by what they wait for, the one that has waited longest first."""
 
     def __init__(self, selector: BaseSelector) -> None:

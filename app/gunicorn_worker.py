@@ -9,12 +9,10 @@ import math
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from functools import partial
 from selectors import EVENT_READ, DefaultSelector
 from types import FrameType
 from typing import Any
@@ -24,12 +22,13 @@ from gunicorn.errors import ConfigError
 from gunicorn.http.message import Request
 from gunicorn.workers.base import Worker
 
-from app.connection import TOO_SLOW, Connection, Connections, Stage
+from app.answer_pool import AnswerPool
+from app.connection import TOO_SLOW, Connection, ConnectionTable, Stage
 from app.errors import ShuttingDown
 from app.listeners import Listeners
 from app.refusals import Refusal, Refused
 from app.request_reader import RequestReader
-from app.wsgi_call import INTERNAL_ERROR, Answer, Caller, answer
+from app.wsgi_call import Answer, Caller, answer
 
 _UNREAD_ANSWER_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
@@ -70,9 +69,7 @@ class BufferingWorker(Worker):
 
     def init_process(self) -> None:
         self._selector = DefaultSelector()
-        self._connections = Connections(self._selector)
-        self._pool = ThreadPoolExecutor(self.cfg.threads, thread_name_prefix="request")
-        self._answers: SimpleQueue[tuple[Connection, Answer]] = SimpleQueue()
+        self._connections = ConnectionTable(self._selector)
         self._next_look = 0.0
         super().init_process()
 
@@ -87,7 +84,7 @@ class BufferingWorker(Worker):
 
     def run(self) -> None:
         """Serves until the worker is told to end, or the process above it is gone."""
-        self._start_threads()
+        self._pool = AnswerPool(self.cfg.threads, self.PIPE[1])
         listeners = Listeners(
             self.sockets,
             self._selector,
@@ -104,13 +101,6 @@ class BufferingWorker(Worker):
         self.on_stop()
         self._end()
 
-    def _start_threads(self) -> None:
-        # All at once: a pool that grows with the load would look like one that leaks.
-        started = threading.Barrier(self.cfg.threads + 1)
-        for _ in range(self.cfg.threads):
-            self._pool.submit(started.wait)
-        started.wait()
-
     def _turn(self, seconds: float) -> None:
         self.notify()
         for key, _ in self._selector.select(seconds):
@@ -118,7 +108,8 @@ class BufferingWorker(Worker):
                 self._guarded(self._serve, key.data)
             else:
                 key.data()
-        self._take_answers()
+        for connection, made in self._pool.made():
+            self._guarded(self._send, connection, made)
         self._end_waits()
 
     def _end(self) -> None:
@@ -133,7 +124,7 @@ class BufferingWorker(Worker):
             self._turn(_STOPPING_TURN_SECONDS)
         for connection in self._connections.at(Stage.RUNNING):
             self._send(connection, Answer(_STOPPED.answer(), closes=True))
-        self._pool.shutdown(wait=False)
+        self._pool.close()
 
     def _guarded(self, step: Callable[..., None], connection: Connection, *arguments: Any) -> None:
         """A fault in the work on one connection costs that connection, not the worker."""
@@ -203,11 +194,12 @@ class BufferingWorker(Worker):
             reader.feed(data)
             request = reader.next_request()
         except Refused as refused:
+            self.log.warning("request refused with %d: %s", refused.refusal.code, refused)
             self._send(connection, Answer(refused.refusal.answer(), closes=True))
             return
         if request is not None:
             self._connections.move(connection, Stage.RUNNING, math.inf)
-            self._pool.submit(self._make_answer, connection, request)
+            self._pool.make(connection, partial(self._answer, connection, request))
         elif reader.ended:
             self._close(connection)
         elif not reader.begun:
@@ -228,28 +220,14 @@ class BufferingWorker(Worker):
 
     # From a request to its answer
 
-    def _make_answer(self, connection: Connection, request: Request) -> None:
+    def _answer(self, connection: Connection, request: Request) -> Answer:
         """In a thread of the pool."""
-        made = INTERNAL_ERROR
-        try:
-            caller = Caller(connection.sock.fileno(), connection.client, connection.server)
-            made = answer(self.wsgi, request, caller, self.log, last=not self.alive)
-        finally:
-            self._answers.put((connection, made))
-            with suppress(BlockingIOError):  # a pipe that is full wakes the loop as well
-                os.write(self.PIPE[1], b".")
+        caller = Caller(connection.sock.fileno(), connection.client, connection.server)
+        return answer(self.wsgi, request, caller, self.log, last=not self.alive)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):
             os.read(self.PIPE[0], _RECEIVED_AT_ONCE_BYTES)
-
-    def _take_answers(self) -> None:
-        while True:
-            try:
-                connection, made = self._answers.get_nowait()
-            except Empty:
-                return
-            self._guarded(self._send, connection, made)
 
     def _send(self, connection: Connection, made: Answer) -> None:
         connection.unsent = memoryview(made.data)

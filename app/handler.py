@@ -83,7 +83,7 @@ class Service:
 def create_app(settings: Settings) -> Flask:
     """The Flask application; its `extensions["service"]` is the Service."""
     flask_app = Flask("app")
-    # Flask would redirect from //health to /health, which a POST does not survive.
+    # Flask would answer a path with double slashes by a redirection, which names no place.
     flask_app.url_map.merge_slashes = False
     flask_app.extensions["service"] = Service(settings)
     flask_app.register_blueprint(routes)

@@ -73,12 +73,12 @@ class RequestReader:
     def next_request(self) -> Request | None:
         """The next request, or None until it is whole. Raises Refused where there can be none.
 
-        One whose body is too large, or ends too early, comes with what there is of it, and the
-        connection closes after its answer.
+        One whose body ends too early comes with what there is of it, and the connection closes
+        after its answer.
         """
         if self._request is None:
             self._request = self._parsed_header()
-        if self._request is None or not (self._body.over or self.ended):
+        if self._request is None or not (self._body.whole or self.ended):
             return None
         request, self._request = self._request, None
         if not self._body.whole:
@@ -104,7 +104,7 @@ class RequestReader:
         self._body = body_end(request)
         self._body.feed(self._arrived.rest())
         parsed: Any = request  # the stubs do not know the attribute
-        self.expects_continue = parsed._expected_100_continue and not self._body.over  # noqa: SLF001  # it has no public name
+        self.expects_continue = parsed._expected_100_continue and not self._body.whole  # noqa: SLF001  # it has no public name
         # Gunicorn would send a 100 of its own, just before the answer.
         parsed._expected_100_continue = False  # noqa: SLF001  # ditto
         return request

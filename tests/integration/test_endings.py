@@ -1,6 +1,5 @@
 """However the worker ends, the caller of its job is told with 503."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +11,9 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
-from tests.faults.world import model_servers
-from tests.integration.test_service import error, slow_parameters, until
+from tests.integration.test_service import error, model_servers, slow_parameters, until
 
+# That the signals to the process above do the same is in test_service.py.
 End = Callable[[RunningService], None]
 
 
@@ -38,27 +37,17 @@ def to_all(number: signal.Signals) -> End:
     return send
 
 
-def to_master(number: signal.Signals) -> End:
-    return lambda service: os.kill(service.process.pid, number)
-
-
 @pytest.fixture
 def environment(gcs_url: str, temporary_folder: Path) -> dict[str, str]:
     return {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
 
 
 ENDINGS = {
-    "worker-term": to_worker(signal.SIGTERM),
-    "worker-int": to_worker(signal.SIGINT),
-    "worker-quit": to_worker(signal.SIGQUIT),
     "worker-abort": to_worker(signal.SIGABRT),
     "worker-hup": to_worker(signal.SIGHUP),
     "all-term": to_all(signal.SIGTERM),
-    "all-int": to_all(signal.SIGINT),
-    "all-quit": to_all(signal.SIGQUIT),
     "all-hup": to_all(signal.SIGHUP),
-    "master-hup": to_master(signal.SIGHUP),
-    "master-killed": to_master(signal.SIGKILL),
+    "master-killed": lambda service: service.process.kill(),
 }
 
 
@@ -88,7 +77,7 @@ def stuck(
     ):
         url = f"{service.url}/wait?for={tmp_path / 'never'}"
         answer = pool.submit(requests.get, url, timeout=50)
-        until(lambda: (tmp_path / "waiting").exists())
+        until((tmp_path / "waiting").exists)
         yield service, answer.result
 
 

@@ -273,7 +273,7 @@ def test_a_client_that_asks_before_it_sends_is_told_to_once(connect: Connect) ->
         (
             POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 400_000,
             413,
-            "send larger ones",
+            "with its chunks' sizes",
         ),
         (POST + b"Content-Length: 99999999999999\r\n\r\n", 413, "1,048,576 bytes"),
     ],
