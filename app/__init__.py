@@ -35,4 +35,13 @@ the model server), log.py, progress.py, deadline.py, parallel.py (copies given u
 hang_up.py (callers that are gone) and heap.py (memory after a job).
 Ways in: handler.py and wsgi.py for HTTP, vertex.py for Vertex AI's requests, cli.py for the command
 line.
+
+From a connection to handler.py, under gunicorn (gunicorn_conf.py), where no client takes a thread:
+
+    gunicorn_worker.py  the event loop, which reads whole requests and sends whole answers
+    listeners.py        connections are accepted, as many as there is room for
+    connection.py       what each of them waits for, and until when
+    request_reader.py   bytes become requests, or refusals.py; body_end.py: where a body ends
+    answer_pool.py      the threads; wsgi_call.py: what each of them does with a request
+    request_body.py     the body, bounded and unpacked, as handler.py reads it
 """

@@ -7,6 +7,7 @@ JobError                     code  status               worth trying again as it
 ├── AlreadyExists            409   ALREADY_EXISTS       no
 ├── Conflict                 409   ABORTED              yes
 ├── TooLarge                 413   OUT_OF_RANGE         no
+├── UnsupportedEncoding      415   INVALID_ARGUMENT     no
 ├── BadModel                 422   FAILED_PRECONDITION  no
 ├── BadRow                   422   INVALID_ARGUMENT     no
 ├── ModelFailed              422   INVALID_ARGUMENT     no
@@ -110,10 +111,17 @@ class Conflict(JobError):
 
 
 class TooLarge(JobError):
-    """A model or a line is larger than this instance takes."""
+    """A model, a line or a request is larger than this instance takes."""
 
     code = 413
     status = "OUT_OF_RANGE"
+
+
+class UnsupportedEncoding(JobError):
+    """A request whose body has a Content-Encoding that is not unpacked."""
+
+    code = 415
+    status = "INVALID_ARGUMENT"
 
 
 class BadModel(JobError):

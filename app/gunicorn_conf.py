@@ -4,9 +4,7 @@ Source: docs.gunicorn.org/en/stable/settings.html
 """
 
 import os
-import signal
 import threading
-from types import FrameType
 from typing import Any
 
 from app.heap import share_heaps
@@ -14,7 +12,8 @@ from app.job_folder import sweep
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
-worker_class = "gthread"
+worker_class = "app.gunicorn_worker.BufferingWorker"
+# The job has one; the others make answers that are ready at once.
 threads = 8
 # A job may take as long as JOB_TIMEOUT_SECONDS says; this limit is for a worker that is stuck.
 timeout = 120
@@ -43,17 +42,11 @@ def child_exit(_server: Any, _worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Warms the service up, and has the signals that end it stop the running job first.
+    """Warms the service up, and has the worker stop the running job when it begins to end.
 
     Gunicorn alone would wait for the job's end, or not at all.
     """
     share_heaps()
     service = worker.wsgi.extensions["service"]
+    worker.on_stop = service.end
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        service.end()
-        worker.handle_exit(number, frame)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, stop)

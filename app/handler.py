@@ -3,14 +3,14 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response, current_app, render_template, request
-from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoSuchPath
 
 from app.deadline import StopSignal
 from app.errors import BadParameter, Busy, InternalError, JobError, ShuttingDown
@@ -21,13 +21,15 @@ from app.job_folder import sweep
 from app.job_spec import REPEATED, JobSpec, parse_job_spec
 from app.log import JobContext, job_context
 from app.progress import LoggedProgress
+from app.refusals import shortened
 from app.report import Report
+from app.request_body import body_of
 from app.settings import Settings
 from app.storage import Connections
 from app.vertex import failed, parse_batch_prediction_job, succeeded
 from tfserving_launcher import ProgramNotFound, find_program
 
-_LARGEST_BODY_BYTES = 1024 * 1024
+_PLACES = "GET /health, GET and POST /, POST /v1/batchPredictionJobs"
 
 logger = logging.getLogger(__name__)
 routes = Blueprint("routes", __name__)
@@ -50,6 +52,17 @@ class Service:
             self._stop_signal.stop(self._ending)
         return self._stop_signal
 
+    def as_seen_by_callers(self, error: Exception) -> Exception:
+        """The error of a job; of an instance that is ending, the end is what it tells of.
+
+        What a job stands on is taken away in any order then: pools take no more work, its model
+        server is gone. Errors that are the caller's stay.
+        """
+        if self._ending is None or (isinstance(error, JobError) and error.code < 500):
+            return error
+        details = error.details if isinstance(error, JobError) else {}
+        return ShuttingDown(self._ending.message, details)
+
     def end(self) -> None:
         """Ends the running job and all that follow. May be called by a signal handler."""
         self._ending = ShuttingDown("the instance is shutting down; the job was stopped")
@@ -70,7 +83,8 @@ class Service:
 def create_app(settings: Settings) -> Flask:
     """The Flask application; its `extensions["service"]` is the Service."""
     flask_app = Flask("app")
-    flask_app.config["MAX_CONTENT_LENGTH"] = _LARGEST_BODY_BYTES
+    # Flask would answer a path with double slashes by a redirection, which names no place.
+    flask_app.url_map.merge_slashes = False
     flask_app.extensions["service"] = Service(settings)
     flask_app.register_blueprint(routes)
     flask_app.register_error_handler(HTTPException, _answer_http_error)
@@ -78,7 +92,7 @@ def create_app(settings: Settings) -> Flask:
     return flask_app
 
 
-@routes.get("/health")
+@routes.get("/health", strict_slashes=False)
 def health() -> Response:
     """Answers while a job runs, too."""
     return _json({"status": "ok", "busy": _service().running.locked()})
@@ -109,7 +123,7 @@ def create_batch_prediction_job(parent: str = "") -> Response:
     """
 
     def answer(job_id: str) -> Response:
-        job = parse_batch_prediction_job(_json_object(_body()), _url_parameters())
+        job = parse_batch_prediction_job(_json_object(body_of(request)), _url_parameters())
         for warning in job.warnings:
             logger.warning("%s", warning)
         name = f"{parent}/batchPredictionJobs/{job_id}".removeprefix("/")
@@ -146,7 +160,7 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
         raise Busy("another job is running in this instance; it takes one at a time")
     stop_signal = service.begin_job()
     try:
-        with _watching_the_caller(stop_signal, service.settings):
+        with _told_as_callers_see_it(service), _watching_the_caller(stop_signal, service.settings):
             report = run_job(
                 spec,
                 job_id=job_id,
@@ -161,6 +175,18 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
         give_back_free_memory_soon()
     logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
     return report
+
+
+@contextmanager
+def _told_as_callers_see_it(service: Service) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        told = service.as_seen_by_callers(error)
+        if told is error:
+            raise
+        logger.warning("while the instance is shutting down: %s", error, exc_info=error)
+        raise told from error
 
 
 def _watching_the_caller(
@@ -186,7 +212,7 @@ def _is_browser() -> bool:
 def _parameters() -> dict[str, Any]:
     """The query string's, and those of a JSON object in the body. Each may be given once."""
     parameters = _url_parameters()
-    if request.method == "POST" and (body := _body()):
+    if request.method == "POST" and (body := body_of(request)):
         for name, value in _json_object(body).items():
             if name in parameters:
                 raise BadParameter(
@@ -206,14 +232,6 @@ def _url_parameters() -> dict[str, Any]:
             )
         parameters[name] = values if len(values) > 1 else values[0]
     return parameters
-
-
-def _body() -> bytes:
-    try:
-        return request.get_data()
-    except (OSError, ParseException) as error:
-        # How gunicorn tells of chunks that are none.
-        raise BadParameter(f"the body cannot be read: {type(error).__name__}") from None
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
@@ -241,12 +259,12 @@ def _answer_job_error(error: JobError) -> Response:
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    """An unknown path, a method or a body that is not taken."""
+    """An unknown path, or a method that is not taken."""
     code = error.code or 500
     body = {
         "code": code,
         "status": (error.name or "error").upper().replace(" ", "_"),
-        "message": error.description or "",
+        "message": _words_for(error),
         "details": {},
     }
     response = _json({"error": body}, code)
@@ -254,6 +272,16 @@ def _answer_http_error(error: HTTPException) -> Response:
         if name.lower() == "allow":
             response.headers[name] = value
     return response
+
+
+def _words_for(error: HTTPException) -> str:
+    path = shortened(request.path)
+    if isinstance(error, NoSuchPath):
+        return f"there is no {path} here; there are {_PLACES}"
+    if isinstance(error, MethodNotAllowed):
+        methods = sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"})
+        return f"{path} takes {' and '.join(methods)}, the method is {shortened(request.method)}"
+    return error.description or f"the request to {path} cannot be answered"
 
 
 def _answer_bug(error: Exception) -> Response:

@@ -108,14 +108,16 @@ def fake_gcs_server() -> Iterator[str]:
 
 
 @contextmanager
-def gunicorn(environment: Mapping[str, str]) -> Iterator[RunningService]:
+def gunicorn(
+    environment: Mapping[str, str], application: str = "app.wsgi:app"
+) -> Iterator[RunningService]:
     """The service as the container runs it, on a free port of the loopback address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         argv = [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn_conf"]
-        argv += ["--bind", f"fd://{listener.fileno()}", "app.wsgi:app"]
+        argv += ["--bind", f"fd://{listener.fileno()}", application]
         with running(
             argv,
             lambda _: answers(f"{url}/health"),

@@ -4,13 +4,10 @@ python -m tests.faults.soak [JOBS]
 """
 
 import random
-import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -24,8 +21,6 @@ MOST_GROWTH = 1.10
 MOST_GROWTH_OF_A_SHORT_RUN = 1.6
 _EVERY = 3
 _SAMPLES = 40
-# As app.gunicorn_conf says.
-_POOL_THREADS = 8
 _SPARE_CONNECTIONS = 3
 _PLAIN_JOBS = 3
 
@@ -73,7 +68,6 @@ def soak(everything: World, undisturbed: dict[str, bytes], jobs: int) -> Soak:
     order = random.Random(1).sample(faults, len(faults))
     (worker,) = psutil.Process(everything.service.process.pid).children()
     warm = None
-    _start_all_threads(everything)
     for number in range(1, jobs + 1):
         if number % _EVERY == 0:
             run(order[number // _EVERY % len(order)], everything, undisturbed)
@@ -111,17 +105,6 @@ def footprint(worker: psutil.Process) -> Footprint:
         samples.append((memory, files, connections, worker.num_threads()))
         threading.Event().wait(0.1)
     return Footprint(*(min(values) for values in zip(*samples, strict=True)))
-
-
-def _start_all_threads(everything: World) -> None:
-    """Gunicorn starts the threads of its pool only when all that it has are busy."""
-    address = urlsplit(everything.service.url)
-    with ExitStack() as stack:
-        for _ in range(_POOL_THREADS):
-            connection = socket.create_connection((address.hostname, address.port), timeout=5)
-            stack.enter_context(connection)
-            connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-        threading.Event().wait(1.0)
 
 
 def main(jobs: int) -> int:
