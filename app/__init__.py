@@ -5,7 +5,9 @@ The steps of a job, in order, with the file of each:
     job_spec.py      the parameters of a call become a frozen JobSpec
     job.py           run_job(): the whole story on one screen
     job_folder.py    its temporary folder; those of dead jobs are swept
-    model.py         the model is found, measured, and brought into a local version folder
+    find_model.py    which version of the model is taken
+    model.py         it is measured, and brought into a local version folder
+    check_model.py   its files are whole, with saved_model_file.py and tensor_bundle.py
     selection.py     which files the inputs stand for, with wildcards.py
     file_format.py   what a file's name tells of it
     plan.py          which outputs belong to which inputs; what file lists name: listed_files.py

@@ -24,11 +24,13 @@ from app.errors import (
     UnsupportedInput,
 )
 from app.file_output import FileOutput
+from app.find_model import find_model
 from app.formats.opened import open_reader
 from app.job_folder import job_folder
 from app.job_spec import JobSpec
 from app.lasting_server import LastingServer
-from app.model import ModelFiles, check_model_fits, drop_variables, fetch_model, find_model
+from app.model import check_model_fits, drop_variables, fetch_model
+from app.model_files import ModelFiles
 from app.pipeline import Pipeline
 from app.plan import FileTask, check_places, plan_files
 from app.predict_batch import ModelAnswers

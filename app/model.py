@@ -1,68 +1,24 @@
-"""A model's URI becomes a local version folder that a model server can load."""
+"""The model's files come into a local version folder that a model server can load."""
 
 import errno
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from app.errors import BadModel, NotFound, TooLarge
+from app.check_model import LONGEST_POINTER, check_model
+from app.errors import BadModel, TooLarge
+from app.model_files import ModelFiles, is_data, is_whole
 from app.parallel import GoOn, run_all
-from app.storage import Location, Storage, StoredFile
+from app.storage import Storage, StoredFile
 from tfserving_launcher import memory_left
 
-_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _PARALLEL_FETCHES = 8
-# The version of a folder that holds a SavedModel itself: a server wants a number.
-_ONLY_VERSION = "1"
 # What the server program takes before it has loaded anything.
 _SERVER_BYTES = 230 * 1024 * 1024
 # While it is loaded, a model is in memory twice: as files, where /tmp is memory, and as variables.
 _TIMES_IN_MEMORY = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """One version of a model as it lies in storage; `folder` holds `saved_model.pb`."""
-
-    folder: Location
-    version: str
-    files: list[StoredFile]
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(file.size for file in self.files)
-
-
-def find_model(model: Location, storage: Storage) -> ModelFiles:
-    """The SavedModel in the folder, or in its numbered folder with the highest number.
-
-    Raises NotFound where nothing is below the folder, BadModel where no SavedModel is.
-    """
-    files = [file for file in storage.list_below(model) if not file.is_placeholder]
-    if not files:
-        raise NotFound(f"model: nothing below {model}")
-    names = {file.location.path.removeprefix(model.path) for file in files}
-    if names.intersection(_SAVED_MODEL_FILES):
-        return ModelFiles(model, _ONLY_VERSION, files)
-    versions = [
-        version
-        for version, _, rest in (name.partition("/") for name in names)
-        if rest in _SAVED_MODEL_FILES and version.isascii() and version.isdigit()
-    ]
-    if not versions:
-        raise BadModel(
-            f"model: {model} is not a SavedModel: expected saved_model.pb in it or in a numbered"
-            f" folder, found {', '.join(sorted(names)[:5])}" + (", ..." if len(names) > 5 else "")
-        )
-    version = max(versions, key=int)
-    folder = model.below(version + "/")
-    return ModelFiles(
-        folder, version, [file for file in files if file.location.path.startswith(folder.path)]
-    )
 
 
 def check_model_fits(model: ModelFiles, target: Path, model_memory_bytes: int | None) -> None:
@@ -99,17 +55,32 @@ def fetch_model(
     """The path of a version folder below `target`; local models are linked, not copied.
 
     Files that are there already stay. Raises NotAllowed for a link that leads out of what may be
-    used, BadModel where a name would leave the folder, TooLarge
-    where there is no room, what storage raises, and what `check` raises, which is called again and
-    again.
+    used, BadModel where a name would leave the folder or a file is not whole, TooLarge where there
+    is no room, what storage raises, and what `check` raises, which is called again and again.
     """
-    version_dir = target / model.version
+    # A name with many zeros before its digits is longer than a local one may be.
+    version_dir = target / (model.version.lstrip("0") or "0")
     for file in model.files:
         storage.check_source(file.location)
     if model.folder.scheme == "file":
         if not version_dir.is_symlink():
             version_dir.symlink_to(model.folder.path, target_is_directory=True)
+            check_model(model, version_dir)
         return version_dir
+    missing = [(file, place) for file, place in _places(model, version_dir) if not place.exists()]
+    if missing:
+        try:
+            _fetch_missing(missing, model, storage, version_dir, check)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise _no_room(model, target) from None
+            raise
+        check_model(model, version_dir)
+    return version_dir
+
+
+def _places(model: ModelFiles, version_dir: Path) -> list[tuple[StoredFile, Path]]:
+    """Where each file goes; raises BadModel where one cannot."""
     places = [(file, place_of(file, model, version_dir)) for file in model.files]
     folders = {folder for _, place in places for folder in place.parents}
     for file, place in places:
@@ -117,18 +88,38 @@ def fetch_model(
             raise BadModel(f"model: {file.uri} is a file and a folder of the SavedModel")
         if file.content_encoding not in ("", "identity"):
             raise BadModel(f"model: {file.uri} is stored with Content-Encoding, which is not read")
-    missing = [(file, place) for file, place in places if not place.exists()]
-    try:
-        for _, place in missing:
-            check()
-            place.parent.mkdir(parents=True, exist_ok=True)
-        fetches = [partial(_fetch, storage, file, place) for file, place in missing]
-        run_all(fetches, workers=_PARALLEL_FETCHES, check=check)
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise _no_room(model, target) from None
-        raise
-    return version_dir
+    return places
+
+
+def _fetch_missing(
+    missing: list[tuple[StoredFile, Path]],
+    model: ModelFiles,
+    storage: Storage,
+    version_dir: Path,
+    check: Callable[[], object],
+) -> None:
+    if not is_whole(model.sizes()):
+        # The large files would come in vain where the others show that some are missing.
+        _fetch_all([one for one in missing if not _may_wait(one[0], model)], storage, check)
+        check_model(model, version_dir)
+        missing = [one for one in missing if _may_wait(one[0], model)]
+    _fetch_all(missing, storage, check)
+
+
+def _may_wait(file: StoredFile, model: ModelFiles) -> bool:
+    """Whether it is a file of which no more than the size is looked at."""
+    name = file.location.path.removeprefix(model.folder.path)
+    return is_data(name) and file.size > LONGEST_POINTER
+
+
+def _fetch_all(
+    files: list[tuple[StoredFile, Path]], storage: Storage, check: Callable[[], object]
+) -> None:
+    for _, place in files:
+        check()
+        place.parent.mkdir(parents=True, exist_ok=True)
+    fetches = [partial(_fetch, storage, file, place) for file, place in files]
+    run_all(fetches, workers=_PARALLEL_FETCHES, check=check)
 
 
 def _no_room(model: ModelFiles, target: Path) -> TooLarge:

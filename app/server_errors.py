@@ -1,5 +1,6 @@
 """What goes wrong with the model server, told in the terms of a job."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -9,8 +10,14 @@ import tfserving_launcher as launcher
 from app.deadline import Deadline
 from app.errors import BadModel, NoModelServer, ServerFailed
 from app.model import NO_ROOM
+from app.model_faults import remedy
 
 _SHOWN_CHARACTERS = 1000
+# A job's folder, and in it a server's with its view of the model (app/job_folder.py;
+# tfserving_launcher/server.py).
+_OWN_FOLDERS = r"(?:embedded-tf-job-[a-z0-9_]{8}/+)?(?:tfs-[a-z0-9_]{8}/+(?:m/+)?)?"
+# Where the temporary folder's path is too long for a socket.
+_OWN_FOLDER_ELSEWHERE = r"(?<![\w.-])/tmp/tfs-[a-z0-9_]{8}/+(?:m/+)?"
 
 
 @contextmanager
@@ -25,8 +32,9 @@ def model_server_errors(deadline: Deadline) -> Iterator[None]:
     except launcher.ProgramNotFound as error:
         raise NoModelServer(str(error)) from error
     except launcher.ModelLoadError as error:
+        help_ = remedy(error.reason)
         raise BadModel(
-            f"the model cannot be loaded: {shown(error.reason)}",
+            f"the model cannot be loaded: {shown(error.reason)}" + (f"; {help_}" if help_ else ""),
             {"server_output": _last_lines(error)},
         ) from error
     except (
@@ -52,9 +60,24 @@ def model_server_errors(deadline: Deadline) -> Iterator[None]:
 
 
 def shown(words: object) -> str:
-    """The server's words for a caller: shortened, and without this instance's temporary paths."""
-    temporary = re.escape(tempfile.gettempdir())
-    return re.sub(rf"{temporary}/[\w./-]*", "...", str(words))[:_SHOWN_CHARACTERS]
+    """The server's words for a caller: shortened, and without this instance's temporary paths.
+
+    What a path has below the temporary folder stays, so that files of the model are named: a job's
+    own folders within it are left out as well.
+    """
+    text = str(words)
+    for folder in _temporary_folders():
+        text = re.sub(rf"(?<![\w.-]){re.escape(folder)}/+{_OWN_FOLDERS}", ".../", text)
+        text = re.sub(rf"(?<![\w.-]){re.escape(folder)}(?![\w.-])", "...", text)
+    text = re.sub(_OWN_FOLDER_ELSEWHERE, ".../", text)
+    return text[:_SHOWN_CHARACTERS]
+
+
+def _temporary_folders() -> list[str]:
+    """Its names, the longest first: one may be part of the other."""
+    named = tempfile.gettempdir()
+    names = {name.rstrip("/") for name in (named, os.path.realpath(named))} - {""}
+    return sorted(names, key=len, reverse=True)
 
 
 def _last_lines(error: launcher.ModelLoadError | launcher.ServerExited) -> list[str]:

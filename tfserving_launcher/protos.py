@@ -16,6 +16,8 @@ with tensorflow_as_a_plain_folder():
     _types = importlib.import_module("tensorflow.core.framework.types_pb2")
     _example = importlib.import_module("tensorflow.core.example.example_pb2")
     _tensor = importlib.import_module("tensorflow.core.framework.tensor_pb2")
+    _meta_graph = importlib.import_module("tensorflow.core.protobuf.meta_graph_pb2")
+    _bundle = importlib.import_module("tensorflow.core.protobuf.tensor_bundle_pb2")
     _apis = {
         name: importlib.import_module(f"tensorflow_serving.apis.{name}")
         for name in (
@@ -31,6 +33,10 @@ with tensorflow_as_a_plain_folder():
 DataType: Any = _types.DataType
 Example: Any = _example.Example
 TensorProto: Any = _tensor.TensorProto
+SignatureDef: Any = _meta_graph.SignatureDef
+CollectionDef: Any = _meta_graph.CollectionDef
+BundleHeaderProto: Any = _bundle.BundleHeaderProto
+BundleEntryProto: Any = _bundle.BundleEntryProto
 GetModelMetadataRequest: Any = _apis["get_model_metadata_pb2"].GetModelMetadataRequest
 GetModelMetadataResponse: Any = _apis["get_model_metadata_pb2"].GetModelMetadataResponse
 SignatureDefMap: Any = _apis["get_model_metadata_pb2"].SignatureDefMap

@@ -233,7 +233,10 @@ def _tensors(inputs: Mapping[str, object], signature: Signature) -> dict[str, Ar
 def _checked_version(version_dir: Path) -> str:
     """The folder's name. The server waits for ever where this does not hold, so it is checked."""
     name = version_dir.name
-    if not (name.isascii() and name.isdigit() and int(name) < 2**63):
+    digits = name.lstrip("0")
+    # int() refuses the longest names.
+    is_short = len(digits) <= len(str(2**63))
+    if not (name.isascii() and name.isdigit() and is_short and int(digits or "0") < 2**63):
         raise BadVersionFolder(
             f"a version folder's name must be a whole number, as in .../1; this one is {name!r}"
         )

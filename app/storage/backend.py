@@ -71,11 +71,6 @@ class Writer(Protocol):
         """The new file. `metadata` is kept with it, and found again in `StoredFile.metadata`."""
 
 
-def any_name(_: str) -> bool:
-    """Wants all files."""
-    return True
-
-
 class Backend(Protocol):
     """One kind of storage. Every method raises NotFound, NotAllowed or StorageFailed.
 
@@ -89,12 +84,13 @@ class Backend(Protocol):
         """Those of the places at which there is a file, with as few requests as it takes."""
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
     ) -> list[StoredFile]:
         """All files below a folder at any depth, sorted by name; empty where there is none.
 
         Only those whose names in it begin with `name_prefix` and are `wanted`. A local file comes
-        once for each name that leads to it. Raises NotFound for a wanted link that leads nowhere.
+        once for each name that leads to it. Raises NotFound for a link that leads nowhere and is
+        `wanted`; where all are, such links are passed over.
         """
 
     def read(self, file: StoredFile) -> Iterator[bytes]:

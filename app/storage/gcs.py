@@ -25,7 +25,7 @@ from requests.adapters import HTTPAdapter
 
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
 from app.parallel import GoOn, run_all
-from app.storage.backend import ContentType, StoredFile, Writer, any_name
+from app.storage.backend import ContentType, StoredFile, Writer
 from app.storage.emulator import check_emulator, emulator_url
 from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
@@ -96,11 +96,15 @@ class GcsBackend:
         return {location: file for location, file in found.items() if location in wanted}
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] = any_name
+        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
     ) -> list[StoredFile]:
         files = self._list(folder.below(name_prefix))
         return sorted(
-            (file for file in files if wanted(file.location.path.removeprefix(folder.path))),
+            (
+                file
+                for file in files
+                if wanted is None or wanted(file.location.path.removeprefix(folder.path))
+            ),
             key=lambda file: file.location.path,
         )
 

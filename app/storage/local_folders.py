@@ -108,7 +108,7 @@ def files_below(
     roots: Roots,
     *,
     name_prefix: str,
-    wanted: Callable[[str], bool],
+    wanted: Callable[[str], bool] | None,
     check: Callable[[], object],
 ) -> Iterator[NamedFile]:
     """Regular files at any depth under all their names, through links to folders as well.
@@ -137,10 +137,10 @@ def files_below(
                 above = (*here.above, here.real_path)
                 if real_path not in above and entry.name != _NO_DATA:
                     waiting.append(_Folder(name + "/", real_path, links, above))
-            elif name.startswith(name_prefix) and wanted(name):
+            elif name.startswith(name_prefix) and (wanted is None or wanted(name)):
                 if entry.is_file():
                     yield NamedFile(name, entry.stat(), real_path, links)
-                elif entry.is_symlink() and not os.path.lexists(real_path):
+                elif wanted and entry.is_symlink() and not os.path.lexists(real_path):
                     raise NotFound(
                         f"{folder}{name}: a link that leads nowhere: there is no {real_path}"
                     )

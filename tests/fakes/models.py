@@ -4,8 +4,11 @@
 
 `zoo/1` has a signature for each thing that a signature can be; `linear` has two versions that
 answer differently; `unversioned` is a SavedModel without a version folder; `broken/1` has its
-variables cut off; `foreign_objects/1` holds Python objects that nobody can restore; `formats/1`
-takes the same numbers as vectors, as named columns, and as serialized tf.Examples; `untracked/1` is
+variables cut off, and `changed/1` other bytes in them; `foreign_objects/1` holds Python objects
+that nobody can restore; `formats/1` takes the same numbers as vectors, as named columns, and as
+serialized tf.Examples; `shards/1` and `shards/2` have variables in several data files; `tf1/1` has
+variables, one of them partitioned, and `tf1_constant/1` has none, both as TensorFlow 1 saves them;
+`table/1` has a table in a file, and two signatures, of which one uses no variable; `untracked/1` is
 a Keras model without its variables; `no_tables/1` does not initialise its table.
 """
 
@@ -18,6 +21,9 @@ from typing import Any
 import tensorflow as tf
 
 from tests.fakes.dtypes import DTYPES
+
+# Data files of `shards`: one for each variable, with the object graph in the last one.
+SHARDS = 3
 
 
 def _function(run: Callable[..., Any], **inputs: tuple[str, list[int | None] | None]) -> Any:
@@ -121,13 +127,76 @@ def build(folder: Path) -> None:
         model = _Linear(factor)
         tf.saved_model.save(model, str(folder / "linear" / version), signatures=model.serve)
     _save_formats(folder / "formats" / "1")
+    _save_shards(folder / "shards")
+    _save_tf1(folder / "tf1" / "1", folder / "tf1_constant" / "1")
+    _save_table(folder / "table" / "1")
     shutil.copytree(folder / "linear" / "9", folder / "unversioned")
     shutil.copytree(folder / "linear" / "9", folder / "broken" / "1")
     for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):
         variables.write_bytes(variables.read_bytes()[:7])
+    shutil.copytree(folder / "linear" / "9", folder / "changed" / "1")
+    for variables in (folder / "changed" / "1" / "variables").glob("*.data*"):
+        variables.write_bytes(bytes(byte ^ 1 for byte in variables.read_bytes()))
     _save_with_foreign_objects(folder / "foreign_objects" / "1", folder / "linear" / "10")
     _save_untracked(folder / "untracked" / "1")
     _save_without_tables(folder / "no_tables" / "1")
+
+
+class _Product(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [tf.Variable(tf.eye(4) * factor) for factor in (2.0, 3.0, 5.0)]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(self, x: Any) -> dict[str, Any]:
+        for weights in self.weights:
+            x @= weights
+        return {"y": x}
+
+
+def _save_shards(folder: Path) -> None:
+    one_each = tf.train.experimental.MaxShardSizePolicy(max_shard_size=4 * 4 * 4)
+    options = tf.saved_model.SaveOptions(experimental_sharding_callback=one_each)
+    model = _Product()
+    for version in ("1", "2"):
+        tf.saved_model.save(model, str(folder / version), model.serve, options)
+
+
+def _save_tf1(variable: Path, constant: Path) -> None:
+    v1 = tf.compat.v1
+    for folder, has_variables in ((variable, True), (constant, False)):
+        with tf.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None, 4], name="x")
+            y = x * 2
+            if has_variables:
+                ones = v1.ones_initializer()
+                y += v1.get_variable("whole", [4], initializer=ones, use_resource=False)
+                halves = v1.fixed_size_partitioner(2)
+                parts = v1.get_variable("parts", [4], initializer=ones, partitioner=halves)
+                y *= tf.convert_to_tensor(parts)
+            session.run(v1.global_variables_initializer())
+            v1.saved_model.simple_save(session, str(folder), {"x": x}, {"y": y})
+
+
+def _save_table(folder: Path) -> None:
+    words = folder.parent / "words.txt"
+    words.parent.mkdir()
+    words.write_text("".join(f"word {number}\n" for number in range(200)))
+    model = _Linear(2.0)
+    model.table = tf.lookup.StaticHashTable(
+        tf.lookup.TextFileInitializer(
+            str(words),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        ),
+        -1,
+    )
+    find = _function(lambda word: {"number": model.table.lookup(word)}, word=("string", [None]))
+    signatures = {"serving_default": model.serve, "find": find}
+    tf.saved_model.save(model, str(folder), signatures)
+    words.unlink()
 
 
 def _formats() -> dict[str, Any]:

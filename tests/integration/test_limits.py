@@ -207,9 +207,10 @@ def test_neither_answers_nor_logs_tell_rows_or_temporary_paths(
     assert text.endswith(f'found "{secret[:79]}... (424 characters)')
     assert secret not in output
     with start() as service:
-        broken = job(bucket, "discreet", model=f"{bucket.uri}/models/broken/")
-        answer = requests.post(service.url, json=broken, timeout=50)
+        changed = job(bucket, "discreet", model=f"{bucket.uri}/models/changed/")
+        answer = requests.post(service.url, json=changed, timeout=50)
     assert answer.status_code == 422
+    assert answer.json()["error"]["details"]["server_output"]
     assert str(temporary_folder) not in answer.text
 
 

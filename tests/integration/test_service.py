@@ -341,8 +341,8 @@ def model_call(call: Call, bucket: Bucket) -> Iterator[Callable[..., requests.Re
     assert bucket.names("model-faults/out") == []
 
 
-def test_a_truncated_model_is_422_with_the_servers_words(model_call: Call) -> None:
-    body = error(model_call("models/broken"), 422, "FAILED_PRECONDITION")
+def test_a_damaged_model_is_422_with_the_servers_words(model_call: Call) -> None:
+    body = error(model_call("models/changed"), 422, "FAILED_PRECONDITION")
     assert body["message"].startswith("the model cannot be loaded: ")
     assert body["details"]["server_output"]
 

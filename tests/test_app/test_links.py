@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from app.errors import NotAllowed, NotFound, UnsupportedInput
+from app.find_model import find_model
 from app.job_spec import parse_job_spec
-from app.model import find_model
 from app.selection import Selection, select_files
 from app.storage import Location, Storage, StoredFile, local_folders, parse_location
 

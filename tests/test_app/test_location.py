@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import BadModel, BadParameter, NotAllowed
-from app.model import ModelFiles, place_of
+from app.model import place_of
+from app.model_files import ModelFiles
 from app.storage import Location, Storage, StoredFile, parse_location
 
 NAMES = st.lists(

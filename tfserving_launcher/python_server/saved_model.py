@@ -40,7 +40,13 @@ class LoadedModel:
         )
         self._errors = runtime.errors
         self._session = runtime.session(graph=runtime.graph(), config=config)
-        meta_graph = runtime.load_saved_model(self._session, tags, str(version_dir))
+        loader = runtime.saved_model_loader(str(version_dir))
+        saver, _ = loader.load_graph(self._session.graph, tags)
+        # The real server takes a model without this file for one without variables.
+        if (version_dir / "variables" / "variables.index").exists():
+            loader.restore_variables(self._session, saver)
+        loader.run_init_ops(self._session, tags)
+        meta_graph = loader.get_meta_graph_def_from_tags(tags)
         self.signature_defs = dict(meta_graph.signature_def)
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from typing import Any
 
 from tfserving_launcher.plain_tensorflow import put_plain_tensorflow
 
+_LOADER_MODULE = "tensorflow.python.saved_model.loader_impl"
 _WHOLE_PACKAGE = "PYTHON_MODEL_SERVER_WHOLE_TENSORFLOW"
 
 
@@ -23,7 +24,7 @@ class TensorFlowRuntime:
     graph: Any
     config_proto: Any
     errors: Any
-    load_saved_model: Any
+    saved_model_loader: Any
 
 
 def load_runtime(command: list[str]) -> TensorFlowRuntime:
@@ -51,7 +52,7 @@ def _from_parts() -> TensorFlowRuntime:
         graph=part("tensorflow.python.framework.ops").Graph,
         config_proto=part("tensorflow.core.protobuf.config_pb2").ConfigProto,
         errors=part("tensorflow.python.framework.errors_impl"),
-        load_saved_model=part("tensorflow.python.saved_model.loader_impl").load,
+        saved_model_loader=part(_LOADER_MODULE).SavedModelLoader,
     )
 
 
@@ -62,5 +63,5 @@ def _from_package() -> TensorFlowRuntime:
         graph=tf.Graph,
         config_proto=tf.compat.v1.ConfigProto,
         errors=tf.errors,
-        load_saved_model=tf.compat.v1.saved_model.loader.load,
+        saved_model_loader=importlib.import_module(_LOADER_MODULE).SavedModelLoader,
     )
