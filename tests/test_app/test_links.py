@@ -13,17 +13,30 @@ from app.job_spec import parse_job_spec
 from app.selection import Selection, select_files
 from app.storage import Location, Storage, StoredFile, local_folders, parse_location
 
+os_scandir = os.scandir
 
-@pytest.fixture(params=["ascending", "descending"])
+
+class Ordered:
+    """What os.scandir gives, in an order of one's own."""
+
+    def __init__(self, folder: Any, *, descending: bool) -> None:
+        with os_scandir(folder) as entries:
+            self._entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=descending))
+
+    def __iter__(self) -> Iterator["os.DirEntry[str]"]:
+        return self._entries
+
+    def __enter__(self) -> "Ordered":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        return None
+
+
+@pytest.fixture(params=[False, True], ids=["ascending", "descending"])
 def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Folders list what they hold in either order."""
-    scandir = os.scandir
-
-    def ordered(folder: Any) -> Iterator[os.DirEntry[str]]:
-        entries = sorted(scandir(folder), key=lambda entry: entry.name)
-        return iter(entries if request.param == "ascending" else entries[::-1])
-
-    monkeypatch.setattr(local_folders.os, "scandir", ordered)
+    monkeypatch.setattr(os, "scandir", lambda folder: Ordered(folder, descending=request.param))
 
 
 @pytest.fixture
