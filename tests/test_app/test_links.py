@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -26,7 +26,7 @@ class Ordered:
     def __iter__(self) -> Iterator["os.DirEntry[str]"]:
         return self._entries
 
-    def __enter__(self) -> "Ordered":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
