@@ -23,7 +23,7 @@ from app.errors import RowFault
 from app.json_values import InvalidJson, parse_json
 from app.lines import Lines, OnFault
 from app.number_rows import NumberRowReader
-from app.row_cost import without_costly_rows
+from app.row_cost import are_costly_numbers, without_costly_rows
 from tfserving_launcher import Signature
 from tfserving_launcher.tensors import Array, family
 
@@ -141,7 +141,9 @@ class InstanceEncoder:
         }
 
     def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:
-        tensor = None if self._numbers is None else self._numbers.read(batch)
+        if self._numbers is None or are_costly_numbers(batch, self._max_line_bytes):
+            return None
+        tensor = self._numbers.read(batch)
         return None if tensor is None else {next(iter(self._required)): tensor}
 
     def _as_columns(self, batch: Lines) -> dict[str, Array] | None:

@@ -18,8 +18,17 @@ _SHOWN_BYTES = 256
 # Bytes that CPython 3.11 takes for each, measured with sys.getsizeof on what orjson makes: a number
 # and its place in a list, a string, an entry of a dict as it grows, an empty list, an empty dict.
 _VALUE, _STRING, _KEY, _LIST, _DICT = 36, 52, 100, 72, 72
+# And what simdjson takes for a number while it parses: its place in the text, and two words.
+_PARSED_NUMBER = 20
 # The objects may take so many times the longest line: 96 MiB with MAX_LINE_BYTES as it is.
 _TIMES_THE_LINE = 6
+
+
+def are_costly_numbers(batch: Lines, max_line_bytes: int) -> bool:
+    """Whether a batch has a row so long that simdjson would take too much memory for it."""
+    if np.diff(batch.ends, prepend=-1).max(initial=0) <= _WORTH_A_LOOK_BYTES:
+        return False
+    return _PARSED_NUMBER * batch.text.count(b",") > _TIMES_THE_LINE * max_line_bytes
 
 
 def without_costly_rows(batch: Lines, max_line_bytes: int, on_fault: OnFault) -> Lines:
