@@ -32,7 +32,8 @@ _INIT_COLLECTIONS = (b"saved_model_main_op", b"legacy_init_op")
 
 # What is larger is left to the model server: a graph of so many nodes, or one with weights in it.
 _LARGEST_GRAPH_BYTES = 16 * 1024 * 1024
-_MOST_NODES_AND_INPUTS = 500_000
+# Nodes, and their names, inputs and attributes.
+_MOST_PARTS = 1_000_000
 
 
 def variables_needed(path: Path) -> int:
@@ -51,7 +52,7 @@ def variables_needed(path: Path) -> int:
             if _tags(meta_graph) == [_SERVE]:
                 return _variables_needed(meta_graph)
     except (ValueError, DecodeError):
-        # A graph that is damaged inside: the model server says how.
+        # A graph that is too large, or damaged inside: the model server says how.
         return 0
     return 0
 
@@ -59,11 +60,7 @@ def variables_needed(path: Path) -> int:
 def _variables_needed(meta_graph: memoryview) -> int:
     users: dict[bytes, list[bytes]] = defaultdict(list)
     variables = []
-    left = _MOST_NODES_AND_INPUTS
     for name, op, inputs in _nodes(meta_graph):
-        left -= 1 + len(inputs)
-        if left < 0:
-            return 0
         if op in _VARIABLES:
             variables.append(name)
         for used in inputs:
@@ -82,18 +79,28 @@ def _variables_needed(meta_graph: memoryview) -> int:
 
 
 def _nodes(meta_graph: memoryview) -> Iterator[tuple[bytes, bytes, list[bytes]]]:
-    """Each node's name, its operation, and the nodes that it takes its inputs from."""
+    """Each node's name, its operation, and the nodes that it takes its inputs from.
+
+    Raises ValueError where there are too many.
+    """
+    left = _MOST_PARTS
     for graph in _fields(meta_graph, _GRAPH):
         for node in _fields(graph, _NODES):
             name = op = b""
             inputs = []
             for number, content in length_fields(node):
+                left -= 1
                 if number == _NAME:
                     name = bytes(content)
                 elif number == _OP:
                     op = bytes(content)
                 elif number == _INPUT:
                     inputs.append(_node_of(bytes(content)))
+                if left < 0:
+                    break
+            left -= 1
+            if left < 0:
+                raise ValueError(f"nodes of more than {_MOST_PARTS} parts")
             yield name, op, inputs
 
 

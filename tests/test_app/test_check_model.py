@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import BadModel
 from app.find_model import find_model
+from app.graph_variables import variables_needed
 from app.model import fetch_model
 from app.storage import Storage, parse_location
 from tests.fakes.damage import DAMAGES, POINTER, copy_of
@@ -172,6 +173,32 @@ def test_a_bad_version_offers_the_older_one_that_looks_whole(models: Path, tmp_p
     assert f"give {model}/0/ as model" in fault(model, tmp_path)
     (model / "0" / DATA.format(0)).unlink()
     assert "older" not in fault(model, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["node", "input"])
+def test_a_graph_of_too_many_parts_is_left_to_the_server(part: str, tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        size = len(content)
+        digits = []
+        while size > 127:
+            digits.append(size & 127 | 128)
+            size >>= 7
+        return bytes([number << 3 | 2, *digits, size]) + content
+
+    def needed(parts: int) -> int:
+        inputs, nodes = (0, parts) if part == "node" else (parts, 0)
+        variable = field(1, b"v") + field(2, b"VarHandleOp") + field(3, b"") * inputs
+        output = field(2, field(1, b"y") + field(2, field(1, b"v:0")))
+        graph = (
+            field(1, field(4, b"serve"))
+            + field(2, field(1, variable) + field(1, b"") * nodes)
+            + field(5, field(1, b"serving_default") + field(2, output))
+        )
+        (tmp_path / "saved_model.pb").write_bytes(field(2, graph))
+        return variables_needed(tmp_path / "saved_model.pb")
+
+    assert needed(1000) == 1
+    assert needed(1_000_000) == 0
 
 
 def test_a_file_that_cannot_be_read_is_told(shards: Path, tmp_path: Path) -> None:
