@@ -60,7 +60,7 @@ class Lines:
         first_byte = int(self.ends[start - 1]) + 1 if start else 0
         numbers = None if self.numbers is None else self.numbers[start:end]
         return Lines(
-            self.first + start if numbers is None else int(numbers[0]),
+            self.first + start if numbers is None or start == end else int(numbers[0]),
             self.text[first_byte : int(self.ends[end - 1]) + 1],
             self.ends[start:end] - first_byte,
             self.dropped,

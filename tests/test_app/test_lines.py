@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.bad_rows import BadRows
+from app.batches import BatchLimits, make_batches
 from app.errors import TooLarge
-from app.lines import read_lines
+from app.lines import as_lines, read_lines, without_blank_lines
 from tests.fakes.faults import raising
 
 
@@ -139,3 +140,41 @@ def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
 def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:
     data = b"\n".join(b"%d" % number for number in range(500_000))
     assert [text for _, text in numbered(data)] == data.split(b"\n")
+
+
+@given(
+    st.lists(st.sampled_from(["", " ", "\t \r", "x", " x", "xy z", "\x0b\x0c"]), max_size=60),
+    st.integers(1, 7),
+)
+def test_rows_keep_their_numbers_where_blank_lines_are_left_out(
+    texts: list[str], size: int
+) -> None:
+    """Also in parts, and in batches that are joined from several of them."""
+    content = "".join(text + "\n" for text in texts).encode()
+    blocks = [content[at : at + size] for at in range(0, len(content), size)]
+    expected = [
+        (n, text.encode()) for n, text in enumerate(texts, 1) if text and not text.isspace()
+    ]
+    groups = list(read_lines(blocks, max_line_bytes=100, on_fault=lambda _fault, _text: True))
+    kept = list(without_blank_lines(groups))
+    found = [
+        (number, text.removesuffix(b"\r"))
+        for batch in make_batches(kept, BatchLimits(max_rows=4, max_bytes=20))
+        for part in (batch.part(0, 1), batch.part(1, len(batch.ends)))
+        if len(part.ends)
+        for number, text in part.rows()
+    ]
+    assert found == expected
+    assert [batch.last for batch in kept] == [batch.all_numbers()[-1] for batch in kept]
+
+
+def test_runs_of_blank_lines_fill_no_batches() -> None:
+    content = (b"\n" * 5000 + b"1\n") * 10
+    lines = read_lines([content], max_line_bytes=100, on_fault=lambda _fault, _text: True)
+    (batch,) = make_batches(without_blank_lines(lines), BatchLimits(max_rows=4096, max_bytes=9999))
+    assert [number for number, _ in batch.rows()] == [5001 * n for n in range(1, 11)]
+
+
+def test_long_lines_are_not_looked_at_again() -> None:
+    lines = as_lines(1, b"x" * 100 + b"\n\n")
+    assert list(without_blank_lines([lines])) == [lines]
