@@ -3,7 +3,6 @@
 import math
 import socket
 import time
-from collections.abc import Iterator
 from enum import Enum
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any
@@ -41,8 +40,7 @@ _EVENTS = {
     Stage.CLOSING: EVENT_READ,
     Stage.CLOSED: 0,
 }
-# Whoever has a request under way is given up last, and a running one never.
-_GIVEN_UP_IN_ORDER = (Stage.IDLE, Stage.CLOSING, Stage.READING, Stage.SENDING)
+WAITING_FOR_THE_CLIENT = (Stage.IDLE, Stage.READING, Stage.SENDING, Stage.CLOSING)
 
 
 class Connection:
@@ -57,6 +55,7 @@ class Connection:
         self.server = server
         self.stage = Stage.CLOSED
         self.deadline = math.inf
+        self.waits_since = math.inf
         self._request_deadline = math.inf
         self.counted_bytes = 0
         self.unsent = memoryview(b"")
@@ -94,6 +93,7 @@ class ConnectionTable:
         self._watch(connection, _EVENTS[connection.stage], _EVENTS[stage])
         self._by_stage[connection.stage].pop(connection, None)
         connection.stage = stage
+        connection.waits_since = time.monotonic()
         if stage is Stage.CLOSED:
             self._held_bytes -= connection.counted_bytes
             connection.counted_bytes = 0
@@ -108,10 +108,14 @@ class ConnectionTable:
         changed.counted_bytes = held
         return self._held_bytes
 
-    def to_give_up(self) -> Iterator[Connection]:
-        """Those that may be closed to make room, in the order in which to do so."""
-        for stage in _GIVEN_UP_IN_ORDER:
-            yield from list(self._by_stage[stage])
+    def longest_waiting(self) -> Connection | None:
+        """The one whose client has kept it waiting for longest; None where no client does.
+
+        Not the idle ones first: a connection that is about to send its request is idle as well.
+        """
+        groups = [self._by_stage[stage] for stage in WAITING_FOR_THE_CLIENT]
+        first = [next(iter(group)) for group in groups if group]
+        return min(first, key=lambda connection: connection.waits_since, default=None)
 
     def _watch(self, connection: Connection, before: int, events: int) -> None:
         if before == events:

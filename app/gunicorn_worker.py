@@ -23,7 +23,7 @@ from gunicorn.http.message import Request
 from gunicorn.workers.base import Worker
 
 from app.answer_pool import AnswerPool
-from app.connection import TOO_SLOW, Connection, ConnectionTable, Stage
+from app.connection import TOO_SLOW, WAITING_FOR_THE_CLIENT, Connection, ConnectionTable, Stage
 from app.errors import ShuttingDown
 from app.listeners import Listeners
 from app.refusals import Refusal, Refused
@@ -143,10 +143,10 @@ class BufferingWorker(Worker):
         return len(self._connections)
 
     def _make_room(self) -> bool:
-        for connection in self._connections.to_give_up():
+        connection = self._connections.longest_waiting()
+        if connection is not None:
             self._give_up(connection)
-            return True
-        return False
+        return connection is not None
 
     def _give_up(self, connection: Connection) -> None:
         if connection.stage is Stage.READING:
@@ -275,7 +275,7 @@ class BufferingWorker(Worker):
         if now < self._next_look:
             return
         self._next_look = now + _LOOK_SECONDS
-        for connection in self._connections.to_give_up():
+        for connection in self._connections.at(*WAITING_FOR_THE_CLIENT):
             if connection.deadline > now:
                 continue
             if connection.stage is Stage.READING:
