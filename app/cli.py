@@ -30,6 +30,7 @@ from app.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.job import run_job
 from app.job_spec import parse_job_spec
 from app.log import JobContext, job_context, printable, set_up_logging
+from app.own_process import close_to_models
 from app.progress import LoggedProgress, Progress
 from app.settings import Settings, SettingsError
 from app.storage import Connections
@@ -88,6 +89,7 @@ def predict(*, verbose: bool, **options: Any) -> None:
     The exit status is 0, 1 when the job failed, or 2 for wrong usage.
     """
     settings = _settings()
+    close_to_models()
     set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)
     with _signals_unwind():
         context = JobContext(uuid.uuid4().hex[:12])

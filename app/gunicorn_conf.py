@@ -4,11 +4,25 @@ Source: docs.gunicorn.org/en/stable/settings.html
 """
 
 import os
+import signal
 import threading
+from functools import partial
 from typing import Any
 
 from app.heap import share_heaps
+from app.instance import Instance
 from app.job_folder import sweep
+from app.own_process import close_to_models
+from app.private_folders import PrivateFolders
+from app.settings import Settings
+
+# The master, before it forks: its workers are closed to models from their first moment on.
+close_to_models()
+
+# What was there before the first job. A worker that takes the place of a dead one would see what
+# that one's job has left.
+_settings = Settings.from_environ(os.environ)
+_private_folders = PrivateFolders(_settings.private_folders, spared=_settings.local_roots or ())
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
@@ -39,6 +53,7 @@ logconfig_dict = {
 def child_exit(_server: Any, _worker: Any) -> None:
     """Ends what a worker has left that was killed; this one runs in the process above it."""
     sweep()
+    Instance(_private_folders, end=partial(os.kill, os.getpid(), signal.SIGTERM)).freshen()
 
 
 def post_worker_init(worker: Any) -> None:
@@ -47,6 +62,8 @@ def post_worker_init(worker: Any) -> None:
     Gunicorn alone would wait for the job's end, or not at all.
     """
     share_heaps()
+    close_to_models()
     service = worker.wsgi.extensions["service"]
     worker.on_stop = service.end
+    service.instance = Instance(_private_folders, end=partial(os.kill, worker.ppid, signal.SIGTERM))
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()

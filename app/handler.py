@@ -16,10 +16,12 @@ from app.deadline import StopSignal
 from app.errors import BadParameter, Busy, InternalError, JobError, ShuttingDown
 from app.hang_up import stop_on_hang_up
 from app.heap import give_back_free_memory, give_back_free_memory_soon
+from app.instance import Instance
 from app.job import run_job
 from app.job_folder import sweep
 from app.job_spec import REPEATED, JobSpec, parse_job_spec
 from app.log import JobContext, job_context
+from app.private_folders import PrivateFolders
 from app.progress import LoggedProgress
 from app.refusals import shortened
 from app.report import Report
@@ -42,6 +44,8 @@ class Service:
         self.settings = settings
         self.connections = Connections(settings.project)
         self.running = threading.Lock()
+        # Whoever runs the service says what its instance is.
+        self.instance = Instance(PrivateFolders(), end=lambda: None)
         self._stop_signal = StopSignal()
         self._ending: JobError | None = None
 
@@ -170,6 +174,8 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
                 stop_signal=stop_signal,
             )
     finally:
+        if not service.instance.freshen():
+            service.end()
         service.running.release()
         give_back_free_memory()
         give_back_free_memory_soon()

@@ -210,6 +210,7 @@ def _launch(
         check_while_waiting=deadline.remaining,
         temporary_folder=folder,
         environment=server_environment(os.environ, settings.server_environment, folder),
+        confine=settings.confine_model,
     )
 
 

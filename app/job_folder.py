@@ -3,7 +3,8 @@
 A process that is killed cannot clean up, and on Cloud Run what it leaves is memory. So every job
 holds a lock on a file in its folder, which the kernel takes back from a dead process: a folder
 whose lock is free is nobody's. Its model server dies with the process, but not what that may have
-started; such processes are known by a variable that they have inherited.
+started; such processes are known by a variable that they have inherited. What a server leaves while
+this process lives is known as a child of it.
 Source: flock(2), proc_pid_environ(5).
 """
 
@@ -11,7 +12,6 @@ import fcntl
 import logging
 import os
 import re
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.errors import ServerFailed
+from tfserving_launcher import end_orphans, remove
 
 # In the environment of a job's model server: the job's folder.
 JOB_VARIABLE = "EMBEDDED_TF_JOB_FOLDER"
@@ -41,6 +42,8 @@ def job_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        if left := end_orphans():
+            logger.error("processes that the job has left cannot be ended: %s", left)
         _remove(folder)
         os.close(lock)
 
@@ -97,11 +100,9 @@ def _remove(folder: Path) -> None:
     """The lock file last: a folder without one would be nobody's for ever."""
     try:
         for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name != _LOCK_FILE:
-                entry.unlink(missing_ok=True)
-        shutil.rmtree(folder)
+            if entry.name != _LOCK_FILE:
+                remove(entry)
+        remove(folder)
     except OSError as error:
         # A copy that was given up may still write into it; the next job sweeps what that leaves.
         logger.warning("%s could not be removed as a whole: %s", folder, error.strerror)

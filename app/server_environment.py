@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.job_folder import JOB_VARIABLE
 
-_NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "GLIBC_TUNABLES"})
+_NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "GLIBC_TUNABLES"})
 # Of the loader, of Python for the Python model server, and of the libraries that compute.
 _PREFIXES = (
     "LC_",
@@ -37,7 +37,7 @@ def server_environment(
 ) -> dict[str, str]:
     """The variables of `environ` that are passed on, those named in `more` included.
 
-    What runs for the job in `folder` is marked as such.
+    What runs for the job in `folder` is marked as such. HOME and TMPDIR are the launcher's to give.
     """
     wanted = _NAMES.union(more)
     passed_on = {

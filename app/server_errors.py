@@ -49,7 +49,7 @@ def model_server_errors(deadline: Deadline) -> Iterator[None]:
         raise ServerFailed(shown(error)) from error
     except launcher.ServerExited as error:
         raise ServerFailed(shown(error), {"server_output": _last_lines(error)}) from error
-    except launcher.PredictError as error:
+    except (launcher.ConfinementFailed, launcher.PredictError) as error:
         raise ServerFailed(shown(error)) from error
     except OSError as error:
         if error.errno not in NO_ROOM:

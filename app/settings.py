@@ -43,6 +43,11 @@ class Settings:
     cancel_on_hang_up        CANCEL_ON_HANG_UP        true ends a job whose caller hangs up
     server_environment       SERVER_ENVIRONMENT       names (separated by ,) of more variables that
                                                       the model server is given
+    confine_model            CONFINE_MODEL            false lets the model server write where this
+                                                      service may, and use the network
+    private_folders          PRIVATE_FOLDERS          folders (separated by :) that belong to this
+                                                      instance alone: what is new in them after a
+                                                      job is removed
     log_level                LOG_LEVEL                DEBUG, INFO, WARNING or ERROR
     project                  GOOGLE_CLOUD_PROJECT     lets log records join the request's trace
     """
@@ -62,6 +67,8 @@ class Settings:
     allowed_uri_prefixes: tuple[Location, ...] | None = None
     cancel_on_hang_up: bool = False
     server_environment: tuple[str, ...] = ()
+    confine_model: bool = True
+    private_folders: tuple[Path, ...] = ()
     log_level: str = "INFO"
     project: str | None = None
 
@@ -89,6 +96,8 @@ class Settings:
             allowed_uri_prefixes=_locations(environ, "ALLOWED_URI_PREFIXES"),
             cancel_on_hang_up=_flag(environ, "CANCEL_ON_HANG_UP"),
             server_environment=_names(environ, "SERVER_ENVIRONMENT"),
+            confine_model=_flag(environ, "CONFINE_MODEL", default=default.confine_model),
+            private_folders=_private_folders(environ, "PRIVATE_FOLDERS"),
             log_level=_log_level(environ, "LOG_LEVEL", default.log_level),
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
         )
@@ -151,8 +160,10 @@ def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(text.strip() for text in environ.get(name, "").split(",") if text.strip())
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
-    text = environ.get(name) or "false"
+def _flag(environ: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    text = environ.get(name)
+    if not text:
+        return default
     if text not in ("true", "false"):
         raise SettingsError(f"{name} must be true or false, it is {text!r}")
     return text == "true"
@@ -164,6 +175,17 @@ def _folders(environ: Mapping[str, str], name: str) -> tuple[Path, ...]:
         if not root.is_absolute():
             raise SettingsError(f"{name} must hold absolute paths, it holds {str(root)!r}")
     return roots
+
+
+def _private_folders(environ: Mapping[str, str], name: str) -> tuple[Path, ...]:
+    folders = _folders(environ, name)
+    for folder in folders:
+        if folder.resolve() == Path(folder.anchor):
+            raise SettingsError(
+                f"{name} must hold folders that belong to this instance alone, it holds"
+                f" {str(folder)!r}"
+            )
+    return folders
 
 
 def _log_level(environ: Mapping[str, str], name: str, default: str) -> str:

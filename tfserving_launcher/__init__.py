@@ -8,11 +8,14 @@
 `server.py` tells the story; each step has a file of its own: `program.py` finds the program,
 `options.py` writes its command line, `process.py` runs and stops it, `readiness.py` waits for it,
 `client.py` speaks to it, `tensors.py` turns arrays into protocol buffers and back.
+`confinement.py` keeps it to its own folder with `landlock.py` and `socket_filter.py`; `orphans.py`
+and `removal.py` end what it has left.
 """
 
 from tfserving_launcher.cpus import available_cpus
 from tfserving_launcher.errors import (
     BadVersionFolder,
+    ConfinementFailed,
     ModelLoadError,
     ModelServerError,
     NotASavedModel,
@@ -25,12 +28,15 @@ from tfserving_launcher.errors import (
 )
 from tfserving_launcher.memory import Memory, memory_left
 from tfserving_launcher.options import ServerOptions
+from tfserving_launcher.orphans import adopt_orphans, end_orphans
 from tfserving_launcher.program import Program, find_program
+from tfserving_launcher.removal import remove
 from tfserving_launcher.server import ModelServer, PredictFuture
 from tfserving_launcher.signatures import Signature, TensorSpec
 
 __all__ = [
     "BadVersionFolder",
+    "ConfinementFailed",
     "Memory",
     "ModelLoadError",
     "ModelServer",
@@ -47,7 +53,10 @@ __all__ = [
     "SignatureNotFound",
     "TensorError",
     "TensorSpec",
+    "adopt_orphans",
     "available_cpus",
+    "end_orphans",
     "find_program",
     "memory_left",
+    "remove",
 ]

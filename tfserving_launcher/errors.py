@@ -5,6 +5,7 @@ ModelServerError
 ├── BadVersionFolder     the version folder's name is not a number
 ├── NotASavedModel       the folder holds no SavedModel
 ├── ModelLoadError       the program started and could not load the model
+├── ConfinementFailed    the kernel refused to confine the program
 ├── ServerExited         the program ended, before or while serving
 ├── ServerTimeout        the program is alive and did not answer in time
 ├── SignatureNotFound    the model has no signature of that name
@@ -45,6 +46,10 @@ class ModelLoadError(ModelServerError):
         super().__init__(f"the model server could not load the model: {reason}")
         self.reason = reason
         self.output = output
+
+
+class ConfinementFailed(ModelServerError):
+    """The kernel has what confines the program, and refused to; nothing was started."""
 
 
 class ServerExited(ModelServerError):

@@ -25,8 +25,13 @@ class ServerOptions:
     output_tail_bytes      how much of the server's own output is kept for error messages
     check_while_waiting    called again and again until the server is ready; what it raises ends
                            the start
-    temporary_folder       where the folder of the server's socket is made; None: the system's
-    environment            the child's whole environment; None hands on this process's own
+    temporary_folder       where the server's own folder is made: its socket, its HOME and TMPDIR;
+                           None: in the system's
+    environment            the child's whole environment but HOME and TMPDIR; None hands on this
+                           process's own
+    confine                keeps the child from writing outside its own folder, from the network and
+                           from new privileges, as far as the kernel can
+    largest_file_bytes     that the child may write
     extra_arguments        appended to the command line, `--name=value` each
     """
 
@@ -39,6 +44,8 @@ class ServerOptions:
     check_while_waiting: Callable[[], object] | None = None
     temporary_folder: Path | None = None
     environment: Mapping[str, str] | None = None
+    confine: bool = True
+    largest_file_bytes: int = 256 * 1024 * 1024
     extra_arguments: tuple[str, ...] = ()
 
 

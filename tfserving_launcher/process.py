@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -11,10 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import cache
+from concurrent.futures import Future
+from functools import cache, partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tfserving_launcher.confinement import Confinement, confine_this_thread, limit, tell_once
 from tfserving_launcher.errors import ProgramNotFound, ServerExited
 from tfserving_launcher.memory import OutOfMemoryKills, out_of_memory_kills
 
@@ -23,6 +27,9 @@ _LONGEST_LINE_BYTES = 4 * 1024
 _KILL_WAIT_SECONDS = 10.0
 _DRAIN_WAIT_SECONDS = 1.0
 _UNKNOWN_EXIT_CODE = 255
+
+# The children of this process that are meant to live.
+running_servers: set[int] = set()
 
 logger = logging.getLogger(__name__)
 output_logger = logging.getLogger("tfserving_launcher.output")
@@ -33,7 +40,9 @@ class ChildProcess:
 
     `exited` is set as soon as the child has ended, for whoever waits for something of it.
     Standard output and standard error go, line by line, to the logger `tfserving_launcher.output`,
-    and their last `tail_bytes` are kept. Raises ProgramNotFound where `argv[0]` cannot be run.
+    and their last `tail_bytes` are kept. With a `writable_folder` the child is confined to it, and
+    `largest_file_bytes` bounds its files. Raises ProgramNotFound where `argv[0]` cannot be run, and
+    ConfinementFailed.
     """
 
     def __init__(
@@ -43,12 +52,16 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         stop_grace_seconds: float = 2.0,
         tail_bytes: int = 16 * 1024,
+        writable_folder: Path | None = None,
+        largest_file_bytes: int = resource.RLIM_INFINITY,
     ) -> None:
         self.exited = threading.Event()
         self._argv = list(argv)
         self._environment = environment
         self._stop_grace_seconds = stop_grace_seconds
         self._tail = _Tail(tail_bytes)
+        self._writable_folder = writable_folder
+        self._largest_file_bytes = largest_file_bytes
         self._popen: subprocess.Popen[bytes] | None = None
         self._exit_code: int | None = None
         self._kills_before: OutOfMemoryKills | None = None
@@ -56,27 +69,23 @@ class ChildProcess:
 
     def __enter__(self) -> Self:
         logger.debug("starting %s", shlex.join(self._argv))
+        _dies_with_this_thread()
         if shutil.which(self._argv[0]) is None:
             raise ProgramNotFound(
                 f"the model server program {self._argv[0]} cannot be run: there is no such program"
             )
         self._kills_before = out_of_memory_kills()
+        launched: Future[Confinement | None] = Future()
+        self._start_thread("keeper", partial(self._launch_and_await, launched))
         try:
-            self._popen = subprocess.Popen(
-                [*_dies_with_this_process(), *self._argv],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
+            tell_once(launched.result())
         except OSError as error:
             raise ProgramNotFound(
                 f"the model server program {self._argv[0]} cannot be run: {error.strerror}"
             ) from None
         try:
+            limit(self.pid, self._largest_file_bytes)
             self._drainer = self._start_thread("drain", self._drain)
-            self._start_thread("await-exit", self._await_exit)
         except BaseException:
             self._stop()
             raise
@@ -117,6 +126,26 @@ class ChildProcess:
         if self.exited.is_set() and self._drainer is not None:
             self._drainer.join(_DRAIN_WAIT_SECONDS)
         return self._tail.text()
+
+    def _launch_and_await(self, launched: "Future[Confinement | None]") -> None:
+        """What a thread of its own does: it is confined as the child is, and ends after it."""
+        folder = self._writable_folder
+        try:
+            confinement = None if folder is None else confine_this_thread(folder)
+            self._popen = subprocess.Popen(
+                [*_dies_with_this_thread(), *self._argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+            running_servers.add(self.pid)
+        except BaseException as error:  # noqa: BLE001  # raised in the thread that waits for it
+            launched.set_exception(error)
+            return
+        launched.set_result(confinement)
+        self._await_exit()
 
     def _start_thread(self, name: str, target: object) -> threading.Thread:
         # The log records of the thread belong to the job that started it.
@@ -171,6 +200,7 @@ class ChildProcess:
         self._signal_group(signal.SIGKILL)
         self.exited.wait(_KILL_WAIT_SECONDS)
         self._popen.wait(_KILL_WAIT_SECONDS)
+        running_servers.discard(self.pid)
         if self._drainer is not None:
             self._drainer.join(_DRAIN_WAIT_SECONDS)
             if self._drainer.is_alive():
@@ -191,7 +221,7 @@ class ChildProcess:
 
 
 @cache
-def _dies_with_this_process() -> list[str]:
+def _dies_with_this_thread() -> list[str]:
     """A command that has the kernel kill what it becomes when the thread that started it ends.
 
     Nobody else is left to do so when this process is killed itself. Source: setpriv(1), of

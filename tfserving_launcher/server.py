@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import os
+import site
 import tempfile
 import threading
 import time
@@ -27,6 +28,7 @@ from tfserving_launcher.options import ServerOptions, server_argv
 from tfserving_launcher.process import ChildProcess
 from tfserving_launcher.program import Program, find_program
 from tfserving_launcher.readiness import wait_until_ready
+from tfserving_launcher.removal import remove
 from tfserving_launcher.signatures import Signature, as_tensor, read_signature
 from tfserving_launcher.tensors import Array
 
@@ -49,8 +51,8 @@ class ModelServer:
     `version_dir` is a numbered folder that holds a SavedModel, for example `/models/energy/1`.
     Options are fields of ServerOptions, given as that or by name. Entering returns when the model
     is available. It raises BadVersionFolder, NotASavedModel,
-    ProgramNotFound, ModelLoadError, ServerExited or ServerTimeout, and leaves nothing behind then.
-    The thread that enters must live as long as the block: the server ends with it.
+    ProgramNotFound, ConfinementFailed, ModelLoadError, ServerExited or ServerTimeout, and leaves
+    nothing behind then.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class ModelServer:
             self._process = stack.enter_context(
                 ChildProcess(
                     argv,
-                    environment=options.environment,
+                    environment=_with_own_folders(options.environment, folder),
                     stop_grace_seconds=options.stop_grace_seconds,
                     tail_bytes=options.output_tail_bytes,
+                    writable_folder=folder if options.confine else None,
+                    largest_file_bytes=options.largest_file_bytes,
                 )
             )
             self._client = stack.enter_context(
@@ -253,11 +257,33 @@ def _private_folder(stack: ExitStack, wanted: Path | None) -> Path:
     take for an escape.
     """
     for parent in (wanted or tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfs-", dir=parent)))
+        folder = Path(tempfile.mkdtemp(prefix="tfs-", dir=parent))
+        stack.callback(_remove, folder)
         path = str(folder / _SOCKET_NAME)
         if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH and "%" not in path:
             return folder
     raise OSError(f"no temporary folder with a path fit for a socket: {folder}")
+
+
+def _remove(folder: Path) -> None:
+    try:
+        remove(folder)
+    except OSError as error:
+        # A process that has left the server's group may still write into it.
+        logger.warning("%s could not be removed as a whole: %s", folder, error.strerror)
+
+
+def _with_own_folders(environment: Mapping[str, str] | None, folder: Path) -> dict[str, str]:
+    """What a model plants where later programs would look for it goes with the server."""
+    folders = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
+    for path in folders.values():
+        path.mkdir()
+    return {
+        # Where a Python program finds packages of the user's follows HOME otherwise.
+        "PYTHONUSERBASE": site.getuserbase(),
+        **(os.environ if environment is None else environment),
+        **{name: str(path) for name, path in folders.items()},
+    }
 
 
 def _only_version(folder: Path, version_dir: Path, version: str) -> Path:

@@ -21,7 +21,6 @@ from google.auth import exceptions as auth_exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage as gcs
-from requests.adapters import HTTPAdapter
 
 from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
 from app.parallel import GoOn, run_all
@@ -31,13 +30,13 @@ from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
 from app.storage.location import Location
 from app.storage.retrying import BadAnswer, RetryPolicy, in_words
+from app.storage.sessions import authorized_session
 
 _BLOCK_BYTES = 1024 * 1024
 _SLICE_BYTES = 32 * 1024 * 1024
 _PARALLEL_SLICES = 4
 _FETCH_ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
-_CONNECTIONS = 32
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _GET = "storage.objects.get"
 
@@ -58,16 +57,14 @@ class GcsClients:
         if emulator is not None:
             check_emulator(emulator)
         credentials = _credentials(emulator)
-        session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]  # carries no types
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
-        # Only making and listing buckets needs a project, and user credentials name none.
         client = gcs.Client(
+            # Only making and listing buckets needs one, and user credentials name none.
             project=project or "none",
             credentials=credentials,
             client_options=None if emulator is None else {"api_endpoint": emulator},
+            _http=authorized_session(credentials),
         )
-        return cls(client, session)
+        return cls(client, authorized_session(credentials))
 
 
 class GcsBackend:

@@ -18,6 +18,8 @@ def test_every_variable_is_read() -> None:
             "MAX_LINE_BYTES": "1000",
             "KEEP_VARIABLES": "true",
             "LOCAL_ROOTS": "/a:/b",
+            "CONFINE_MODEL": "false",
+            "PRIVATE_FOLDERS": "/c:/d",
             "LOG_LEVEL": "debug",
             "GOOGLE_CLOUD_PROJECT": "p",
         }
@@ -28,6 +30,8 @@ def test_every_variable_is_read() -> None:
         max_line_bytes=1000,
         keep_variables=True,
         local_roots=(Path("/a"), Path("/b")),
+        confine_model=False,
+        private_folders=(Path("/c"), Path("/d")),
         log_level="DEBUG",
         project="p",
     )
@@ -42,6 +46,9 @@ def test_every_variable_is_read() -> None:
         ("MAX_LINE_BYTES", "1e6"),
         ("LOCAL_ROOTS", "relative/folder"),
         ("KEEP_VARIABLES", "yes"),
+        ("CONFINE_MODEL", "no"),
+        ("PRIVATE_FOLDERS", "tmp"),
+        ("PRIVATE_FOLDERS", "/"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -105,7 +105,8 @@ def test_the_server_dies_with_a_process_that_is_killed(version_dir: Path, tmp_pa
     script = """
 import logging, sys
 from tfserving_launcher import ModelServer, Program
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+logging.getLogger("tfserving_launcher.output").setLevel(logging.INFO)
 sleeper = "import os, threading; print(os.getpid(), flush=True); threading.Event().wait()"
 with ModelServer(sys.argv[1], program=Program((sys.executable, "-c", sleeper), "", "")):
     pass

@@ -1,0 +1,46 @@
+"""HTTP sessions that take nothing from files that a model may have planted.
+
+`requests` looks for passwords in $NETRC and in ~/.netrc as long as a session trusts its
+environment. These trust the proxies and certificates that the environment's variables name, and
+nothing else: requests.readthedocs.io/en/latest/user/advanced/#proxies
+"""
+
+import os
+from typing import Any
+
+import requests
+from google.auth.transport.requests import AuthorizedSession, Request
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+_CONNECTIONS = 32
+# As many as Google's own session tries for a token.
+_TOKEN_RETRIES = 3
+
+
+def authorized_session(credentials: Any) -> AuthorizedSession:
+    """A session whose requests carry the credentials' token, which it refreshes by itself."""
+    for_tokens = requests.Session()
+    _trust_variables_only(for_tokens, max_retries=_TOKEN_RETRIES)
+    session = AuthorizedSession(  # type: ignore[no-untyped-call]  # carries no types
+        credentials,
+        auth_request=Request(for_tokens),
+    )
+    _trust_variables_only(session, max_retries=0)
+    return session
+
+
+class _ProxyFromVariables(HTTPAdapter):
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]  # passes on whatever there is
+        assert request.url is not None
+        proxies = get_environ_proxies(request.url)  # none where NO_PROXY says so
+        return super().send(request, **{**options, "proxies": proxies})
+
+
+def _trust_variables_only(session: requests.Session, *, max_retries: int) -> None:
+    session.trust_env = False
+    certificates = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    session.verify = certificates or True
+    for scheme in ("https://", "http://"):
+        adapter = _ProxyFromVariables(pool_maxsize=_CONNECTIONS, max_retries=max_retries)
+        session.mount(scheme, adapter)
