@@ -2,7 +2,7 @@
 
 The steps of a job, in order, with the file of each:
 
-    job_spec.py      the parameters of a call become a frozen JobSpec
+    job_spec.py      the parameters of a call become a frozen JobSpec; lists in text: field_names.py
     job.py           run_job(): the whole story on one screen
     job_folder.py    its temporary folder; those of dead jobs are swept
     find_model.py    which version of the model is taken

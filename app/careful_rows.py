@@ -196,7 +196,9 @@ def _string_leaf(_: TensorSpec, value: Any) -> bytes:
 
 
 def bytes_of(value: Any) -> bytes:
-    """What a string, or `{"b64": "..."}`, stands for. Raises Misfit."""
+    """What a string, or `{"b64": "..."}`, stands for; bytes are what they are. Raises Misfit."""
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, str):
         try:
             return value.encode()

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -26,9 +26,10 @@ from rich.progress import (
 )
 
 from app.errors import BadParameter, InternalError, JobError
+from app.field_names import field_names
 from app.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.job import run_job
-from app.job_spec import parse_job_spec
+from app.job_spec import LISTS_OF_NAMES, parse_job_spec
 from app.log import JobContext, job_context, printable, set_up_logging
 from app.own_process import close_to_models
 from app.progress import LoggedProgress, Progress
@@ -68,8 +69,16 @@ def main() -> None:
     "--key-field", help="Field that comes back beside each prediction, unseen by the model."
 )
 @click.option("--include-instance", is_flag=True, help="Write each instance beside its prediction.")
-@click.option("--included-fields", multiple=True, help="The only fields that the model sees.")
-@click.option("--excluded-fields", multiple=True, help="Fields that the model does not see.")
+@click.option(
+    "--included-fields",
+    multiple=True,
+    help="The only fields that the model sees, separated by commas; may be repeated.",
+)
+@click.option(
+    "--excluded-fields",
+    multiple=True,
+    help="Fields that the model does not see, separated by commas; may be repeated.",
+)
 @click.option(
     "--input-format", type=click.Choice(INPUT_FORMATS), help="[default: told by the file's name]"
 )
@@ -95,9 +104,7 @@ def predict(*, verbose: bool, **options: Any) -> None:
         context = JobContext(uuid.uuid4().hex[:12])
         with job_context(context):
             try:
-                spec = parse_job_spec(
-                    {k: v for k, v in options.items() if v not in (None, ())}, relative_paths=True
-                )
+                spec = parse_job_spec(_parameters(options), relative_paths=True)
                 with _progress(bar=not verbose) as progress:
                     report = run_job(
                         spec,
@@ -113,6 +120,13 @@ def predict(*, verbose: bool, **options: Any) -> None:
                 logger.exception("unexpected error")
                 _fail(InternalError("internal error; the log has its trace"))
     _print(report.as_json())
+
+
+def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are given. Raises BadParameter."""
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    names = {name: field_names(given[name], name) for name in LISTS_OF_NAMES if name in given}
+    return given | names
 
 
 @main.command()

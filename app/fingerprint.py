@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.storage import WRITER_KEY, StoredFile
 
 # Counts up when the same call would write other bytes than before.
-_FORMAT = 2
+_FORMAT = 3
 # Under which an output carries its fingerprint, among its metadata.
 FINGERPRINT_KEY = "embedded-tf-fingerprint"
 

@@ -14,12 +14,13 @@ from werkzeug.exceptions import NotFound as NoSuchPath
 
 from app.deadline import StopSignal
 from app.errors import BadParameter, Busy, InternalError, JobError, ShuttingDown
+from app.field_names import field_names
 from app.hang_up import stop_on_hang_up
 from app.heap import give_back_free_memory, give_back_free_memory_soon
 from app.instance import Instance
 from app.job import run_job
 from app.job_folder import sweep
-from app.job_spec import REPEATED, JobSpec, parse_job_spec
+from app.job_spec import LISTS_OF_NAMES, REPEATED, JobSpec, parse_job_spec
 from app.log import JobContext, job_context
 from app.private_folders import PrivateFolders
 from app.progress import LoggedProgress
@@ -237,6 +238,8 @@ def _url_parameters() -> dict[str, Any]:
                 f"parameter {name} is given {len(values)} times", {"parameters": [name]}
             )
         parameters[name] = values if len(values) > 1 else values[0]
+        if name in LISTS_OF_NAMES:
+            parameters[name] = field_names(values, name)
     return parameters
 
 

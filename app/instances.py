@@ -13,7 +13,9 @@ value (careful_rows.py), which either finds the fault or agrees with the others.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,8 @@ class InstanceEncoder:
 
     Rows that take several times `max_line_bytes` of memory as Python objects are bad as well.
     With `integer_strings`, whole numbers in strings are numbers where the input takes such.
+    `as_instance` is given each row that cannot be read the quick ways, and gives the instance that
+    it stands for; it raises Misfit where it stands for none.
     """
 
     def __init__(
@@ -42,9 +46,11 @@ class InstanceEncoder:
         *,
         integer_strings: bool = False,
         max_line_bytes: int = sys.maxsize,
+        as_instance: Callable[[Any], Any] = lambda row: row,
     ) -> None:
         self._integer_strings = integer_strings
         self._max_line_bytes = max_line_bytes
+        self._as_instance = as_instance
         # One without a batch dimension has no value for a row: its default is all there is.
         self._inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
         self._defaults = signature.defaults
@@ -88,7 +94,8 @@ class InstanceEncoder:
         shapes = dict(self._row_shapes)
         for number, text in batch.rows():
             try:
-                values = input_values(parse_json(text), self._inputs, self._required)
+                instance = self._as_instance(parse_json(text))
+                values = input_values(instance, self._inputs, self._required)
                 row = {}
                 for name, value in values.items():
                     spec = self._inputs[name]

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from app.answer_size import AnswerSize
@@ -46,6 +46,7 @@ from app.settings import MEBIBYTE, Settings
 from app.signatures import check_inputs, check_outputs, fixed_batch_size
 from app.storage import Connections, Storage
 from tfserving_launcher import ModelServer, Signature
+from tfserving_launcher.parse_spec import SAVED_MODEL_FILE, FeatureTypes, read_parse_spec
 
 # Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
 # small enough that a few batches in flight stay far below the memory of the smallest instance.
@@ -114,7 +115,11 @@ def run_job(
                 )
                 signature = server.signature(spec.signature_name)
                 streaming = _streaming(spec, signature, settings)
-                _check_readable(spec, missing, signature, storage)
+                # Only some readers need it, and those after the model is loaded.
+                parse_spec = cache(
+                    partial(read_parse_spec, version_dir / SAVED_MODEL_FILE, spec.signature_name)
+                )
+                _check_readable(spec, missing, signature, storage, parse_spec)
             progress.phase("predicting")
             with watch.phase("predict"):
                 for task, blocks in inputs:
@@ -130,6 +135,7 @@ def run_job(
                             spec,
                             storage=storage,
                             max_line_bytes=settings.max_line_bytes,
+                            parse_spec=parse_spec,
                         ),
                         output=output,
                         streaming=streaming,
@@ -250,14 +256,26 @@ def _until_whole(
 
 
 def _check_readable(
-    spec: JobSpec, tasks: list[FileTask], signature: Signature, storage: Storage
+    spec: JobSpec,
+    tasks: list[FileTask],
+    signature: Signature,
+    storage: Storage,
+    parse_spec: Callable[[], FeatureTypes | None],
 ) -> None:
     """Raises UnsupportedInput for the first file of a format that the signature cannot be given.
 
     Before the first row: no file of the job is begun in vain.
     """
     for task in {task.format: task for task in reversed(tasks)}.values():
-        open_reader(task, signature, spec, BadRows(skip=False), storage=storage, max_line_bytes=1)
+        open_reader(
+            task,
+            signature,
+            spec,
+            BadRows(skip=False),
+            storage=storage,
+            max_line_bytes=1,
+            parse_spec=parse_spec,
+        )
 
 
 def _streaming(spec: JobSpec, signature: Signature, settings: Settings) -> Streaming:

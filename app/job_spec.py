@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from app.errors import BadParameter, shortened
+from app.field_names import field_names
 from app.file_format import (
     COMPRESSIONS,
     INPUT_FORMATS,
@@ -91,7 +92,8 @@ OPTIONAL = (
     "timeout_seconds",
 )
 # In a URL these are given once for each value.
-REPEATED = ("input", "included_fields", "excluded_fields")
+LISTS_OF_NAMES = ("included_fields", "excluded_fields")
+REPEATED = ("input", *LISTS_OF_NAMES)
 
 
 def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
@@ -174,14 +176,12 @@ def _texts(parameters: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
-    included, excluded = (
-        _field_names(parameters, name) for name in ("included_fields", "excluded_fields")
-    )
+    included, excluded = (_field_names(parameters, name) for name in LISTS_OF_NAMES)
     if included and excluded:
         raise BadParameter(
             "parameters included_fields and excluded_fields: one of them says it all, both are"
             " given",
-            {"parameters": ["included_fields", "excluded_fields"]},
+            {"parameters": list(LISTS_OF_NAMES)},
         )
     return InstanceFields(
         key=_text(parameters, "key_field") or None,
@@ -192,13 +192,15 @@ def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
 
 
 def _field_names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """In a text they are separated by commas; a list may hold names with commas in them."""
+    """A text is a row of names; in a list each name stands as it is, the empty one too."""
     value = parameters.get(name)
     if value is None:
         return ()
     if isinstance(value, str):
-        return tuple(filter(None, value.split(",")))
-    return tuple(_texts(parameters, name))
+        return tuple(field_names([value], name))
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise _malformed(name, "a string or a list of strings", value)
+    return tuple(value)
 
 
 def _choice(

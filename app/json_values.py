@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -71,13 +72,17 @@ def shown(value: Any) -> str:
 
 
 def shown_names(names: Iterable[str]) -> str:
-    """Names as an error message shows them: a few, shortened."""
-    texts = [
-        name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
-        for name in names
-    ]
+    """Names as an error message shows them: a few, shortened, quoted where they must be."""
+    texts = list(islice((_shown_name(name) for name in names), _SHOWN_NAMES + 1))
     more = ", ..." if len(texts) > _SHOWN_NAMES else ""
     return ", ".join(texts[:_SHOWN_NAMES]) + more if texts else "none"
+
+
+def _shown_name(name: str) -> str:
+    text = name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}..."
+    if text and text.isprintable() and not any(mark in text for mark in ' ,"'):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _parse_with_tokens(text: bytes) -> Any:

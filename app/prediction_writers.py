@@ -17,7 +17,7 @@ from app.predictions import (
     prediction_cells,
     prediction_pieces,
 )
-from app.signatures import classifies, regresses
+from app.signatures import VALUES, classifies, regresses
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import Array, family
 
@@ -94,16 +94,22 @@ class JsonLinesWriter:
 class CsvWriter:
     """A table: what is written beside the predictions first, then the outputs by name.
 
-    An output of vectors has a column for each number, `scores_0` and so on. Strings are quoted
-    where they must be; those of an output `..._bytes` are base64.
+    An output of vectors has a column for each number, `scores_0` and so on; a regression is one
+    number, whatever its shape. Strings are quoted where they must be; those of an output
+    `..._bytes` are base64.
     """
 
     def __init__(self, signature: Signature) -> None:
-        self._columns = [
-            column
-            for name in sorted(signature.outputs)
-            for column in _columns(name, signature.outputs[name])
-        ]
+        self._regresses = regresses(signature)
+        self._columns = (
+            [VALUES]
+            if self._regresses
+            else [
+                column
+                for name in sorted(signature.outputs)
+                for column in _columns(name, signature.outputs[name])
+            ]
+        )
         self._outputs = signature.outputs
 
     def header(self, companion_names: tuple[str, ...]) -> bytes:
@@ -119,14 +125,10 @@ class CsvWriter:
         self, outputs: Mapping[str, Array], companions: Companions, rows: int, *, rows_sent: int
     ) -> bytes:
         check_rows(outputs, rows_sent)
-        for name, array in outputs.items():
-            _check_shape(name, array, self._outputs[name])
-        columns = [
-            _cells(name, outputs[name][:rows])
-            for name in sorted(outputs)
-            # One of vectors without numbers has no column.
-            if outputs[name].size
-        ]
+        if self._regresses:
+            columns = [_without_brackets(regression_cells(outputs, rows))]
+        else:
+            columns = self._output_columns(outputs, rows)
         beside: list[list[bytes]] = [
             [_as_cell(text) for text in column] for column in zip(*companions.rows, strict=True)
         ]
@@ -137,6 +139,16 @@ class CsvWriter:
         self, outputs: Mapping[str, Array], companions: Companions
     ) -> Iterable[bytes]:
         return [self.encode(outputs, companions, 1, rows_sent=1)]
+
+    def _output_columns(self, outputs: Mapping[str, Array], rows: int) -> list[list[bytes]]:
+        for name, array in outputs.items():
+            _check_shape(name, array, self._outputs[name])
+        return [
+            _cells(name, outputs[name][:rows])
+            for name in sorted(outputs)
+            # One of vectors without numbers has no column.
+            if outputs[name].size
+        ]
 
 
 def _columns(name: str, spec: TensorSpec) -> Iterable[str]:
@@ -165,10 +177,14 @@ def _cells(name: str, array: Array) -> list[bytes]:
     """Each row's cells as one text."""
     texts = json_column(name, array)
     if family(array.dtype) != "string":
-        # Without brackets; NaN and the infinities are the only strings.
-        return [text.strip(b"[]").replace(b'"', b"") for text in texts]
+        return _without_brackets(texts)
     rows = [orjson.loads(text) for text in texts]
     return [b",".join(map(_string_cell, row if isinstance(row, list) else [row])) for row in rows]
+
+
+def _without_brackets(texts: list[bytes]) -> list[bytes]:
+    """Numbers as cells; NaN and the infinities are the only strings among them."""
+    return [text.strip(b"[]").replace(b'"', b"") for text in texts]
 
 
 def _string_cell(value: str | dict[str, str]) -> bytes:

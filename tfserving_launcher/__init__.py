@@ -10,6 +10,7 @@
 `client.py` speaks to it, `tensors.py` turns arrays into protocol buffers and back.
 `confinement.py` keeps it to its own folder with `landlock.py` and `socket_filter.py`; `orphans.py`
 and `removal.py` end what it has left.
+`parse_spec.py` tells which features a graph parses out of tf.Examples.
 """
 
 from tfserving_launcher.cpus import available_cpus

@@ -18,6 +18,7 @@ with tensorflow_as_a_plain_folder():
     _tensor = importlib.import_module("tensorflow.core.framework.tensor_pb2")
     _meta_graph = importlib.import_module("tensorflow.core.protobuf.meta_graph_pb2")
     _bundle = importlib.import_module("tensorflow.core.protobuf.tensor_bundle_pb2")
+    _node = importlib.import_module("tensorflow.core.framework.node_def_pb2")
     _apis = {
         name: importlib.import_module(f"tensorflow_serving.apis.{name}")
         for name in (
@@ -37,6 +38,7 @@ SignatureDef: Any = _meta_graph.SignatureDef
 CollectionDef: Any = _meta_graph.CollectionDef
 BundleHeaderProto: Any = _bundle.BundleHeaderProto
 BundleEntryProto: Any = _bundle.BundleEntryProto
+NodeDef: Any = _node.NodeDef
 GetModelMetadataRequest: Any = _apis["get_model_metadata_pb2"].GetModelMetadataRequest
 GetModelMetadataResponse: Any = _apis["get_model_metadata_pb2"].GetModelMetadataResponse
 SignatureDefMap: Any = _apis["get_model_metadata_pb2"].SignatureDefMap

@@ -10,6 +10,7 @@ import orjson
 from app.careful_rows import Misfit
 from app.json_values import InvalidJson, parse_json
 from tfserving_launcher import TensorSpec
+from tfserving_launcher.parse_spec import FeatureType
 from tfserving_launcher.tensors import Array, dtype_name, family
 
 # More digits than any integer dtype has.
@@ -45,10 +46,43 @@ def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
         raise Misfit(f"empty, expected {_ARTICLES[kind]} ({dtype_name(spec.dtype)})", column)
     if kind == "bool":
         return _BOOLEANS.get(stripped.lower().encode(), text)
+    return _number(stripped, text)
+
+
+def _number(stripped: str, text: str) -> int | float | str:
+    """The number that a cell holds, or its text."""
     if _INTEGER.fullmatch(stripped) and len(stripped) <= _LONGEST_INTEGER:
         return int(stripped)
     is_finite = _DECIMAL.fullmatch(stripped) and not np.isinf(float(stripped))
     return float(stripped) if is_finite or _NOT_FINITE.fullmatch(stripped) else text
+
+
+def feature_value(cell: bytes, wanted: FeatureType | None, column: str) -> Any:
+    """What a cell is as a feature of a tf.Example; None where it is a missing value.
+
+    `wanted` None: the graph does not ask for it, so the cell tells its type. Raises Misfit.
+    """
+    if not cell or wanted == "bytes":
+        return cell or None
+    text = cell.decode()
+    stripped = text.strip()
+    number = _number(stripped, text)
+    if wanted is None:
+        # A number that nobody asks for need not fit an integer of 64 bits.
+        return text if isinstance(number, int) and abs(number) >= 2**63 else number
+    if not isinstance(number, str) or not stripped:
+        return number if stripped else None
+    if stripped.startswith("["):
+        try:
+            return parse_json(cell)
+        except InvalidJson as error:
+            raise Misfit(f"expected a number or a JSON list of such: {error}", column) from None
+    return _BOOLEANS.get(stripped.lower().encode(), text)
+
+
+def is_missing_number(cell: bytes) -> bool:
+    """Whether the cell of a number is empty or NaN."""
+    return cell.strip().lower().lstrip(b"+-") in (b"", b"nan")
 
 
 def json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:

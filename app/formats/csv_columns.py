@@ -1,72 +1,166 @@
 """Which columns of a table are which inputs, told from the header."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+from math import prod
 
 from app.errors import UnsupportedInput
-from app.job_spec import InstanceFields
+from app.formats.csv_header import Header
 from app.json_values import shown_names
-from tfserving_launcher import Signature
+from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import family
+
+# The number at the end of a name; no table has more columns than these digits count.
+_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]{1,15})", re.DOTALL)
+_SHOWN_MISSING = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CsvColumns:
-    """The columns of one file, by their places.
+class InputColumns:
+    """The one column of each input; or of the only input, all columns that hold its numbers.
 
-    `inputs` has the one column of each input, or for the only input, where `vector` names it, all
-    columns that it is made of.
+    `row_shape` is the shape that those numbers have in a row, None where an input has one column.
     """
 
-    names: tuple[str, ...]
-    inputs: dict[str, tuple[int, ...]]
-    vector: str | None
-    key: int | None
+    places: dict[str, tuple[int, ...]]
+    row_shape: tuple[int, ...] | None
 
 
-def match_columns(
-    names: tuple[str, ...], signature: Signature, fields: InstanceFields, file: str
-) -> CsvColumns:
-    """Columns are the inputs by name, or in order the numbers of the only input.
+def match_inputs(header: Header, signature: Signature, file: str) -> InputColumns:
+    """Columns are the inputs by name, or together the numbers of the only input.
 
-    In order of the header, or of `included_fields`. Raises UnsupportedInput.
+    Those of a vector are in the header's order, or in that of `included_fields`; those of an input
+    with more dimensions in the order of the numbers in their names. Raises UnsupportedInput.
     """
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise UnsupportedInput(f"{file}: two columns have the same name: {shown_names(twice)}")
-    asked = (*filter(None, [fields.key]), *(fields.included or ()))
-    if missing := [name for name in asked if name not in names]:
+    if not header.seen:
         raise UnsupportedInput(
-            f"{file}: no column {shown_names(missing)}; the header has {shown_names(names)}"
+            f"{file}: no column is an input; the header has"
+            f" {header.shown(range(len(header.names)))}"
         )
-    key = None if fields.key is None else names.index(fields.key)
-    order = names if fields.included is None else fields.included
-    seen = {name: names.index(name) for name in order if fields.sees(name)}
+    seen = header.seen_names
+    if len(signature.inputs) == 1:
+        ((name, spec),) = signature.inputs.items()
+        if name not in seen and family(spec.dtype) in ("float", "integer"):
+            row_shape = _row_shape(spec, len(seen))
+            if row_shape is not None:
+                places = _ByPlace(header, name, spec, prod(row_shape), file)
+                found = places.in_order() if len(row_shape) == 1 else places.by_number()
+                return InputColumns({name: found}, row_shape)
+    return _match_by_name(header, seen, signature, file)
+
+
+def _match_by_name(
+    header: Header, seen: dict[str, int], signature: Signature, file: str
+) -> InputColumns:
     # One without a batch dimension has no value for a row: its default is all there is.
     inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
-    if _is_one_vector(signature, seen):
-        (vector,) = signature.inputs
-        return CsvColumns(names, {vector: tuple(seen.values())}, vector, key)
     if missing := [name for name in inputs if name not in seen and name not in signature.defaults]:
         raise UnsupportedInput(
             f"{file}: no column for the input {shown_names(missing)} of the signature; the header"
-            f" has {shown_names(names)}"
+            f" has {header.shown(range(len(header.names)))}"
         )
-    if unknown := [name for name in seen if name not in inputs]:
+    if unknown := [place for name, place in seen.items() if name not in inputs]:
         raise UnsupportedInput(
-            f"{file}: the signature has no input {shown_names(unknown)}, only"
-            f" {shown_names(inputs)}; excluded_fields keeps a column from the model"
+            f"{file}: the signature has no input {header.shown(unknown)}, only"
+            f" {shown_names(inputs)}; {header.exclusion(unknown)}"
         )
-    if not seen:
-        raise UnsupportedInput(
-            f"{file}: no column is an input; the header has {shown_names(names)}"
-        )
-    return CsvColumns(names, {name: (place,) for name, place in seen.items()}, None, key)
+    return InputColumns({name: (place,) for name, place in seen.items()}, None)
 
 
-def _is_one_vector(signature: Signature, seen: dict[str, int]) -> bool:
-    if len(signature.inputs) != 1:
-        return False
-    ((name, spec),) = signature.inputs.items()
-    if not seen or name in seen or family(spec.dtype) not in ("float", "integer"):
-        return False
-    return spec.shape is None or (len(spec.shape) == 2 and spec.shape[1] in (None, len(seen)))
+def _row_shape(spec: TensorSpec, columns: int) -> tuple[int, ...] | None:
+    """The shape of a row whose numbers have a column each; None where the input has no such."""
+    if spec.shape is None:
+        return (columns,)
+    match spec.shape[1:]:
+        case ():
+            return None
+        case (None,):
+            return (columns,)
+        case inner:
+            sizes = tuple(size for size in inner if size is not None)
+            return sizes if len(sizes) == len(inner) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _ByPlace:
+    """The columns that hold the `size` numbers of the input `name`, which no column is called."""
+
+    header: Header
+    name: str
+    spec: TensorSpec
+    size: int
+    file: str
+
+    def in_order(self) -> tuple[int, ...]:
+        seen = self.header.seen
+        if len(seen) > self.size:
+            raise self._misfit(too_many=self._likely_too_many(len(seen) - self.size))
+        if len(seen) < self.size:
+            raise self._misfit(missing=f"{_are(self.size - len(seen))} missing")
+        return seen
+
+    def _likely_too_many(self, count: int) -> list[int]:
+        """Columns without a name, which are an index as a rule; then from the end of the table."""
+        seen, unnamed = self.header.seen, self.header.unnamed
+        nameless = [place for place in seen if place in unnamed]
+        named = [place for place in reversed(seen) if place not in unnamed]
+        return sorted([*nameless, *named][:count])
+
+    def by_number(self) -> tuple[int, ...]:
+        """In order of the numbers that the names end in."""
+        seen = self.header.seen
+        prefix, series = _longest_series(self.header)
+        first = 0 if 0 in series or not series else 1
+        example = prefix if series else self.name
+        last = first + self.size - 1
+        found = [number for number in sorted(series) if first <= number <= last]
+        if len(found) == self.size == len(seen):
+            return tuple(series[number] for number in found)
+        belonging = {series[number] for number in found}
+        missing = ""
+        if len(found) < self.size:
+            # Of all that are expected no more are looked at than are there, and a few.
+            expected = (number for number in range(first, last + 1) if number not in series)
+            names = [f"{example}{number}" for number in islice(expected, _SHOWN_MISSING)]
+            more = ", ..." if self.size - len(found) > len(names) else ""
+            missing = f"{_are(self.size - len(found))} missing: {shown_names(names)}{more}"
+        raise self._misfit(
+            too_many=[place for place in seen if place not in belonging],
+            missing=missing,
+            rule=f"; their names end in consecutive numbers, {shown_names([f'{example}{first}'])}"
+            f" to {shown_names([f'{example}{last}'])}, or one column"
+            f" {shown_names([self.name])} holds JSON lists",
+        )
+
+    def _misfit(
+        self, *, too_many: Iterable[int] = (), missing: str = "", rule: str = ""
+    ) -> UnsupportedInput:
+        too_many = list(too_many)
+        faults = [missing] if missing else []
+        fix = "included_fields and excluded_fields say which columns it sees"
+        if too_many:
+            faults.insert(0, f"{len(too_many)} too many: {self.header.shown(too_many)}")
+            fix = f"{self.header.exclusion(too_many)}, or included_fields names all that it sees"
+        return UnsupportedInput(
+            f"{self.file}: the input {shown_names([self.name])} is {self.spec}, which takes"
+            f" {self.size} columns, and the table has {len(self.header.seen)} for it,"
+            f" {'; '.join(faults)}{rule}; {fix}"
+        )
+
+
+def _longest_series(header: Header) -> tuple[str, dict[int, int]]:
+    """The prefix that most names have before a number, and the places by that number."""
+    series: dict[str, dict[int, int]] = {}
+    for place in header.seen:
+        # What pandas would call a column is no name of the table's own.
+        if place in header.unnamed:
+            continue
+        if match := _NUMBERED.fullmatch(header.names[place]):
+            series.setdefault(match["prefix"], {}).setdefault(int(match["number"]), place)
+    return max(series.items(), key=lambda one: len(one[1]), default=("", {}))
+
+
+def _are(count: int) -> str:
+    return f"{count} is" if count == 1 else f"{count} are"

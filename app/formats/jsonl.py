@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,7 @@ import orjson
 
 from app.careful_rows import Misfit
 from app.errors import RowFault
-from app.example_instances import ExampleEncoder
+from app.example_instances import ExampleEncoder, FeatureRows
 from app.formats.json_fields import JsonFields, SplitInstance
 from app.formats.reader import Companions, Instances, Opening
 from app.instances import InstanceEncoder
@@ -17,7 +18,7 @@ from app.job_spec import InstanceFields
 from app.json_values import InvalidJson
 from app.lines import Lines, as_lines, read_lines, without_blank_lines
 from app.row_cost import without_costly_rows
-from app.signatures import takes_examples
+from app.signatures import only_string_input, takes_examples
 
 
 class JsonLinesReader:
@@ -33,16 +34,24 @@ class JsonLinesReader:
         # The lines of a batch whose fields are split, as they stand in the file.
         self._whole: dict[int, bytes] = {}
         self._bad: set[int] = set()
-        self._encoder: ExampleEncoder | InstanceEncoder
-        if takes_examples(opening.signature):
-            self._encoder = ExampleEncoder(opening.signature, self._note_fault)
-        else:
-            self._encoder = InstanceEncoder(
-                opening.signature,
-                self._note_fault,
-                integer_strings=opening.integer_strings,
-                max_line_bytes=opening.max_line_bytes,
-            )
+        self._encoder = self._open_encoder(opening)
+
+    def _open_encoder(self, opening: Opening) -> ExampleEncoder | InstanceEncoder:
+        signature = opening.signature
+        if takes_examples(signature):
+            return ExampleEncoder(signature, self._note_fault, opening.parse_spec)
+        open_encoder = partial(
+            InstanceEncoder,
+            signature,
+            self._note_fault,
+            integer_strings=opening.integer_strings,
+            max_line_bytes=opening.max_line_bytes,
+        )
+        name = only_string_input(signature)
+        if name is None:
+            return open_encoder()
+        features = FeatureRows(name, opening.parse_spec)
+        return open_encoder(as_instance=features.as_instance)
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
         lines = read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)

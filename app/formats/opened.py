@@ -1,6 +1,6 @@
 """Which reader an input file has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -15,6 +15,7 @@ from app.job_spec import JobSpec
 from app.plan import FileTask
 from app.storage import Storage
 from tfserving_launcher import Signature
+from tfserving_launcher.parse_spec import FeatureTypes
 
 # Of TFRecord: a length and its checksum.
 _HEADER_BYTES = 12
@@ -36,6 +37,7 @@ def open_reader(
     *,
     storage: Storage,
     max_line_bytes: int,
+    parse_spec: Callable[[], FeatureTypes | None],
     is_tfrecord: bool = False,
 ) -> InstanceReader[Any]:
     """A reader for the format that was asked for, or else that content and name tell of.
@@ -50,6 +52,7 @@ def open_reader(
         on_fault=on_fault,
         max_line_bytes=max_line_bytes,
         integer_strings=spec.integer_strings,
+        parse_spec=parse_spec,
     )
     by_content = is_tfrecord and spec.input_format is None
     match "tfrecord" if by_content else task.format:

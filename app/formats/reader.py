@@ -1,6 +1,6 @@
 """What every format does with an input file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -8,6 +8,7 @@ from app.errors import RowFault
 from app.job_spec import InstanceFields
 from app.records import Records
 from tfserving_launcher import Signature
+from tfserving_launcher.parse_spec import FeatureTypes
 from tfserving_launcher.tensors import Array
 
 R = TypeVar("R", bound=Records)
@@ -19,9 +20,17 @@ class FaultSink(Protocol):
     def __call__(self, fault: RowFault, text: bytes) -> bool: ...
 
 
+def _not_told() -> FeatureTypes | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What every reader is made with: the URI of its `file` is for errors."""
+    """What every reader is made with: the URI of its `file` is for errors.
+
+    `parse_spec` gives the features that the signature's graph parses, or None; it is called only
+    by readers that need it, because it reads the model's file.
+    """
 
     file: str
     signature: Signature
@@ -29,6 +38,7 @@ class Opening:
     on_fault: FaultSink
     max_line_bytes: int
     integer_strings: bool = False
+    parse_spec: Callable[[], FeatureTypes | None] = _not_told
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ that nobody can restore; `formats/1` takes the same numbers as vectors, as named
 serialized tf.Examples; `shards/1` and `shards/2` have variables in several data files; `tf1/1` has
 variables, one of them partitioned, and `tf1_constant/1` has none, both as TensorFlow 1 saves them;
 `table/1` has a table in a file, and two signatures, of which one uses no variable; `untracked/1` is
-a Keras model without its variables; `no_tables/1` does not initialise its table.
+a Keras model without its variables; `no_tables/1` does not initialise its table; `taxi/1` and
+`estimator/1` are described in taxi.py.
 """
 
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from tests.fakes.dtypes import DTYPES
+from tests.fakes.taxi import save_estimator, save_taxi
 
 # Data files of `shards`: one for each variable, with the object graph in the last one.
 SHARDS = 3
@@ -130,6 +132,8 @@ def build(folder: Path) -> None:
     _save_shards(folder / "shards")
     _save_tf1(folder / "tf1" / "1", folder / "tf1_constant" / "1")
     _save_table(folder / "table" / "1")
+    save_taxi(folder / "taxi" / "1")
+    save_estimator(folder / "estimator" / "1")
     shutil.copytree(folder / "linear" / "9", folder / "unversioned")
     shutil.copytree(folder / "linear" / "9", folder / "broken" / "1")
     for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):

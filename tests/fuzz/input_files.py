@@ -26,16 +26,18 @@ with atheris.instrument_imports(include=["app"]):
     from app.job_spec import InstanceFields
 
 from tfserving_launcher import Signature, TensorSpec
+from tfserving_launcher.parse_spec import FeatureTypes
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A format, the inputs of a signature, and what is asked of fields."""
+    """A format, the inputs of a signature, what is asked of fields, and what the graph parses."""
 
     format: InputFormat
     inputs: dict[str, TensorSpec]
     fields: InstanceFields = field(default_factory=InstanceFields)
     method: str = ""
+    parse_spec: FeatureTypes | None = None
 
 
 def _spec(dtype: type, *shape: int | None) -> TensorSpec:
@@ -46,6 +48,7 @@ _NAMED = {"n": _spec(np.int64, None, None), "t": _spec(object, None)}
 _COLUMNS = {"n": _spec(np.int64, None), "t": _spec(object, None), "b": _spec(np.bool_, None)}
 _STRING = {"inputs": _spec(object, None)}
 _KEY = InstanceFields(key="k", include_instance=True)
+_FEATURES: FeatureTypes = {"n": "int64", "f": "float", "t": "bytes"}
 _CASES = (
     Case("jsonl", {"x": _spec(np.float32, None, 2)}),
     Case("jsonl", {"x": TensorSpec(np.dtype(np.float64), None)}),
@@ -61,6 +64,11 @@ _CASES = (
     Case("tfrecord", _STRING),
     Case("tfrecord", _STRING, _KEY),
     Case("text", _STRING, InstanceFields(include_instance=True)),
+    Case("csv", {"x": _spec(np.uint8, None, 2, 2)}),
+    Case("csv", {"x": _spec(np.uint8, None, 2)}, InstanceFields(excluded=("",))),
+    Case("csv", _STRING, _KEY, parse_spec=_FEATURES),
+    Case("csv", _STRING, method="tensorflow/serving/classify"),
+    Case("jsonl", _STRING, parse_spec=_FEATURES),
 )
 _MAX_LINE_BYTES = 40
 _LIMITS = BatchLimits(max_rows=3, max_bytes=64)
@@ -77,6 +85,7 @@ def _reader(case: Case, faults: BadRows) -> InstanceReader:  # type: ignore[type
         fields=case.fields,
         on_fault=faults,
         max_line_bytes=_MAX_LINE_BYTES,
+        parse_spec=lambda: case.parse_spec,
     )
     if case.format == "csv":
         return CsvReader(opening, instance_as_columns=False)

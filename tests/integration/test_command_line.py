@@ -171,6 +171,28 @@ def test_file_uris_keep_question_marks_and_hashes(run: Run, tmp_path: Path) -> N
     assert files(tmp_path / "out") == ["a.jsonl#b"]
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ({"included-fields": "a,b,c,d"}, 0, ""),
+        ({"excluded-fields": ['""', '"last, first",id']}, 0, ""),
+        ({"excluded-fields": 'Unnamed: 0,id,"last, first"'}, 0, ""),
+        ({"excluded-fields": "age,id"}, 1, "in.csv: no column age; the header has column 1, which"),
+        ({"excluded-fields": 'id,"last'}, 2, "excluded_fields must be names separated by commas"),
+        ({}, 1, "which takes 4 columns, and the table has 7 for it, 3 too many: column 1, which"),
+    ],
+)
+def test_names_on_the_command_line_are_separated_by_commas(
+    options: dict[str, str | list[str]], code: int, words: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text(',a,b,c,d,"last, first",id\n0,1,2,3,4,x,7\n')
+    done = run(input="in.csv", **options)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    if code == 0:
+        assert (tmp_path / "out" / "in.csv.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n"
+
+
 def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.jsonl").write_text("before")

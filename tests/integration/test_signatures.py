@@ -14,24 +14,29 @@ def test_features_are_classified_as_tf_servings_classify_api_does(
 ) -> None:
     rows: list[Any] = [
         {"x": [0.5, 1.0, 2.25, -1.0], "other": "text", "more": [1, 2], "flag": True},
-        {"x": [1, 2, 3, 4]},
-        {"x": [1.0, 2, 3.0, 4.0]},
+        {"x": [1, 2, 3.0, 4]},
+        {"x": ["1", 2, 3, 4]},
         {"x": [1.0, None, 3.0, 4.0]},
         [1.0],
+        {"x": None},
+        {"x": [1.0, 2.0, 3.0, 4.0], "more": [1, 2.5]},
     ]
     bucket.put("classify/in.jsonl", jsonl(rows))
     options = {"signature_name": "classify", "on_error": "skip"}
     report = report_of(formats("classify/in.jsonl", "classify-out/", **options))
-    assert (report["predictions"], report["errors"]) == (1, 4)
+    assert (report["predictions"], report["errors"]) == (2, 5)
     assert bucket.get("classify-out/in.jsonl").decode() == (
         '[["low",0.5],["mid",1.0],["high",2.25],["a \\"quoted\\", one",-1.0]]\n'
+        '[["low",1.0],["mid",2.0],["high",3.0],["a \\"quoted\\", one",4.0]]\n'
     )
     errors = lines(bucket.get("classify-out/in.jsonl.errors.jsonl"))
-    # Whole numbers make a feature of integers, which the model refuses for floats.
-    assert "the model failed on it" in errors[0]["error"]["message"]
-    assert "expected values of one kind, found float and int64" in errors[1]["error"]["message"]
-    assert "found null" in errors[2]["error"]["message"]
-    assert "expected an object with features" in errors[3]["error"]["message"]
+    messages = [error["error"]["message"] for error in errors]
+    assert messages[0] == 'field x: expected a number (float), found "1"'
+    assert messages[1] == "field x: expected a number (float), found null"
+    assert "expected an object with features" in messages[2]
+    # The model has no default for the feature that is left out.
+    assert "the model failed on it" in messages[3]
+    assert "expected values of one kind, found float and int64" in messages[4]
 
 
 @pytest.mark.readme("classify and regress", "signature choice")
@@ -86,8 +91,8 @@ def test_a_format_that_a_signature_cannot_be_given_is_told_before_any_row(
     assert "b.tfrecord: tfrecord is read for signatures with one input" in failed["message"]
     assert "the inputs of serving_default are x: float32[?, 4]" in failed["message"]
     assert bucket.names("unfit-out/") == []
-    bucket.put("unfit-table/c.csv", "x\n1\n")
+    bucket.put("unfit-table/c.csv", "y\n1\n")
     failed = error_of(formats("unfit-table/c.csv", "unfit-out/", signature_name="classify"))
-    assert "takes features, whose types a table does not tell" in failed["message"]
+    assert "no column is a feature that the model parses, which are x;" in failed["message"]
     failed = error_of(formats("unfit/a.jsonl", "unfit-out/", signature_name="absent"))
     assert "absent" in failed["message"]

@@ -11,7 +11,7 @@ import pytest
 
 from app.bad_rows import BadRows, encode_bad_row
 from app.batches import BatchLimits, make_batches
-from app.errors import BadParameter, NotAllowed, OutOfTime, UnsupportedInput
+from app.errors import BadModel, BadParameter, NotAllowed, OutOfTime, UnsupportedInput
 from app.formats.csv import CsvReader
 from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
@@ -129,6 +129,20 @@ def test_a_table_that_we_write_is_read_back() -> None:
     text = writer.header(()) + writer.encode({"s": values}, Companions(), 6, rows_sent=6)
     tensors, _, errors = read(text, lambda faults: csv_reader(faults, s=STRING))
     assert (tensors, errors) == ({"s": values.tolist()}, [])
+
+
+@pytest.mark.parametrize("shape", [(None,), (None, 1), (None, None), None])
+def test_a_regression_is_one_column_of_a_table(shape: tuple[int | None, ...] | None) -> None:
+    outputs = {"outputs": TensorSpec(np.dtype(np.float32), shape)}
+    writer = CsvWriter(Signature("s", "tensorflow/serving/regress", {}, outputs))
+    values: Any = np.array([1.5, np.nan, -np.inf, 0], np.float32)
+    for array in (values, values[:, None]):
+        assert writer.header(("key",)) == b"key,outputs\n"
+        beside = Companions(("key",), [(b"1",), (b"2",), (b"3",)])
+        text = writer.encode({"outputs": array}, beside, 3, rows_sent=4)
+        assert text == b"1,1.5\n2,NaN\n3,-Infinity\n"
+    with pytest.raises(BadModel, match="a regression has the shape"):
+        writer.encode({"outputs": np.zeros((4, 2), np.float32)}, Companions(), 4, rows_sent=4)
 
 
 def test_all_rows_of_a_table_have_one_shape_whatever_batch_they_are_in() -> None:

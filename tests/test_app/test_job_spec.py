@@ -80,6 +80,9 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
         ("input", ["gs://bkt/a", 7], "a string or a list of strings"),
         ("input", {"a": 1}, "a string or a list of strings"),
         ("included_fields", 7, "a string or a list of strings"),
+        ("included_fields", ["a", 7], "a string or a list of strings"),
+        ("excluded_fields", 'a,"b', "names separated by commas"),
+        ("excluded_fields", '"a"b', "names separated by commas"),
         ("include_instance", "yes", "true or false, it is 'yes'"),
         ("key_field", ["a"], "a string"),
         ("input_format", "parquet", "jsonl, csv, tfrecord, text or file-list, it is 'parquet'"),
@@ -108,3 +111,22 @@ def test_local_paths_become_absolute(tmp_path: Any, monkeypatch: pytest.MonkeyPa
 def test_relative_paths_are_refused_where_they_mean_nothing() -> None:
     with pytest.raises(BadParameter, match="expected a gs:// URI or an absolute path, it is 'm'"):
         parse_job_spec({"model": "m", "input": "/in/", "output": "/out/"})
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("age,sex", ("age", "sex")),
+        ('age,"last, first","5"" nail"', ("age", "last, first", '5" nail')),
+        ("petal length, b", ("petal length", " b")),
+        ('""', ("",)),
+        ('a,""', ("a", "")),
+        ("a,,b,", ("a", "b")),
+        ("", ()),
+        (["a,b", " c", ""], ("a,b", " c", "")),
+        ([], ()),
+    ],
+)
+def test_a_text_is_a_row_of_names_and_a_list_is_literal(given: Any, names: tuple[str, ...]) -> None:
+    assert parse_job_spec({**GOOD, "excluded_fields": given}).fields.excluded == names
+    assert parse_job_spec({**GOOD, "included_fields": given}).fields.included == (names or None)

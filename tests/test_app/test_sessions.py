@@ -55,7 +55,7 @@ def clients(
 ) -> Iterator[Any]:
     """Made as the service makes them, with passwords planted where `requests` looks for them."""
     _Credentials.token_url = f"http://{seen[0]}/token"
-    monkeypatch.setattr("app.storage.gcs._credentials", _Credentials)
+    monkeypatch.setattr("app.storage.gcs._credentials", lambda _: _Credentials())
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (".netrc", "elsewhere"):

@@ -1,0 +1,68 @@
+"""Rows of a table to serialized tf.Examples: each column that the model sees is a feature.
+
+An empty cell is a feature left out, as pandas writes missing values so.
+"""
+
+from collections.abc import Callable
+
+from app.careful_rows import Misfit
+from app.errors import UnsupportedInput
+from app.formats.csv_cells import feature_value, is_missing_number, text_json, typed_json
+from app.formats.csv_header import Header
+from app.json_values import shown_names
+from app.lines import Lines
+from app.tf_examples import example_of
+from tfserving_launcher.parse_spec import FeatureTypes
+from tfserving_launcher.tensors import Array, string_array
+
+
+class ExampleRowEncoder:
+    """A RowEncoder for signatures whose one input is tf.Examples.
+
+    `types` None where the graph does not tell its features. Making one raises UnsupportedInput
+    where no column can be a feature.
+    """
+
+    def __init__(
+        self, header: Header, input_name: str, types: FeatureTypes | None, file: str
+    ) -> None:
+        names = header.seen_names
+        if not names or (types and not types.keys() & names.keys()):
+            expected = f", which are {shown_names(types)}" if types else ""
+            raise UnsupportedInput(
+                f"{file}: no column is a feature that the model parses{expected}; the header has"
+                f" {header.shown(range(len(header.names)))}"
+            )
+        self._input = input_name
+        self._types = types or {}
+        self._places = names
+        self.cell_json: list[Callable[[bytes], bytes]] = [text_json] * len(header.names)
+        for name, place in names.items():
+            if self._types.get(name, "bytes") != "bytes":
+                self.cell_json[place] = _number_json
+
+    def batch(self, batch: Lines) -> dict[str, Array] | None:
+        del batch  # features are found in cells alone
+        return None
+
+    def columns(self, cells: list[tuple[bytes, ...]]) -> dict[str, Array] | None:
+        try:
+            examples = [self._example(row) for row in zip(*cells, strict=True)]
+        except Misfit:
+            return None
+        return {self._input: string_array(examples)}
+
+    def row(self, cells: tuple[bytes, ...]) -> dict[str, Array]:
+        return {self._input: string_array([self._example(cells)]).reshape(())}
+
+    def _example(self, cells: tuple[bytes, ...]) -> bytes:
+        types = self._types
+        features = {
+            name: feature_value(cells[place], types.get(name), name)
+            for name, place in self._places.items()
+        }
+        return example_of(features, types)
+
+
+def _number_json(cell: bytes) -> bytes:
+    return b"null" if is_missing_number(cell) else typed_json(cell)
