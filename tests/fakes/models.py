@@ -10,7 +10,7 @@ serialized tf.Examples; `shards/1` and `shards/2` have variables in several data
 variables, one of them partitioned, and `tf1_constant/1` has none, both as TensorFlow 1 saves them;
 `table/1` has a table in a file, and two signatures, of which one uses no variable; `untracked/1` is
 a Keras model without its variables; `no_tables/1` does not initialise its table; `taxi/1` and
-`estimator/1` are described in taxi.py.
+`estimator/1` are described in taxi.py; `hostile/1` reads and writes files.
 """
 
 import shutil
@@ -134,6 +134,7 @@ def build(folder: Path) -> None:
     _save_table(folder / "table" / "1")
     save_taxi(folder / "taxi" / "1")
     save_estimator(folder / "estimator" / "1")
+    tf.saved_model.save(tf.Module(), str(folder / "hostile" / "1"), signatures=_hostile())
     shutil.copytree(folder / "linear" / "9", folder / "unversioned")
     shutil.copytree(folder / "linear" / "9", folder / "broken" / "1")
     for variables in (folder / "broken" / "1" / "variables").glob("*.data*"):
@@ -271,6 +272,26 @@ def _save_formats(folder: Path) -> None:
         proto = tf.make_tensor_proto(default, tf.float32)
         signatures["defaults"].defaults[name].CopyFrom(proto)
     file.write_bytes(saved_model.SerializeToString())
+
+
+def _hostile() -> dict[str, Any]:
+    def write_one(row: Any) -> Any:
+        with tf.control_dependencies([tf.io.write_file(*row)]):
+            return tf.identity(row[0])
+
+    def write(path: Any, content: Any) -> dict[str, Any]:
+        return {
+            "path": tf.map_fn(write_one, (path, content), fn_output_signature=tf.string),
+        }
+
+    def read(path: Any) -> dict[str, Any]:
+        content = tf.map_fn(tf.io.read_file, path, fn_output_signature=tf.string)
+        return {"content_bytes": content}
+
+    return {
+        "serving_default": _function(read, path=("string", [None])),
+        "writes": _function(write, path=("string", [None]), content=("string", [None])),
+    }
 
 
 def _save_with_foreign_objects(folder: Path, source: Path) -> None:

@@ -37,11 +37,24 @@ def running(
     *,
     environment: Mapping[str, str] | None = None,
     pass_fds: tuple[int, ...] = (),
+    user: int | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """The program while the block runs. An error at its start carries all that it printed."""
+    """The program while the block runs. An error at its start carries all that it printed.
+
+    To start it as another `user` takes root.
+    """
     with TemporaryFile() as output:
+        if user is not None:
+            os.fchown(output.fileno(), user, user)
         process = subprocess.Popen(
-            argv, stdout=output, stderr=output, env=environment, pass_fds=pass_fds
+            argv,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            pass_fds=pass_fds,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         try:
             _await(process, probe, lambda: _text(output))
@@ -109,19 +122,24 @@ def fake_gcs_server() -> Iterator[str]:
 
 @contextmanager
 def gunicorn(
-    environment: Mapping[str, str], application: str = "app.wsgi:app"
+    environment: Mapping[str, str],
+    application: str = "app.wsgi:app",
+    *,
+    python: str = sys.executable,
+    user: int | None = None,
 ) -> Iterator[RunningService]:
     """The service as the container runs it, on a free port of the loopback address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        argv = [sys.executable, "-m", "gunicorn", "-c", "python:app.gunicorn_conf"]
+        argv = [python, "-m", "gunicorn", "-c", "python:app.gunicorn_conf"]
         argv += ["--bind", f"fd://{listener.fileno()}", application]
         with running(
             argv,
             lambda _: answers(f"{url}/health"),
             environment={**os.environ, **environment},
             pass_fds=(listener.fileno(),),
+            user=user,
         ) as process:
             yield RunningService(url, process, process.output)
