@@ -70,6 +70,17 @@ def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not come about")
 
 
+# Too long
+
+
+def test_a_call_gets_no_more_time_than_the_instance_allows(start: Start, bucket: Bucket) -> None:
+    parameters = job(bucket, "capped", signature_name="slow", timeout_seconds=1000)
+    bucket.put("capped/in.jsonl", "100000")
+    with start(JOB_TIMEOUT_SECONDS="4") as service:
+        answer = requests.post(service.url, json=parameters, timeout=50)
+    assert "the job's time of 4 s is up" in message(answer, 504)
+
+
 # Too large
 
 
