@@ -1,5 +1,6 @@
 """The answer to one batch: as a whole, in halves, or without the rows that the model fails on."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from tfserving_launcher import PredictError
 
 # The server, or gRPC on this side, has no room for the answer or for what leads to it.
 _NO_ROOM = "RESOURCE_EXHAUSTED"
+# What gRPC says of a message that is larger than the channel takes; for a server, "SERVER: " is
+# before it: src/core/ext/filters/message_size/message_size_filter.cc.
+_LARGER_THAN_MAX = re.compile(r"(?<!SERVER: )Received message larger than max")
 # Bytes of the answer to several rows; twice as much takes 50 MB more of this process's memory.
 _LARGEST_ANSWER_TO_MANY = 8 * 1024 * 1024
 _SHOWN_CHARACTERS = 400
@@ -163,6 +167,8 @@ class BatchPredictor:
                 yield self._whole(outputs, places)
 
     def _no_room(self, refusal: PredictError) -> Failure:
+        if not _LARGER_THAN_MAX.search(refusal.message):
+            return Failure(ModelFailed, f"the model failed on it: {_one_line(str(refusal))}")
         what = "one row"
         if self._padded_rows:
             what = f"one batch of {self._padded_rows} rows, a size that the signature fixes,"

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from benchmarks import costs as measure
+from benchmarks.against import compare
 from benchmarks.cases import CASES, Case
 from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
 from benchmarks.formats import format_costs
@@ -28,7 +29,15 @@ _NAMES = [case.name for case in CASES] + list(COSTS)
 @click.option("--rounds", default=3, show_default=True, help="Of which medians are taken.")
 @click.option("--quick", is_flag=True, help="Fewer rows, one round, under two minutes.")
 @click.option("--write", is_flag=True, help="Write benchmarks/results.md and the chart.")
-def main(names: tuple[str, ...], rounds: int, *, quick: bool, write: bool) -> None:
+@click.option(
+    "--against",
+    "other",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Compare with another checkout of this project, with this one's packages.",
+)
+def main(
+    names: tuple[str, ...], rounds: int, other: Path | None, *, quick: bool, write: bool
+) -> None:
     """Measures the service and its rivals on the same data, by turns, in this run."""
     rounds = 1 if quick else rounds
     chosen = names or _NAMES
@@ -40,6 +49,9 @@ def main(names: tuple[str, ...], rounds: int, *, quick: bool, write: bool) -> No
         os.environ["STORAGE_EMULATOR_HOST"] = url
         bucket = Bucket(url, "bench")
         bucket.put_folder("models", models)
+        if other:
+            compare(other.resolve(), url, bucket, names, rounds=rounds, quick=quick)
+            return
         results = [
             run_case(case, url, bucket, models, rounds=rounds, quick=quick)
             for case in CASES
