@@ -1,8 +1,8 @@
 """One input file streams through the model server into its output file."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from app.answer_size import MOST_WAITING_BYTES, answer_bytes
@@ -75,7 +75,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Predicted:
-    """A piece of the output; rows are counted with the last piece of each."""
+    """A piece of the output, and the rows whose lines begin in it."""
 
     text: bytes = b""
     rows: int = 0
@@ -159,8 +159,14 @@ class FileStream:
                 yield _Predicted(self._header())
                 has_header = True
             bad_rows = list(batch.bad_rows)
+            # Each piece is handed from thread to thread, so the last one takes all counts along.
+            last = _Predicted()
             for part in self._parts(batch):
-                failed = yield from self._encoded(batch, part)
+                failed = dict(part.failed)
+                for piece in self._encoded(batch, part, failed):
+                    if last.text or last.rows:
+                        yield last
+                    last = piece
                 bad_rows += self._as_bad_rows(batch, failed)
                 if bad_rows and not self._bad_rows.skip:
                     break
@@ -168,7 +174,9 @@ class FileStream:
             if bad_rows and not self._bad_rows.skip:
                 raise bad_rows[0].fault.as_error(self._file, self._reader.unit)
             errors = b"".join([encode_bad_row(row, self._reader) for row in bad_rows])
-            yield _Predicted(errors=errors, bad_rows=len(bad_rows), input_bytes=batch.input_bytes)
+            yield replace(
+                last, errors=errors, bad_rows=len(bad_rows), input_bytes=batch.input_bytes
+            )
         if not has_header:
             yield _Predicted(self._header(), input_bytes=self._bytes_read)
 
@@ -179,11 +187,12 @@ class FileStream:
         return () if batch.call is None else self._predictor.parts(batch.call, batch.rows)
 
     def _encoded(
-        self, batch: _Batch, part: Part
-    ) -> Generator[_Predicted, None, dict[int, Failure]]:
-        """The lines of a part; returns the rows that have none, by their places in the batch."""
-        failed = dict(part.failed)
-        good = [place for place in part.rows if place not in failed]
+        self, batch: _Batch, part: Part, failed: dict[int, Failure]
+    ) -> Iterator[_Predicted]:
+        """The lines of a part. Adds the rows that have none to `failed`, by place in the batch."""
+        good: Sequence[int] = part.rows
+        if failed:
+            good = [place for place in part.rows if place not in failed]
         row_bytes = answer_bytes(part.outputs) // max(1, len(good))
         step = max(1, _PIECE_BYTES // max(1, row_bytes))
         for start in range(0, len(good) if part.outputs else 0, step):
@@ -198,12 +207,13 @@ class FileStream:
                 places = [places[row] for row in kept]
                 outputs = {name: array[kept] for name, array in outputs.items()}
                 texts = self._texts(batch, outputs, places)
+            rows = len(places)
             for text in texts:
-                yield _Predicted(text)
-            yield _Predicted(rows=len(places))
-        return failed
+                yield _Predicted(text, rows)
+                # Counted with the first piece of their lines.
+                rows = 0
 
-    def _texts(self, batch: _Batch, outputs: Tensors, places: list[int]) -> Iterable[bytes]:
+    def _texts(self, batch: _Batch, outputs: Tensors, places: Sequence[int]) -> Iterable[bytes]:
         """The lines of these rows of the batch. Raises NotText before the first of them."""
         writer = self._streaming.writer
         companions = batch.companions.at(places)

@@ -26,7 +26,7 @@ _TIMES_THE_LINE = 6
 
 def are_costly_numbers(batch: Lines, max_line_bytes: int) -> bool:
     """Whether a batch has a row so long that simdjson would take too much memory for it."""
-    if np.diff(batch.ends, prepend=-1).max(initial=0) <= _WORTH_A_LOOK_BYTES:
+    if not _has_long_row(batch):
         return False
     return _PARSED_NUMBER * batch.text.count(b",") > _TIMES_THE_LINE * max_line_bytes
 
@@ -36,8 +36,7 @@ def without_costly_rows(batch: Lines, max_line_bytes: int, on_fault: OnFault) ->
 
     Up to the first such row, where nothing after it matters.
     """
-    sizes = np.diff(batch.ends, prepend=-1)
-    if sizes.max(initial=0) <= _WORTH_A_LOOK_BYTES:
+    if not _has_long_row(batch):
         return batch
     kept: list[bytes] = []
     most = _TIMES_THE_LINE * max_line_bytes
@@ -59,6 +58,12 @@ def without_costly_rows(batch: Lines, max_line_bytes: int, on_fault: OnFault) ->
     lines = as_lines(batch.first, b"".join([text + b"\n" for text in kept]))
     numbers = batch.all_numbers()[: len(kept)]
     return Lines(lines.first, lines.text, lines.ends, batch.dropped, numbers=numbers)
+
+
+def _has_long_row(batch: Lines) -> bool:
+    if len(batch.text) <= _WORTH_A_LOOK_BYTES:
+        return False
+    return bool(np.diff(batch.ends, prepend=-1).max(initial=0) > _WORTH_A_LOOK_BYTES)
 
 
 def row_cost(text: bytes) -> int:

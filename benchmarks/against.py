@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import psutil
 
 from benchmarks.cases import CASES, Case
 from benchmarks.contestants import call
@@ -23,7 +24,7 @@ def compare(
     """Prints what each job takes here, and its ratio to that of the `other` checkout.
 
     The seconds are those beyond the model server's start, whose time varies by more than what is
-    compared.
+    compared. The CPU seconds of the services, without their model servers, vary least.
     """
     here = Path(__file__).parents[1]
     with ExitStack() as stack:
@@ -32,16 +33,20 @@ def compare(
             for service in trees:
                 call(service, model, source)
             seconds: list[list[float]] = [[], []]
+            cpu = [0.0, 0.0]
             for turn in range(rounds):
                 # Whoever is first in a round finds caches cold, so they take turns in that too.
                 order = (0, 1) if turn % 2 else (1, 0)
                 for tree in order:
+                    before = _cpu_seconds(trees[tree])
                     run = call(trees[tree], model, source)
+                    cpu[tree] += _cpu_seconds(trees[tree]) - before
                     seconds[tree].append(run.seconds - run.phases["server_start"])
             ours, theirs = (float(np.median(each)) for each in seconds)
             click.echo(
                 f"{name}: {ours:.2f} s, {theirs:.2f} s there, ratio {ours / theirs:.2f};"
-                f" of the best {min(seconds[0]) / min(seconds[1]):.2f}"
+                f" of the best {min(seconds[0]) / min(seconds[1]):.2f},"
+                f" of CPU seconds {cpu[0] / cpu[1]:.2f}"
             )
 
 
@@ -57,6 +62,12 @@ def _service(tree: Path, url: str) -> Iterator[RunningService]:
             yield service
     finally:
         os.chdir(before)
+
+
+def _cpu_seconds(service: RunningService) -> float:
+    """Of all threads of all workers so far, children left out."""
+    workers = psutil.Process(service.process.pid).children()
+    return sum(sum(worker.cpu_times()[:2]) for worker in workers)
 
 
 def _jobs(bucket: Bucket, names: tuple[str, ...], *, quick: bool) -> Iterator[tuple[str, str, str]]:

@@ -29,6 +29,17 @@ _NOT_YET_CODES = (
 )
 
 
+class _Connection:
+    """A channel and its stubs: making a stub takes as long as a small call."""
+
+    def __init__(self, socket_path: Path, max_answer_bytes: int | None) -> None:
+        self.channel = grpc.insecure_channel(
+            f"unix:{socket_path}", options=_channel_options(max_answer_bytes)
+        )
+        self.models = ModelServiceStub(self.channel)
+        self.predictions = PredictionServiceStub(self.channel)
+
+
 class ModelServerClient:
     """Calls to the server behind `socket_path`, for the model `model_name`.
 
@@ -38,7 +49,7 @@ class ModelServerClient:
     def __init__(self, socket_path: Path, model_name: str) -> None:
         self._socket_path = socket_path
         self._model_name = model_name
-        self._channels: dict[int | None, grpc.Channel] = {}
+        self._connections: dict[int | None, _Connection] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -46,16 +57,16 @@ class ModelServerClient:
 
     def __exit__(self, *exc_info: object) -> None:
         with self._lock:
-            for channel in self._channels.values():
-                channel.close()
+            for connection in self._connections.values():
+                connection.channel.close()
 
-    def _channel(self, max_answer_bytes: int | None = None) -> grpc.Channel:
+    def _connection(self, max_answer_bytes: int | None = None) -> _Connection:
         with self._lock:
-            if max_answer_bytes not in self._channels:
-                self._channels[max_answer_bytes] = grpc.insecure_channel(
-                    f"unix:{self._socket_path}", options=_channel_options(max_answer_bytes)
+            if max_answer_bytes not in self._connections:
+                self._connections[max_answer_bytes] = _Connection(
+                    self._socket_path, max_answer_bytes
                 )
-            return self._channels[max_answer_bytes]
+            return self._connections[max_answer_bytes]
 
     def probe(self, timeout_seconds: float) -> Readiness:
         """Whether the model is available; ModelLoadError when the server says that it never will.
@@ -63,12 +74,12 @@ class ModelServerClient:
         The channel is opened only once the socket accepts: a channel that has seen a refusal
         waits a second before it tries again.
         """
-        if not self._channels and not _accepts(self._socket_path):
+        if not self._connections and not _accepts(self._socket_path):
             return Readiness.NOT_YET
         request = GetModelStatusRequest()
         request.model_spec.name = self._model_name
         try:
-            answer = ModelServiceStub(self._channel()).GetModelStatus(
+            answer = self._connection().models.GetModelStatus(
                 request, timeout=min(timeout_seconds, _STATUS_TIMEOUT_SECONDS)
             )
         except grpc.RpcError as error:
@@ -88,7 +99,7 @@ class ModelServerClient:
         request = GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = self._model_name
         try:
-            answer = PredictionServiceStub(self._channel()).GetModelMetadata(
+            answer = self._connection().predictions.GetModelMetadata(
                 request, timeout=timeout_seconds
             )
         except grpc.RpcError as error:
@@ -111,7 +122,7 @@ class ModelServerClient:
         request.model_spec.signature_name = signature_name
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(to_proto(array))
-        stub = PredictionServiceStub(self._channel(max_answer_bytes))
+        stub = self._connection(max_answer_bytes).predictions
         return PredictCall(stub.Predict.future(request, timeout=timeout_seconds))
 
 

@@ -7,6 +7,7 @@ dtype object that hold `bytes`. All others are C-contiguous arrays in native byt
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
@@ -85,6 +86,7 @@ def dtype_name(dtype: np.dtype[np.generic]) -> str:
     return "string" if dtype == STRING else dtype.name
 
 
+@cache
 def family(dtype: np.dtype[np.generic]) -> Family:
     """What kind of values a dtype holds; `dtype.kind` does not know those of ml_dtypes."""
     if dtype.kind in "OSU":
