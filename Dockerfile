@@ -25,7 +25,7 @@ COPY tfserving_launcher/ /opt/embedded-tf/src/tfserving_launcher/
 ENV PYTHONPATH=/opt/embedded-tf/src
 # Compiled now, because nothing can be written to the image's root when it runs.
 RUN /opt/embedded-tf/bin/python -m compileall -q /opt/embedded-tf \
- && /opt/embedded-tf/bin/python -c "import app.handler, app.cli, app.storage.gcs"
+ && /opt/embedded-tf/bin/python -c "import app.web.handler, app.cli, app.storage.gcs"
 
 FROM ${PYTHON_IMAGE}
 COPY --from=serving /usr/bin/tensorflow_model_server /usr/bin/tensorflow_model_server

@@ -25,16 +25,16 @@ from rich.progress import (
     Progress as Bar,
 )
 
-from app.errors import BadParameter, InternalError, JobError
-from app.field_names import field_names
-from app.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
-from app.job import run_job
-from app.job_spec import LISTS_OF_NAMES, parse_job_spec
-from app.log import JobContext, job_context, printable, set_up_logging
-from app.own_process import close_to_models
-from app.progress import LoggedProgress, Progress
+from app.config.field_names import field_names
+from app.config.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
+from app.config.job_spec import LISTS_OF_NAMES, parse_job_spec
+from app.errors import InternalError, InvalidArgument, JobError
+from app.instance.own_process import close_to_models
+from app.job.run import run_job
 from app.settings import Settings, SettingsError
 from app.storage import Connections
+from app.telemetry.log import JobContext, job_context, printable, set_up_logging
+from app.telemetry.progress import LoggedProgress, Progress
 
 _JOB_FAILED = 1
 _USAGE = 2
@@ -123,7 +123,7 @@ def predict(*, verbose: bool, **options: Any) -> None:
 
 
 def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are given. Raises BadParameter."""
+    """Those that are given. Raises InvalidArgument."""
     given = {name: value for name, value in options.items() if value not in (None, ())}
     names = {name: field_names(given[name], name) for name in LISTS_OF_NAMES if name in given}
     return given | names
@@ -200,7 +200,7 @@ def _settings() -> Settings:
 def _fail(error: JobError) -> NoReturn:
     _print(error.as_json())
     click.echo(printable(f"error: {error.message}"), err=True)
-    sys.exit(_USAGE if isinstance(error, BadParameter) else _JOB_FAILED)
+    sys.exit(_USAGE if isinstance(error, InvalidArgument) else _JOB_FAILED)
 
 
 def _print(body: dict[str, Any]) -> None:

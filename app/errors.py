@@ -1,28 +1,29 @@
 """What can end a job, and what each means to the caller.
 
-JobError                     code  status               worth trying again as it is
-├── BadParameter             400   INVALID_ARGUMENT     no
-├── NotAllowed               403   PERMISSION_DENIED    no
-├── NotFound                 404   NOT_FOUND            no
-├── AlreadyExists            409   ALREADY_EXISTS       no
-├── Conflict                 409   ABORTED              yes
-├── TooLarge                 413   OUT_OF_RANGE         no
-├── UnsupportedEncoding      415   INVALID_ARGUMENT     no
-├── BadModel                 422   FAILED_PRECONDITION  no
-├── BadRow                   422   INVALID_ARGUMENT     no
-├── ModelFailed              422   INVALID_ARGUMENT     no
-├── NoGoodRows               422   INVALID_ARGUMENT     no
-├── TooManyBadRows           422   INVALID_ARGUMENT     no
-├── UnsupportedInput         422   INVALID_ARGUMENT     no
-├── Busy                     429   RESOURCE_EXHAUSTED   yes
-├── Cancelled                499   CANCELLED            yes
-├── InternalError            500   INTERNAL             no
-├── NoModelServer            500   INTERNAL             no
-├── StorageFailed            502   UNAVAILABLE          yes
-│   └── TransferBroken                                  (the file is begun again first)
-├── ServerFailed             503   UNAVAILABLE          yes
-├── ShuttingDown             503   UNAVAILABLE          yes
-└── OutOfTime                504   DEADLINE_EXCEEDED    yes
+JobError                   code  status               worth trying again as it is
+├── InvalidArgument        400   INVALID_ARGUMENT     no
+├── PermissionDenied       403   PERMISSION_DENIED    no
+├── NotFound               404   NOT_FOUND            no
+├── AlreadyExists          409   ALREADY_EXISTS       no
+├── Aborted                409   ABORTED              yes
+├── UnsupportedEncoding    415   INVALID_ARGUMENT     no
+├── InvalidModel           422   FAILED_PRECONDITION  no
+├── NoValidRows            422   INVALID_ARGUMENT     no
+├── InputError                                       (something is wrong with an input)
+│   ├── TooLarge           413   OUT_OF_RANGE         no
+│   ├── InvalidInstance    422   INVALID_ARGUMENT     no
+│   ├── ModelFailed        422   INVALID_ARGUMENT     no
+│   ├── TooManyRowErrors   422   INVALID_ARGUMENT     no
+│   └── UnsupportedInput   422   INVALID_ARGUMENT     no
+├── Busy                   429   RESOURCE_EXHAUSTED   yes
+├── Cancelled              499   CANCELLED            yes
+├── InternalError          500   INTERNAL             no
+├── NoModelServer          500   INTERNAL             no
+├── StorageFailed          502   UNAVAILABLE          yes
+│   └── TransferBroken                               (the file is begun again first)
+├── ServerFailed           503   UNAVAILABLE          yes
+├── ShuttingDown           503   UNAVAILABLE          yes
+└── DeadlineExceeded       504   DEADLINE_EXCEEDED    yes
 
 `code` is the HTTP status; `status` the name of the google.rpc code (google/rpc/code.proto).
 """
@@ -74,14 +75,14 @@ def _bounded(value: Any) -> Any:
     return value
 
 
-class BadParameter(JobError):
+class InvalidArgument(JobError):
     """A parameter is missing, unknown or malformed."""
 
     code = 400
     status = "INVALID_ARGUMENT"
 
 
-class NotAllowed(JobError):
+class PermissionDenied(JobError):
     """A URI outside what this instance may use, or one that storage refuses us."""
 
     code = 403
@@ -102,7 +103,7 @@ class AlreadyExists(JobError):
     status = "ALREADY_EXISTS"
 
 
-class Conflict(JobError):
+class Aborted(JobError):
     """Somebody else has changed an input, or written an output, while the job ran."""
 
     code = 409
@@ -110,7 +111,11 @@ class Conflict(JobError):
     retry_after_seconds = 5
 
 
-class TooLarge(JobError):
+class InputError(JobError):
+    """Base of what is wrong with an input: a row, a file, or more of either than is taken."""
+
+
+class TooLarge(InputError):
     """A model, a line or a request is larger than this instance takes."""
 
     code = 413
@@ -124,21 +129,21 @@ class UnsupportedEncoding(JobError):
     status = "INVALID_ARGUMENT"
 
 
-class BadModel(JobError):
+class InvalidModel(JobError):
     """Not a SavedModel, or one that cannot be loaded or called."""
 
     code = 422
     status = "FAILED_PRECONDITION"
 
 
-class BadRow(JobError):
+class InvalidInstance(InputError):
     """A record of an input file that is not an instance of the model."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
 
-class ModelFailed(JobError):
+class ModelFailed(InputError):
     """The model fails on a row that fits its signature, or on a batch as a whole."""
 
     code = 422
@@ -146,10 +151,10 @@ class ModelFailed(JobError):
 
 
 @dataclass(frozen=True, slots=True)
-class RowFault:
-    """Why a record cannot be predicted. `number` is its place in the file, from 1.
+class RowError:
+    """Why a record cannot be predicted. `number` is its position in the file, from 1.
 
-    `field` is the input's name with the place in it, or a column's. `kind` is the error that it
+    `field` is the input's name with the path in it, or a column's. `kind` is the error that it
     becomes where a bad row ends the job. `shows_all` is false where only the beginning of the
     record is kept to show it.
     """
@@ -157,7 +162,7 @@ class RowFault:
     number: int
     field: str | None
     message: str
-    kind: type[JobError] = BadRow
+    kind: type[JobError] = InvalidInstance
     shows_all: bool = True
 
     def as_error(self, file: str, unit: str) -> JobError:
@@ -170,21 +175,21 @@ class RowFault:
         )
 
 
-class NoGoodRows(JobError):
+class NoValidRows(JobError):
     """All rows of a job are bad."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
 
-class TooManyBadRows(JobError):
+class TooManyRowErrors(InputError):
     """More rows of a file are bad than MAX_ERROR_FRACTION allows."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
 
-class UnsupportedInput(JobError):
+class UnsupportedInput(InputError):
     """An input file in a form that is not read."""
 
     code = 422
@@ -248,7 +253,7 @@ class ShuttingDown(JobError):
     retry_after_seconds = 5
 
 
-class OutOfTime(JobError):
+class DeadlineExceeded(JobError):
     """The job's time is up."""
 
     code = 504

@@ -9,11 +9,11 @@ import threading
 from functools import partial
 from typing import Any
 
-from app.heap import share_heaps
-from app.instance import Instance
-from app.job_folder import sweep
-from app.own_process import close_to_models
-from app.private_folders import PrivateFolders
+from app.instance.ending import Instance
+from app.instance.heap import share_heaps
+from app.instance.own_process import close_to_models
+from app.instance.private_folders import PrivateFolders
+from app.instance.workspace import sweep
 from app.settings import Settings
 
 # The master, before it forks: its workers are closed to models from their first moment on.
@@ -26,7 +26,7 @@ _private_folders = PrivateFolders(_settings.private_folders, spared=_settings.lo
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
-worker_class = "app.gunicorn_worker.BufferingWorker"
+worker_class = "app.http_server.worker.BufferingWorker"
 # The job has one; the others make answers that are ready at once.
 threads = 8
 # A job may take as long as JOB_TIMEOUT_SECONDS says; this limit is for a worker that is stuck.
@@ -46,7 +46,7 @@ logconfig_dict = {
         "gunicorn.access": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "log"}},
-    "formatters": {"log": {"()": "app.log.default_formatter"}},
+    "formatters": {"log": {"()": "app.telemetry.log.default_formatter"}},
 }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from app.errors import BadParameter
+from app.errors import InvalidArgument
 from app.storage.emulator import emulator_url
 from app.storage.location import Location, parse_location
 
@@ -144,7 +144,7 @@ def _fraction(environ: Mapping[str, str], name: str, default: float) -> float:
 def _check_emulator(environ: Mapping[str, str]) -> None:
     try:
         emulator_url(environ)
-    except BadParameter as error:
+    except InvalidArgument as error:
         raise SettingsError(error.message) from None
 
 
@@ -152,7 +152,7 @@ def _locations(environ: Mapping[str, str], name: str) -> tuple[Location, ...] | 
     texts = _names(environ, name)
     try:
         return tuple(parse_location(text, parameter=name) for text in texts) or None
-    except BadParameter as error:
+    except InvalidArgument as error:
         raise SettingsError(error.message) from None
 
 

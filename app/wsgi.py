@@ -2,9 +2,9 @@
 
 import os
 
-from app.handler import create_app
-from app.log import set_up_logging
 from app.settings import Settings
+from app.telemetry.log import set_up_logging
+from app.web.handler import create_app
 
 _settings = Settings.from_environ(os.environ)
 set_up_logging(_settings.log_level, project=_settings.project)

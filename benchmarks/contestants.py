@@ -13,14 +13,14 @@ import numpy as np
 import psutil
 import requests
 
-from app.bad_rows import BadRows
-from app.batches import BatchLimits, make_batches
-from app.deadline import Deadline
-from app.instances import InstanceEncoder
-from app.job import BYTES_PER_BATCH, ROWS_PER_BATCH
-from app.lines import as_lines, read_lines
-from app.pipeline import Pipeline
-from app.predictions import encode_predictions
+from app.codec.instances import InstanceEncoder
+from app.codec.predictions import encode_predictions
+from app.concurrency.deadline import Deadline
+from app.concurrency.pipeline import Pipeline
+from app.framing.batches import BatchLimits, make_batches
+from app.framing.lines import as_lines, read_lines
+from app.job.row_errors import RowErrors
+from app.job.run import BYTES_PER_BATCH, ROWS_PER_BATCH
 from app.storage import Connections, Storage, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
@@ -122,19 +122,19 @@ class Ceiling:
             storage.create(target, storage.find(target)) as output,
             Pipeline(Deadline.never()) as pipeline,
         ):
-            blocks = pipeline.ahead(storage.read(file), depth=4, name="read")
-            rows = pipeline.ahead(self._rows(blocks), depth=3, name="encode")
-            for text in pipeline.ahead(self._texts(rows), depth=2, name="decode"):
+            blocks = pipeline.prefetch(storage.read(file), name="read", max_items=4)
+            rows = pipeline.prefetch(self._rows(blocks), name="encode", max_items=3)
+            for text in pipeline.prefetch(self._texts(rows), name="decode", max_items=2):
                 output.write(text)
             output.finish({})
         return time.monotonic() - started
 
     def _rows(self, blocks: Iterator[bytes]) -> Iterator[int]:
-        bad_rows = BadRows(skip=False)
+        bad_rows = RowErrors(skip=False)
         encoder = InstanceEncoder(self.signature, bad_rows)
         limits = BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)
         for batch in make_batches(
-            read_lines(blocks, max_line_bytes=2**30, on_fault=bad_rows), limits
+            read_lines(blocks, max_line_bytes=2**30, on_row_error=bad_rows), limits
         ):
             yield len(next(iter(encoder.encode(batch).values())))
 
@@ -150,7 +150,7 @@ def ceiling_of(version_dir: Path, first_line: bytes) -> tuple[Ceiling, float]:
     with ModelServer(version_dir) as server:
         start_seconds = time.monotonic() - started
         signature = server.signature()
-        tensors = InstanceEncoder(signature, BadRows(skip=False)).encode(
+        tensors = InstanceEncoder(signature, RowErrors(skip=False)).encode(
             as_lines(1, first_line + b"\n")
         )
         return Ceiling(signature, server.predict(tensors)), start_seconds

@@ -12,17 +12,17 @@ import click
 import numpy as np
 import orjson
 
-from app.bad_rows import BadRows
-from app.batches import BatchLimits, make_batches
-from app.file_format import InputFormat, format_of_name
+from app.config.file_format import InputFormat, format_of_name
+from app.config.job_spec import InstanceFields
+from app.formats.context import InstanceReader, ReaderContext
 from app.formats.csv import CsvReader
-from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
-from app.formats.reader import InstanceReader, Opening
 from app.formats.tfrecord import TfRecordReader
-from app.formats.tfrecord_framing import frame
-from app.job import BYTES_PER_BATCH, ROWS_PER_BATCH
-from app.job_spec import InstanceFields
+from app.framing.batches import BatchLimits, make_batches
+from app.framing.gzipped import unpacked
+from app.framing.tfrecord import frame
+from app.job.row_errors import RowErrors
+from app.job.run import BYTES_PER_BATCH, ROWS_PER_BATCH
 from app.settings import MEBIBYTE
 from benchmarks.cases import CASES, FLOATS, INTEGERS, STRINGS, Case
 from benchmarks.contestants import ServiceRun, call
@@ -113,7 +113,7 @@ def _reading_seconds(content: bytes, pair: Pair, rounds: int) -> float:
     name = "in.jsonl" if content.startswith((b"{", b"[")) else pair.name
     seconds = []
     for _ in range(rounds):
-        faults = BadRows(skip=False)
+        faults = RowErrors(skip=False)
         reader = _reader(format_of_name(name), _SIGNATURES[pair.case.model], faults)
         blocks = (content[n : n + MEBIBYTE] for n in range(0, len(content), MEBIBYTE))
         started = time.perf_counter()
@@ -123,12 +123,14 @@ def _reading_seconds(content: bytes, pair: Pair, rounds: int) -> float:
     return min(seconds)
 
 
-def _reader(file_format: InputFormat, signature: Signature, faults: BadRows) -> InstanceReader[Any]:
-    opening = Opening(
+def _reader(
+    file_format: InputFormat, signature: Signature, faults: RowErrors
+) -> InstanceReader[Any]:
+    opening = ReaderContext(
         file="",
         signature=signature,
         fields=InstanceFields(),
-        on_fault=faults,
+        on_row_error=faults,
         max_line_bytes=MEBIBYTE,
     )
     if file_format == "jsonl":

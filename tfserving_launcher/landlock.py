@@ -102,9 +102,9 @@ def _writable_beside() -> Iterator[Path]:
 
 def _allow(ruleset: int, paths: Iterable[Path], access: int) -> None:
     for path in paths:
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            rule = _PathBeneathAttributes(allowed_access=access, parent_fd=place)
+            rule = _PathBeneathAttributes(allowed_access=access, parent_fd=descriptor)
             system_call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
         finally:
-            os.close(place)
+            os.close(descriptor)

@@ -231,8 +231,8 @@ def _decode_strings(content: bytes, count: int) -> Array:
         raise TensorError(
             f"{count} strings of {start + sum(lengths)} bytes were announced, {len(content)} came"
         )
-    places = list(accumulate(lengths, initial=start))
-    return string_array([content[place:end] for place, end in pairwise(places)])
+    offsets = list(accumulate(lengths, initial=start))
+    return string_array([content[offset:end] for offset, end in pairwise(offsets)])
 
 
 def _read_varints(content: bytes, count: int) -> tuple[list[int], int]:

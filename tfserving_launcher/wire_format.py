@@ -11,39 +11,39 @@ def length_fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
     Nothing is copied. Raises ValueError where the bytes are no message.
     """
-    place = 0
-    while place < len(message):
-        key, place = varint(message, place)
+    offset = 0
+    while offset < len(message):
+        key, offset = varint(message, offset)
         match key & 7:
             case 0:
-                _, place = varint(message, place)
+                _, offset = varint(message, offset)
             case 1:
-                place += 8
+                offset += 8
             case 2:
-                size, place = varint(message, place)
-                if place + size > len(message):
+                size, offset = varint(message, offset)
+                if offset + size > len(message):
                     raise ValueError(f"a field of {size} bytes goes beyond the end of its message")
-                yield key >> 3, message[place : place + size]
-                place += size
+                yield key >> 3, message[offset : offset + size]
+                offset += size
             case 5:
-                place += 4
+                offset += 4
             case wire_type:
-                raise ValueError(f"no protocol buffer: wire type {wire_type} at byte {place}")
+                raise ValueError(f"no protocol buffer: wire type {wire_type} at byte {offset}")
 
 
-def varint(message: bytes | memoryview, place: int) -> tuple[int, int]:
-    """The number that begins at `place`, and the place after it.
+def varint(message: bytes | memoryview, offset: int) -> tuple[int, int]:
+    """The number that begins at `offset`, and the offset after it.
 
     Raises ValueError where it does not end within the message, or within ten bytes.
     """
     value = shift = 0
     while shift < 64:
-        if place >= len(message):
+        if offset >= len(message):
             break
-        byte = message[place]
-        place += 1
+        byte = message[offset]
+        offset += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, place
+            return value, offset
         shift += 7
-    raise ValueError(f"no protocol buffer: a number without an end at byte {place}")
+    raise ValueError(f"no protocol buffer: a number without an end at byte {offset}")

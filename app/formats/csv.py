@@ -11,17 +11,17 @@ from typing import ClassVar
 import numpy as np
 import orjson
 
-from app.careful_rows import Misfit
-from app.errors import RowFault, UnsupportedInput
+from app.codec.signatures import only_string_input, takes_examples
+from app.codec.slow_path import Misfit
+from app.errors import RowError, UnsupportedInput
+from app.formats.context import Instances, PassthroughFields, ReaderContext
 from app.formats.csv_cells import parse_rows, text_json
 from app.formats.csv_examples import ExampleRowEncoder
 from app.formats.csv_header import Header, read_header
-from app.formats.csv_records import read_records
 from app.formats.csv_tensors import RowEncoder, TensorEncoder
-from app.formats.jsonl import companion_names
-from app.formats.reader import Companions, Instances, Opening
-from app.lines import Lines
-from app.signatures import only_string_input, takes_examples
+from app.formats.jsonl import passthrough_names
+from app.framing.csv_records import read_records
+from app.framing.lines import Lines
 from tfserving_launcher.tensors import Array
 
 
@@ -30,14 +30,14 @@ class CsvReader:
 
     unit: ClassVar[str] = "row"
 
-    def __init__(self, opening: Opening, *, instance_as_columns: bool) -> None:
-        self._signature = opening.signature
-        self._parse_spec = opening.parse_spec
-        self._fields = opening.fields
-        self._on_fault = opening.on_fault
-        self._file = opening.file
-        self._max_line_bytes = opening.max_line_bytes
-        self._instance_as_columns = instance_as_columns and opening.fields.include_instance
+    def __init__(self, context: ReaderContext, *, instance_as_columns: bool) -> None:
+        self._signature = context.signature
+        self._parse_spec = context.parse_spec
+        self._fields = context.fields
+        self._on_row_error = context.on_row_error
+        self._file = context.file
+        self._max_line_bytes = context.max_line_bytes
+        self._instance_as_columns = instance_as_columns and context.fields.include_instance
         self._header = Header((), frozenset(), (), None)
         self._encoder: RowEncoder | None = None
 
@@ -45,7 +45,7 @@ class CsvReader:
         """All rows after the header. Raises UnsupportedInput where that does not fit."""
         header_is_read = False
         for records in read_records(
-            blocks, max_record_bytes=self._max_line_bytes, on_fault=self._on_fault
+            blocks, max_record_bytes=self._max_line_bytes, on_row_error=self._on_row_error
         ):
             rows = records
             if not header_is_read:
@@ -89,7 +89,7 @@ class CsvReader:
         if not _is_plain_text(batch.text):
             return self._careful(self._encoder, self.rows(batch))
         has_quotes = b'"' in batch.text
-        if not has_quotes and not batch.dropped and not companion_names(self._fields):
+        if not has_quotes and not batch.dropped and not passthrough_names(self._fields):
             tensors = self._encoder.batch(batch)
             if tensors is not None:
                 return Instances(tensors)
@@ -98,7 +98,7 @@ class CsvReader:
         tensors = None if cells is None else self._encoder.columns(cells)
         if cells is None or tensors is None:
             return self._careful(self._encoder, rows)
-        return Instances(tensors, self._companions(cells))
+        return Instances(tensors, self._passthrough(cells))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
         """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
@@ -133,7 +133,7 @@ class CsvReader:
                 cells = self._row(text)
                 row = encoder.row(cells)
             except Misfit as misfit:
-                if not self._on_fault(RowFault(number, misfit.field, str(misfit)), text):
+                if not self._on_row_error(RowError(number, misfit.field, str(misfit)), text):
                     break
             else:
                 good.append(cells)
@@ -143,7 +143,7 @@ class CsvReader:
             return Instances({})
         columns = list(zip(*good, strict=True))
         tensors = {name: np.stack(arrays) for name, arrays in values.items()}
-        return Instances(tensors, self._companions(columns))
+        return Instances(tensors, self._passthrough(columns))
 
     def _row(self, text: bytes) -> tuple[bytes, ...]:
         try:
@@ -157,29 +157,29 @@ class CsvReader:
             raise Misfit(f"expected {expected} cells, as in the header, found {len(cells)}")
         return tuple(cells)
 
-    def companion_names(self) -> tuple[str, ...]:
+    def passthrough_names(self) -> tuple[str, ...]:
         """What is written beside each prediction; known once the header is."""
         if not self._instance_as_columns:
-            return companion_names(self._fields)
+            return passthrough_names(self._fields)
         # The key is one of them.
         return self._header.names
 
-    def _companions(self, columns: list[tuple[bytes, ...]]) -> Companions:
-        names = companion_names(self._fields)
+    def _passthrough(self, columns: list[tuple[bytes, ...]]) -> PassthroughFields:
+        names = passthrough_names(self._fields)
         if not names:
-            return Companions()
+            return PassthroughFields()
         rows = [self._companions_of(cells) for cells in zip(*columns, strict=True)]
-        return Companions(names, rows)
+        return PassthroughFields(names, rows)
 
     def _companions_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
         if self._instance_as_columns:
             return tuple(map(text_json, cells))
-        companions = []
+        passthrough = []
         if self._header.key is not None:
-            companions.append(text_json(cells[self._header.key]))
+            passthrough.append(text_json(cells[self._header.key]))
         if self._fields.include_instance:
-            companions.append(self._instance(cells))
-        return tuple(companions)
+            passthrough.append(self._instance(cells))
+        return tuple(passthrough)
 
     def _instance(self, cells: tuple[bytes, ...]) -> bytes:
         """The row as an object: numbers and booleans where the model takes such, else strings."""
@@ -188,7 +188,7 @@ class CsvReader:
         members = [orjson.dumps(name) + b":" + as_json(cell) for name, as_json, cell in columns]
         return b"{" + b",".join(members) + b"}"
 
-    def shown(self, text: bytes) -> bytes:
+    def as_json(self, text: bytes) -> bytes:
         """An object by the header, or the text where it is no row of this table."""
         try:
             return self._instance(self._row(text))

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.careful_rows import Misfit
-from app.json_values import InvalidJson, parse_json
+from app.codec.json_values import InvalidJson, parse_json
+from app.codec.slow_path import Misfit
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.parse_spec import FeatureType
 from tfserving_launcher.tensors import Array, dtype_name, family

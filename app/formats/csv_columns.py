@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from math import prod
 
+from app.codec.json_values import quoted_names
 from app.errors import UnsupportedInput
 from app.formats.csv_header import Header
-from app.json_values import shown_names
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import family
 
@@ -24,7 +24,7 @@ class InputColumns:
     `row_shape` is the shape that those numbers have in a row, None where an input has one column.
     """
 
-    places: dict[str, tuple[int, ...]]
+    indices: dict[str, tuple[int, ...]]
     row_shape: tuple[int, ...] | None
 
 
@@ -37,7 +37,7 @@ def match_inputs(header: Header, signature: Signature, file: str) -> InputColumn
     if not header.seen:
         raise UnsupportedInput(
             f"{file}: no column is an input; the header has"
-            f" {header.shown(range(len(header.names)))}"
+            f" {header.quoted(range(len(header.names)))}"
         )
     seen = header.seen_names
     if len(signature.inputs) == 1:
@@ -45,8 +45,8 @@ def match_inputs(header: Header, signature: Signature, file: str) -> InputColumn
         if name not in seen and family(spec.dtype) in ("float", "integer"):
             row_shape = _row_shape(spec, len(seen))
             if row_shape is not None:
-                places = _ByPlace(header, name, spec, prod(row_shape), file)
-                found = places.in_order() if len(row_shape) == 1 else places.by_number()
+                indices = _ByPosition(header, name, spec, prod(row_shape), file)
+                found = indices.in_order() if len(row_shape) == 1 else indices.by_number()
                 return InputColumns({name: found}, row_shape)
     return _match_by_name(header, seen, signature, file)
 
@@ -58,15 +58,15 @@ def _match_by_name(
     inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
     if missing := [name for name in inputs if name not in seen and name not in signature.defaults]:
         raise UnsupportedInput(
-            f"{file}: no column for the input {shown_names(missing)} of the signature; the header"
-            f" has {header.shown(range(len(header.names)))}"
+            f"{file}: no column for the input {quoted_names(missing)} of the signature; the header"
+            f" has {header.quoted(range(len(header.names)))}"
         )
-    if unknown := [place for name, place in seen.items() if name not in inputs]:
+    if unknown := [index for name, index in seen.items() if name not in inputs]:
         raise UnsupportedInput(
-            f"{file}: the signature has no input {header.shown(unknown)}, only"
-            f" {shown_names(inputs)}; {header.exclusion(unknown)}"
+            f"{file}: the signature has no input {header.quoted(unknown)}, only"
+            f" {quoted_names(inputs)}; {header.exclusion(unknown)}"
         )
-    return InputColumns({name: (place,) for name, place in seen.items()}, None)
+    return InputColumns({name: (index,) for name, index in seen.items()}, None)
 
 
 def _row_shape(spec: TensorSpec, columns: int) -> tuple[int, ...] | None:
@@ -84,7 +84,7 @@ def _row_shape(spec: TensorSpec, columns: int) -> tuple[int, ...] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _ByPlace:
+class _ByPosition:
     """The columns that hold the `size` numbers of the input `name`, which no column is called."""
 
     header: Header
@@ -104,8 +104,8 @@ class _ByPlace:
     def _likely_too_many(self, count: int) -> list[int]:
         """Columns without a name, which are an index as a rule; then from the end of the table."""
         seen, unnamed = self.header.seen, self.header.unnamed
-        nameless = [place for place in seen if place in unnamed]
-        named = [place for place in reversed(seen) if place not in unnamed]
+        nameless = [index for index in seen if index in unnamed]
+        named = [index for index in reversed(seen) if index not in unnamed]
         return sorted([*nameless, *named][:count])
 
     def by_number(self) -> tuple[int, ...]:
@@ -125,13 +125,13 @@ class _ByPlace:
             expected = (number for number in range(first, last + 1) if number not in series)
             names = [f"{example}{number}" for number in islice(expected, _SHOWN_MISSING)]
             more = ", ..." if self.size - len(found) > len(names) else ""
-            missing = f"{_are(self.size - len(found))} missing: {shown_names(names)}{more}"
+            missing = f"{_are(self.size - len(found))} missing: {quoted_names(names)}{more}"
         raise self._misfit(
-            too_many=[place for place in seen if place not in belonging],
+            too_many=[index for index in seen if index not in belonging],
             missing=missing,
-            rule=f"; their names end in consecutive numbers, {shown_names([f'{example}{first}'])}"
-            f" to {shown_names([f'{example}{last}'])}, or one column"
-            f" {shown_names([self.name])} holds JSON lists",
+            rule=f"; their names end in consecutive numbers, {quoted_names([f'{example}{first}'])}"
+            f" to {quoted_names([f'{example}{last}'])}, or one column"
+            f" {quoted_names([self.name])} holds JSON lists",
         )
 
     def _misfit(
@@ -141,24 +141,24 @@ class _ByPlace:
         faults = [missing] if missing else []
         fix = "included_fields and excluded_fields say which columns it sees"
         if too_many:
-            faults.insert(0, f"{len(too_many)} too many: {self.header.shown(too_many)}")
+            faults.insert(0, f"{len(too_many)} too many: {self.header.quoted(too_many)}")
             fix = f"{self.header.exclusion(too_many)}, or included_fields names all that it sees"
         return UnsupportedInput(
-            f"{self.file}: the input {shown_names([self.name])} is {self.spec}, which takes"
+            f"{self.file}: the input {quoted_names([self.name])} is {self.spec}, which takes"
             f" {self.size} columns, and the table has {len(self.header.seen)} for it,"
             f" {'; '.join(faults)}{rule}; {fix}"
         )
 
 
 def _longest_series(header: Header) -> tuple[str, dict[int, int]]:
-    """The prefix that most names have before a number, and the places by that number."""
+    """The prefix that most names have before a number, and the indices by that number."""
     series: dict[str, dict[int, int]] = {}
-    for place in header.seen:
+    for index in header.seen:
         # What pandas would call a column is no name of the table's own.
-        if place in header.unnamed:
+        if index in header.unnamed:
             continue
-        if match := _NUMBERED.fullmatch(header.names[place]):
-            series.setdefault(match["prefix"], {}).setdefault(int(match["number"]), place)
+        if match := _NUMBERED.fullmatch(header.names[index]):
+            series.setdefault(match["prefix"], {}).setdefault(int(match["number"]), index)
     return max(series.items(), key=lambda one: len(one[1]), default=("", {}))
 
 

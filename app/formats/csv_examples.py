@@ -5,13 +5,13 @@ An empty cell is a feature left out, as pandas writes missing values so.
 
 from collections.abc import Callable
 
-from app.careful_rows import Misfit
+from app.codec.json_values import quoted_names
+from app.codec.slow_path import Misfit
+from app.codec.tf_examples import example_of
 from app.errors import UnsupportedInput
 from app.formats.csv_cells import feature_value, is_missing_number, text_json, typed_json
 from app.formats.csv_header import Header
-from app.json_values import shown_names
-from app.lines import Lines
-from app.tf_examples import example_of
+from app.framing.lines import Lines
 from tfserving_launcher.parse_spec import FeatureTypes
 from tfserving_launcher.tensors import Array, string_array
 
@@ -28,18 +28,18 @@ class ExampleRowEncoder:
     ) -> None:
         names = header.seen_names
         if not names or (types and not types.keys() & names.keys()):
-            expected = f", which are {shown_names(types)}" if types else ""
+            expected = f", which are {quoted_names(types)}" if types else ""
             raise UnsupportedInput(
                 f"{file}: no column is a feature that the model parses{expected}; the header has"
-                f" {header.shown(range(len(header.names)))}"
+                f" {header.quoted(range(len(header.names)))}"
             )
         self._input = input_name
         self._types = types or {}
-        self._places = names
+        self._indices = names
         self.cell_json: list[Callable[[bytes], bytes]] = [text_json] * len(header.names)
-        for name, place in names.items():
+        for name, index in names.items():
             if self._types.get(name, "bytes") != "bytes":
-                self.cell_json[place] = _number_json
+                self.cell_json[index] = _number_json
 
     def batch(self, batch: Lines) -> dict[str, Array] | None:
         del batch  # features are found in cells alone
@@ -58,8 +58,8 @@ class ExampleRowEncoder:
     def _example(self, cells: tuple[bytes, ...]) -> bytes:
         types = self._types
         features = {
-            name: feature_value(cells[place], types.get(name), name)
-            for name, place in self._places.items()
+            name: feature_value(cells[index], types.get(name), name)
+            for name, index in self._indices.items()
         }
         return example_of(features, types)
 

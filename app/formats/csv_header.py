@@ -1,7 +1,7 @@
 """The header of a table: what its columns are called, and which of them the model sees.
 
 A column without a name is called as pandas calls it (pandas/_libs/parsers.pyx, `_get_header`):
-`Unnamed: 0` with its place from 0, and `Unnamed: 0.1` where another column has that very name.
+`Unnamed: 0` with its index from 0, and `Unnamed: 0.1` where another column has that very name.
 """
 
 import csv
@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.codec.json_values import quoted_names
+from app.config.job_spec import InstanceFields
 from app.errors import UnsupportedInput
-from app.job_spec import InstanceFields
-from app.json_values import shown_names
 
 # The key field is one text, in which an empty name would be no key at all.
 _QUOTED_EMPTY_NAME = '""'
@@ -23,9 +23,9 @@ _SUGGESTED_CHARACTERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The columns of one file, by their places.
+    """The columns of one file, by their indices.
 
-    `seen` are the places of those that the model sees: in order of the table, or of
+    `seen` are the indices of those that the model sees: in order of the table, or of
     `included_fields`.
     """
 
@@ -36,25 +36,25 @@ class Header:
 
     @property
     def seen_names(self) -> dict[str, int]:
-        """The places of the columns that the model sees, by their names."""
-        return {self.names[place]: place for place in self.seen}
+        """The indices of the columns that the model sees, by their names."""
+        return {self.names[index]: index for index in self.seen}
 
-    def shown(self, places: Iterable[int]) -> str:
+    def quoted(self, indices: Iterable[int]) -> str:
         """Columns as an error message names them."""
-        places = list(places)
+        indices = list(indices)
         texts = [
-            f"column {place + 1}, which has no name ({shown_names([self.names[place]])})"
-            if place in self.unnamed
-            else shown_names([self.names[place]])
-            for place in places[:_SHOWN_COLUMNS]
+            f"column {index + 1}, which has no name ({quoted_names([self.names[index]])})"
+            if index in self.unnamed
+            else quoted_names([self.names[index]])
+            for index in indices[:_SHOWN_COLUMNS]
         ]
-        return ", ".join(texts) + (", ..." if len(places) > _SHOWN_COLUMNS else "")
+        return ", ".join(texts) + (", ..." if len(indices) > _SHOWN_COLUMNS else "")
 
-    def exclusion(self, places: Iterable[int]) -> str:
+    def exclusion(self, indices: Iterable[int]) -> str:
         """How to keep columns from the model."""
-        places = list(places)
-        which = "a column" if len(places) == 1 else "columns"
-        names = [self.names[place] for place in places]
+        indices = list(indices)
+        which = "a column" if len(indices) == 1 else "columns"
+        names = [self.names[index] for index in indices]
         text = f"excluded_fields keeps {which} from the model"
         if sum(map(len, names)) > _SUGGESTED_CHARACTERS:
             return text
@@ -65,59 +65,59 @@ class Header:
 
 def read_header(cells: tuple[str, ...], fields: InstanceFields, file: str) -> Header:
     """Raises UnsupportedInput where two columns have one name, or a field is no column."""
-    unnamed = frozenset(place for place, cell in enumerate(cells) if not cell)
+    unnamed = frozenset(index for index, cell in enumerate(cells) if not cell)
     names = _called(cells)
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
-        raise UnsupportedInput(f"{file}: two columns have the same name: {shown_names(twice)}")
+        raise UnsupportedInput(f"{file}: two columns have the same name: {quoted_names(twice)}")
     whole = Header(names, unnamed, (), None)
-    places: dict[str, tuple[int, ...]] = {name: (place,) for place, name in enumerate(names)}
+    indices: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names)}
     if unnamed:
-        places.setdefault("", tuple(sorted(unnamed)))
-    included = None if fields.included is None else _find(fields.included, places, whole, file)
-    excluded = set(_find(fields.excluded, places, whole, file))
-    key = None if fields.key is None else _find_key(fields.key, places, whole, file)
+        indices.setdefault("", tuple(sorted(unnamed)))
+    included = None if fields.included is None else _find(fields.included, indices, whole, file)
+    excluded = set(_find(fields.excluded, indices, whole, file))
+    key = None if fields.key is None else _find_key(fields.key, indices, whole, file)
     order = range(len(names)) if included is None else included
-    seen = tuple(place for place in order if place != key and place not in excluded)
+    seen = tuple(index for index in order if index != key and index not in excluded)
     return Header(names, unnamed, seen, key)
 
 
 def _called(cells: tuple[str, ...]) -> tuple[str, ...]:
     taken = set(cells)
     names = []
-    for place, cell in enumerate(cells):
-        name = cell or f"Unnamed: {place}"
+    for index, cell in enumerate(cells):
+        name = cell or f"Unnamed: {index}"
         times = 0
         while not cell and name in taken:
             times += 1
-            name = f"Unnamed: {place}.{times}"
+            name = f"Unnamed: {index}.{times}"
         taken.add(name)
         names.append(name)
     return tuple(names)
 
 
 def _find(
-    asked: Iterable[str], places: dict[str, tuple[int, ...]], header: Header, file: str
+    asked: Iterable[str], indices: dict[str, tuple[int, ...]], header: Header, file: str
 ) -> tuple[int, ...]:
-    """The places of the columns, each of them once. Raises UnsupportedInput."""
+    """The indices of the columns, each of them once. Raises UnsupportedInput."""
     asked = list(asked)
-    if missing := [name for name in asked if name not in places]:
+    if missing := [name for name in asked if name not in indices]:
         hint = ""
-        if any(name.strip() in places for name in missing):
+        if any(name.strip() in indices for name in missing):
             hint = "; blanks are part of a name, also after a comma"
         raise UnsupportedInput(
-            f"{file}: no column {shown_names(missing)}; the header has"
-            f" {header.shown(range(len(header.names)))}{hint}"
+            f"{file}: no column {quoted_names(missing)}; the header has"
+            f" {header.quoted(range(len(header.names)))}{hint}"
         )
-    return tuple(dict.fromkeys(place for name in asked for place in places[name]))
+    return tuple(dict.fromkeys(index for name in asked for index in indices[name]))
 
 
-def _find_key(name: str, places: dict[str, tuple[int, ...]], header: Header, file: str) -> int:
-    if name == _QUOTED_EMPTY_NAME and name not in places:
+def _find_key(name: str, indices: dict[str, tuple[int, ...]], header: Header, file: str) -> int:
+    if name == _QUOTED_EMPTY_NAME and name not in indices:
         name = ""
-    found = _find([name], places, header, file)
+    found = _find([name], indices, header, file)
     if len(found) > 1:
         raise UnsupportedInput(
             f"{file}: key_field names one column, and {len(found)} have no name:"
-            f" {header.shown(found)}"
+            f" {header.quoted(found)}"
         )
     return found[0]

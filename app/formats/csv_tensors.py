@@ -6,12 +6,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.careful_rows import Shape, check_shape, read_row
+from app.codec.number_rows import NumberDocument
+from app.codec.slow_path import Shape, check_shape, read_row
 from app.formats.csv_cells import booleans, json_list, json_value, text_json, typed_json
 from app.formats.csv_columns import match_inputs
 from app.formats.csv_header import Header
-from app.lines import Lines
-from app.number_rows import NumberDocument
+from app.framing.lines import Lines
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import Array, family, string_array
 
@@ -43,9 +43,9 @@ class TensorEncoder:
     def __init__(self, header: Header, signature: Signature, file: str) -> None:
         columns = match_inputs(header, signature, file)
         self._names = header.names
-        self._places = columns.places
+        self._indices = columns.indices
         self._row_shape = columns.row_shape
-        self._specs = {name: signature.inputs[name] for name in columns.places}
+        self._specs = {name: signature.inputs[name] for name in columns.indices}
         self._row_shapes: dict[str, Shape] = {}
         self._documents = {
             name: NumberDocument(spec)
@@ -53,21 +53,21 @@ class TensorEncoder:
             if family(spec.dtype) in ("float", "integer")
         }
         typed = {
-            place
-            for name, places in columns.places.items()
+            index
+            for name, indices in columns.indices.items()
             if family(self._specs[name].dtype) != "string"
-            for place in places
+            for index in indices
         }
         self.cell_json: list[Callable[[bytes], bytes]] = [
-            typed_json if place in typed else text_json for place in range(len(self._names))
+            typed_json if index in typed else text_json for index in range(len(self._names))
         ]
         self._chosen = self._chosen_columns()
         self._reads_whole_text = self._row_shape is not None
 
     def _chosen_columns(self) -> NDArray[np.intp] | None:
         """Which columns make a row, in order; None where it is all of them, as they are."""
-        places = next(iter(self._places.values()))
-        return None if places == tuple(range(len(self._names))) else np.array(places, np.intp)
+        indices = next(iter(self._indices.values()))
+        return None if indices == tuple(range(len(self._names))) else np.array(indices, np.intp)
 
     def batch(self, batch: Lines) -> dict[str, Array] | None:
         """The quickest way: all cells are numbers, read as one list."""
@@ -95,11 +95,11 @@ class TensorEncoder:
 
     def columns(self, cells: list[tuple[bytes, ...]]) -> dict[str, Array] | None:
         tensors = {}
-        for name, places in self._places.items():
+        for name, indices in self._indices.items():
             spec = self._specs[name]
             if self._row_shape is None and spec.shape is not None and len(spec.shape) != 1:
                 return None
-            arrays = [self._column(name, spec, cells[place]) for place in places]
+            arrays = [self._column(name, spec, cells[index]) for index in indices]
             present = [array for array in arrays if array is not None]
             if len(present) < len(arrays):
                 return None
@@ -123,8 +123,8 @@ class TensorEncoder:
 
     def row(self, cells: tuple[bytes, ...]) -> dict[str, Array]:
         row = {
-            name: self._value(name, [cells[place] for place in places], places)
-            for name, places in self._places.items()
+            name: self._value(name, [cells[index] for index in indices], indices)
+            for name, indices in self._indices.items()
         }
         for name, value in row.items():
             first = self._row_shapes.get(name, value.shape)
@@ -133,9 +133,9 @@ class TensorEncoder:
             self._row_shapes.setdefault(name, value.shape)
         return row
 
-    def _value(self, name: str, cells: list[bytes], places: tuple[int, ...]) -> Array:
+    def _value(self, name: str, cells: list[bytes], indices: tuple[int, ...]) -> Array:
         spec = self._specs[name]
-        columns = [self._names[place] for place in places]
+        columns = [self._names[index] for index in indices]
         if self._row_shape is None:
             read = json_value if spec.shape is None or len(spec.shape) == 1 else json_list
             return read_row(read(cells[0], spec, columns[0]), spec, name)
@@ -147,15 +147,15 @@ class TensorEncoder:
         return np.stack(numbers).reshape(self._row_shape)
 
 
-def _counts_before(mask: NDArray[np.bool_], places: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many of `mask` are true before each place: 64 at a time, or it would take a third of all
+def _counts_before(mask: NDArray[np.bool_], indices: NDArray[np.intp]) -> NDArray[np.intp]:
+    """How many of `mask` are true before each index: 64 at a time, or it would take a third of all
     that is done to a row of numbers.
     """
     packed = np.packbits(mask, bitorder="little")
     words = np.zeros(len(packed) // 8 + 1, "<u8")
     words.view(np.uint8)[: len(packed)] = packed
     before = np.concatenate(([0], np.cumsum(np.bitwise_count(words), dtype=np.intp)))
-    word, bit = np.divmod(places, 64)
+    word, bit = np.divmod(indices, 64)
     beginning = words[word] & ((np.uint64(1) << bit.astype(np.uint64)) - np.uint64(1))
     counts: NDArray[np.intp] = before[word] + np.bitwise_count(beginning)
     return counts

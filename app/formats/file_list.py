@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
-from app.errors import NotFound, RowFault, TooLarge, UnsupportedInput
-from app.formats.gzipped import decoded
-from app.formats.reader import Instances, Opening
+from app.errors import NotFound, RowError, TooLarge, UnsupportedInput
+from app.formats.context import Instances, ReaderContext
+from app.formats.manifest import Manifest, uri_of
 from app.formats.strings import StringReader
-from app.lines import read_lines, without_blank_lines
-from app.listed_files import ListedFiles, uri_of
-from app.records import ByteRecords, as_records
+from app.framing.gzipped import decoded
+from app.framing.lines import read_lines, without_blank_lines
+from app.framing.records import ByteRecords, as_records
 from app.storage import Storage, StoredFile
 
 _READERS = 8
@@ -29,9 +29,9 @@ class FileListReader(StringReader):
     unit: ClassVar[str] = "line"
     format_name: ClassVar[str] = "file-list"
 
-    def __init__(self, opening: Opening, *, listed: ListedFiles, storage: Storage) -> None:
-        super().__init__(opening)
-        self._listed = listed
+    def __init__(self, context: ReaderContext, *, manifest: Manifest, storage: Storage) -> None:
+        super().__init__(context)
+        self._manifest = manifest
         self._storage = storage
         self._uris: dict[int, str] = {}
         # Where nothing after a bad row matters.
@@ -60,7 +60,7 @@ class FileListReader(StringReader):
 
     def _numbered(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
         lines_of_file = read_lines(
-            blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault
+            blocks, max_line_bytes=self._max_line_bytes, on_row_error=self._on_row_error
         )
         for lines in without_blank_lines(lines_of_file):
             for number, text in lines.rows():
@@ -69,12 +69,12 @@ class FileListReader(StringReader):
 
     def _contents(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, bytes | None]]:
         """None where a line names nothing that can be had; nothing after the last that matters."""
-        waiting: deque[tuple[int, str, int, Future[bytes | RowFault]]] = deque()
+        waiting: deque[tuple[int, str, int, Future[bytes | RowError]]] = deque()
         bytes_ahead = 0
-        pool = ThreadPoolExecutor(_READERS, thread_name_prefix="listed")
+        pool = ThreadPoolExecutor(_READERS, thread_name_prefix="manifest")
         try:
             for number, uri in lines:
-                file = self._listed.files.get(uri)
+                file = self._manifest.files.get(uri)
                 size = 0 if file is None else min(file.size, self._max_line_bytes)
                 while len(waiting) >= _FILES_AHEAD or (
                     waiting and bytes_ahead + size > _BYTES_AHEAD
@@ -91,25 +91,25 @@ class FileListReader(StringReader):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _next(
-        self, waiting: deque[tuple[int, str, int, Future[bytes | RowFault]]]
+        self, waiting: deque[tuple[int, str, int, Future[bytes | RowError]]]
     ) -> tuple[int, bytes | None]:
         """The first of those that are under way."""
         number, uri, _, future = waiting.popleft()
         content = future.result()
         if isinstance(content, bytes):
             return number, content
-        self._has_ended = not self._on_fault(content, uri.encode())
+        self._has_ended = not self._on_row_error(content, uri.encode())
         return number, None
 
-    def _content(self, number: int, uri: str, file: StoredFile | None) -> bytes | RowFault:
+    def _content(self, number: int, uri: str, file: StoredFile | None) -> bytes | RowError:
         """The bytes of an object, or why it is no instance. Raises what storage raises."""
-        if error := self._listed.faults.get(uri):
-            return RowFault(number, None, error.message, type(error))
+        if error := self._manifest.errors.get(uri):
+            return RowError(number, None, error.message, type(error))
         if file is None:
-            return RowFault(number, None, f"no such object or file: {uri}", NotFound)
+            return RowError(number, None, f"no such object or file: {uri}", NotFound)
         if file.content_encoding not in ("", "identity", "gzip"):
             encoding = file.content_encoding
-            return RowFault(
+            return RowError(
                 number, None, f"{uri} has the Content-Encoding {encoding}, and only gzip is read"
             )
         blocks = self._storage.read(file)
@@ -120,7 +120,7 @@ class FileListReader(StringReader):
                 pieces.append(piece)
                 size += len(piece)
                 if size > self._max_line_bytes:
-                    return RowFault(
+                    return RowError(
                         number,
                         None,
                         f"{uri} has more than {self._max_line_bytes} bytes; MAX_LINE_BYTES takes"
@@ -128,7 +128,7 @@ class FileListReader(StringReader):
                         TooLarge,
                     )
         except UnsupportedInput as error:
-            return RowFault(number, None, error.message, UnsupportedInput)
+            return RowError(number, None, error.message, UnsupportedInput)
         return b"".join(pieces)
 
     def instances(self, batch: ByteRecords) -> Instances:

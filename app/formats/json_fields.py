@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import msgspec
 import orjson
 
-from app.careful_rows import Misfit
-from app.job_spec import InstanceFields
-from app.json_values import (
+from app.codec.json_values import (
     InvalidJson,
     may_hold_tokens,
     parse_json,
-    shown,
-    shown_names,
+    quoted,
+    quoted_names,
     with_tokens_as_strings,
 )
+from app.codec.slow_path import Misfit
+from app.config.job_spec import InstanceFields
 
 # Tells a token that was made a string from one that was a string all along.
 _MARK = secrets.token_hex(8)
@@ -26,10 +26,10 @@ _MARK = secrets.token_hex(8)
 
 @dataclass(frozen=True, slots=True)
 class SplitInstance:
-    """`seen` is the instance as the model sees it; `companions` go beside its prediction."""
+    """`seen` is the instance as the model sees it; `passthrough` go beside its prediction."""
 
     seen: bytes
-    companions: tuple[bytes, ...]
+    passthrough: tuple[bytes, ...]
 
 
 class JsonFields:
@@ -41,11 +41,11 @@ class JsonFields:
 
     def split(self, line: bytes) -> SplitInstance:
         """Raises InvalidJson, and Misfit where the line is no object or has no key."""
-        seen, companions = line, []
+        seen, passthrough = line, []
         if self._fields.selects:
             values = self._values(line)
             if self._fields.key is not None:
-                companions.append(_checked_key(self._fields.key, values))
+                passthrough.append(_checked_key(self._fields.key, values))
             members = [
                 orjson.dumps(name) + b":" + value
                 for name, value in values.items()
@@ -53,8 +53,8 @@ class JsonFields:
             ]
             seen = b"{" + b",".join(members) + b"}"
         if self._fields.include_instance:
-            companions.append(strict_json(line))
-        return SplitInstance(seen, tuple(companions))
+            passthrough.append(strict_json(line))
+        return SplitInstance(seen, tuple(passthrough))
 
     def key(self, line: bytes) -> bytes | None:
         """The key of a bad row, where it has one."""
@@ -72,7 +72,7 @@ class JsonFields:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             value = parse_json(line)
             if not isinstance(value, dict):
-                raise Misfit(f"expected an object with fields, found {shown(value)}") from None
+                raise Misfit(f"expected an object with fields, found {quoted(value)}") from None
             if not may_hold_tokens(line):
                 raise InvalidJson(f"invalid JSON: {error}") from None
             return self._values_beside_tokens(line)
@@ -105,7 +105,7 @@ def _unmarked(raw: msgspec.Raw) -> bytes:
 def _checked_key(name: str, values: dict[str, bytes]) -> bytes:
     text = values.get(name)
     if text is None:
-        raise Misfit(f"missing, and it is the key field; found {shown_names(values)}", field=name)
+        raise Misfit(f"missing, and it is the key field; found {quoted_names(values)}", field=name)
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 import orjson
 import pybase64
 
-from app.careful_rows import Misfit
-from app.errors import RowFault, UnsupportedInput
-from app.formats.jsonl import companion_names
-from app.formats.reader import Companions, Instances, Opening
-from app.signatures import only_string_input
-from app.tf_examples import text_or_base64
+from app.codec.signatures import only_string_input
+from app.codec.slow_path import Misfit
+from app.codec.tf_examples import text_or_base64
+from app.errors import RowError, UnsupportedInput
+from app.formats.context import Instances, PassthroughFields, ReaderContext
+from app.formats.jsonl import passthrough_names
 from tfserving_launcher.tensors import Array, string_array
 
 
@@ -22,8 +22,8 @@ class StringReader:
     # Whether a record has fields, of which one may be the key.
     has_fields: ClassVar[bool] = False
 
-    def __init__(self, opening: Opening) -> None:
-        signature, fields, file = opening.signature, opening.fields, opening.file
+    def __init__(self, context: ReaderContext) -> None:
+        signature, fields, file = context.signature, context.fields, context.file
         name = only_string_input(signature)
         if name is None:
             specs = ", ".join(f"{name}: {spec}" for name, spec in signature.inputs.items())
@@ -39,36 +39,36 @@ class StringReader:
             )
         self._input = name
         self._fields = fields
-        self._on_fault = opening.on_fault
+        self._on_row_error = context.on_row_error
         self._file = file
-        self._max_line_bytes = opening.max_line_bytes
+        self._max_line_bytes = context.max_line_bytes
 
     def strings(self, rows: list[tuple[int, bytes]], contents: list[bytes]) -> Instances:
         """The instances `contents`, which the numbered texts stand for in outputs."""
-        names = companion_names(self._fields)
+        names = passthrough_names(self._fields)
         if not names:
             return Instances(self._tensors(contents))
-        strings, companions = [], []
+        strings, passthrough = [], []
         for (number, text), content in zip(rows, contents, strict=True):
             try:
-                companions.append(self._companions(text))
+                passthrough.append(self._passthrough(text))
             except Misfit as misfit:
-                if not self._on_fault(RowFault(number, misfit.field, str(misfit)), text):
+                if not self._on_row_error(RowError(number, misfit.field, str(misfit)), text):
                     break
             else:
                 strings.append(content)
-        return Instances(self._tensors(strings), Companions(names, companions))
+        return Instances(self._tensors(strings), PassthroughFields(names, passthrough))
 
     def _tensors(self, strings: list[bytes]) -> dict[str, Array]:
         return {self._input: string_array(strings)} if strings else {}
 
-    def _companions(self, text: bytes) -> tuple[bytes, ...]:
-        companions = []
+    def _passthrough(self, text: bytes) -> tuple[bytes, ...]:
+        passthrough = []
         if self._fields.key is not None:
-            companions.append(self.key_of(text, self._fields.key))
+            passthrough.append(self.key_of(text, self._fields.key))
         if self._fields.include_instance:
-            companions.append(self.shown(text))
-        return tuple(companions)
+            passthrough.append(self.as_json(text))
+        return tuple(passthrough)
 
     def instances(self, batch: Any) -> Instances:
         rows = self.rows(batch)
@@ -78,8 +78,8 @@ class StringReader:
         rows: list[tuple[int, bytes]] = batch.rows()
         return rows
 
-    def companion_names(self) -> tuple[str, ...]:
-        return companion_names(self._fields)
+    def passthrough_names(self) -> tuple[str, ...]:
+        return passthrough_names(self._fields)
 
     def key_of(self, text: bytes, name: str) -> bytes:
         """Raises Misfit. Only for formats with fields."""
@@ -93,7 +93,7 @@ class StringReader:
         except Misfit:
             return None
 
-    def shown(self, text: bytes) -> bytes:
+    def as_json(self, text: bytes) -> bytes:
         """The record as JSON."""
         return orjson.dumps(text_or_base64(text))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from app.formats.strings import StringReader
-from app.lines import Lines, read_lines
+from app.framing.lines import Lines, read_lines
 
 
 class TextReader(StringReader):
@@ -14,7 +14,9 @@ class TextReader(StringReader):
     format_name: ClassVar[str] = "text"
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
-        return read_lines(blocks, max_line_bytes=self._max_line_bytes, on_fault=self._on_fault)
+        return read_lines(
+            blocks, max_line_bytes=self._max_line_bytes, on_row_error=self._on_row_error
+        )
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
         return batch.rows_with_blank_ones()

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from app.errors import RowFault, UnsupportedInput
+from app.codec.tf_examples import feature_json
+from app.errors import RowError, UnsupportedInput
 from app.formats.strings import StringReader, as_base64
-from app.formats.tfrecord_framing import FrameLost, Frames, read_frames
-from app.lines import too_long
-from app.records import ByteRecords, as_records
-from app.tf_examples import feature_json
+from app.framing.lines import too_long
+from app.framing.records import ByteRecords, as_records
+from app.framing.tfrecord import FrameLost, Frames, read_frames
 
 
 class TfRecordReader(StringReader):
@@ -23,12 +23,12 @@ class TfRecordReader(StringReader):
         number = 1
         try:
             for frames in read_frames(blocks, max_bytes=self._max_line_bytes):
-                faults = self._faults(frames, number)
+                errors = self._errors(frames, number)
                 contents: list[bytes | None] = list(frames.contents)
-                for place, fault in faults.items():
-                    contents[place] = None
-                    if not self._on_fault(fault, frames.contents[place]):
-                        yield as_records(number, tuple(contents[:place]))
+                for index, error in errors.items():
+                    contents[index] = None
+                    if not self._on_row_error(error, frames.contents[index]):
+                        yield as_records(number, tuple(contents[:index]))
                         return
                 yield as_records(number, tuple(contents))
                 number += len(contents)
@@ -39,15 +39,15 @@ class TfRecordReader(StringReader):
                 {"file": self._file, "record": number, "byte": error.position},
             ) from None
 
-    def _faults(self, frames: Frames, number: int) -> dict[int, RowFault]:
-        """Those of records that follow record `number`, by their places."""
+    def _errors(self, frames: Frames, number: int) -> dict[int, RowError]:
+        """Those of records that follow record `number`, by their indices."""
         if frames.too_long:
             return {0: too_long(number, self._max_line_bytes)}
         words = "the data does not match its checksum"
-        return {place: RowFault(number + place, None, words) for place in frames.damaged()}
+        return {index: RowError(number + index, None, words) for index in frames.damaged()}
 
     def key_of(self, text: bytes, name: str) -> bytes:
         return feature_json(text, name)
 
-    def shown(self, text: bytes) -> bytes:
+    def as_json(self, text: bytes) -> bytes:
         return as_base64(text)

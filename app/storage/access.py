@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from app.deadline import Deadline
-from app.errors import NotAllowed
+from app.concurrency.deadline import Deadline
+from app.errors import PermissionDenied
 from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Writer
 from app.storage.local import LocalBackend
 from app.storage.location import Location
@@ -80,10 +80,10 @@ class Storage:
         )
 
     def check_allowed(self, location: Location) -> None:
-        """Raises NotAllowed for a place outside ALLOWED_URI_PREFIXES."""
+        """Raises PermissionDenied for a location outside ALLOWED_URI_PREFIXES."""
         if self._allowed is None or any(_is_below(location, prefix) for prefix in self._allowed):
             return
-        raise NotAllowed(f"{location}: not below any of this instance's ALLOWED_URI_PREFIXES")
+        raise PermissionDenied(f"{location}: not below any of this instance's ALLOWED_URI_PREFIXES")
 
     def find(self, location: Location) -> StoredFile | None:
         return self._backend(location).find(location)

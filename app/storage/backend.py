@@ -72,16 +72,16 @@ class Writer(Protocol):
 
 
 class Backend(Protocol):
-    """One kind of storage. Every method raises NotFound, NotAllowed or StorageFailed.
+    """One kind of storage. Every method raises NotFound, PermissionDenied or StorageFailed.
 
-    A file that is no longer what was listed raises Conflict.
+    A file that is no longer what was listed raises Aborted.
     """
 
     def find(self, location: Location) -> StoredFile | None:
-        """The file at exactly this place, or None."""
+        """The file at exactly this location, or None."""
 
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
-        """Those of the places at which there is a file, with as few requests as it takes."""
+        """The files at those of the locations that have one, with as few requests as it takes."""
 
     def list_below(
         self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
@@ -109,18 +109,18 @@ class Backend(Protocol):
         """
 
     def check_target(self, location: Location) -> None:
-        """Raises what `create` would raise for the place alone, before anything is done."""
+        """Raises what `create` would raise for the location alone, before anything is done."""
 
     def check_source(self, location: Location) -> None:
-        """Raises NotAllowed for a file that may not be read, for whoever reads it by itself."""
+        """Raises PermissionDenied for a file that may not be read. For callers that open it."""
 
     def create(
         self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> AbstractContextManager[Writer]:
         """A new file, whole if it is finished in the block, and not there at all if it is not.
 
-        It takes the place of exactly `replacing`, or of nothing where that is None; it raises
-        Conflict where something else is there by then, unless `writer_id` says that it is what
+        It replaces exactly `replacing`, or nothing where that is None; it raises
+        Aborted where something else is there by then, unless `writer_id` says that it is what
         this writer has sent before. Raises TransferBroken where what was sent is lost.
         """
 

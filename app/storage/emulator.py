@@ -5,14 +5,14 @@ import socket
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from app.errors import BadParameter, StorageFailed, shortened
+from app.errors import InvalidArgument, StorageFailed, shortened
 
 VARIABLE = "STORAGE_EMULATOR_HOST"
 _CONNECT_SECONDS = 5.0
 
 
 def emulator_url(environ: Mapping[str, str] = os.environ) -> str | None:
-    """`http://host:port`, or None where there is no emulator. Raises BadParameter.
+    """`http://host:port`, or None where there is no emulator. Raises InvalidArgument.
 
     The variable may leave out the scheme, and may end in a slash, as other clients allow.
     """
@@ -26,7 +26,7 @@ def emulator_url(environ: Mapping[str, str] = os.environ) -> str | None:
     except ValueError:
         is_address = False
     if not is_address or parts.path or parts.query or parts.fragment:
-        raise BadParameter(
+        raise InvalidArgument(
             f"{VARIABLE} must be an address such as http://localhost:4443, it is"
             f" {shortened(text)!r}"
         )

@@ -22,8 +22,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage as gcs
 
-from app.errors import Conflict, NotAllowed, NotFound, StorageFailed, TransferBroken
-from app.parallel import GoOn, run_all
+from app.concurrency.parallel import GoOn, run_all
+from app.errors import Aborted, NotFound, PermissionDenied, StorageFailed, TransferBroken
 from app.storage.backend import ContentType, StoredFile, Writer
 from app.storage.emulator import check_emulator, emulator_url
 from app.storage.gcs_answers import error_of
@@ -52,7 +52,9 @@ class GcsClients:
 
     @classmethod
     def connect(cls, project: str | None) -> "GcsClients":
-        """Raises NotAllowed where there are no credentials, StorageFailed for a dead emulator."""
+        """Raises PermissionDenied where there are no credentials, StorageFailed for a dead
+        emulator.
+        """
         emulator = emulator_url()
         if emulator is not None:
             check_emulator(emulator)
@@ -210,10 +212,10 @@ class GcsBackend:
             raise BadAnswer("storage does not answer ranges")
         return response
 
-    def _gone(self, file: StoredFile) -> NotFound | Conflict:
+    def _gone(self, file: StoredFile) -> NotFound | Aborted:
         if self.find(file.location) is None:
             return NotFound(f"{file.uri}: no such object; it was there when the job began")
-        return Conflict(
+        return Aborted(
             f"{file.uri}: replaced since the job began, so what was read of it does not count"
         )
 
@@ -270,13 +272,13 @@ def _common_prefix(names: list[str]) -> str:
 
 
 def _credentials(emulator: str | None) -> Any:
-    """The service account's, or none for an emulator. Raises NotAllowed where there are none."""
+    """The service account's, or anonymous ones for an emulator. Raises PermissionDenied."""
     if emulator is not None:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]  # carries no types
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except auth_exceptions.DefaultCredentialsError:
-        raise NotAllowed(
+        raise PermissionDenied(
             "no Google Cloud credentials for gs://: this service needs a service account"
         ) from None
     return credentials

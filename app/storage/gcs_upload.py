@@ -20,7 +20,7 @@ from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.auth.transport.requests import AuthorizedSession
 
-from app.errors import Conflict, TransferBroken
+from app.errors import Aborted, TransferBroken
 from app.storage.backend import WRITER_KEY, ContentType, StoredFile
 from app.storage.gcs_answers import (
     described_object,
@@ -49,7 +49,7 @@ class _Unknown(Exception):
 
 
 class Upload:
-    """One object on its way. It takes the place of exactly `replacing`, or of nothing."""
+    """One object on its way. It replaces exactly `replacing`, or nothing."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Upload:
         return self._policy.call(self._location, _PERMISSION, request)
 
     def _send(self, block: bytes, *, last: bool = False) -> dict[str, Any]:
-        """One block at its place; describes the object if it is the last one."""
+        """One block at its offset; describes the object if it is the last one."""
         end = self._sent + len(block)
         request = self._or_conflict(partial(self._send_rest, block, end, last=last))
         answer: dict[str, Any] = {}
@@ -189,8 +189,8 @@ class Upload:
         whole file is begun again instead.
         """
         assert self._upload_url is not None
-        place = f"{self._sent}-{end - 1}/{end if last else '*'}"
-        headers = {"Content-Range": f"bytes {place}"}
+        byte_range = f"{self._sent}-{end - 1}/{end if last else '*'}"
+        headers = {"Content-Range": f"bytes {byte_range}"}
         if last:
             headers["X-Goog-Hash"] = f"crc32c={self._crc32c()}"
         try:
@@ -327,8 +327,8 @@ class Upload:
     def _crc32c(self) -> str:
         return base64.b64encode(self._checksum.digest()).decode()
 
-    def _conflict(self) -> Conflict:
-        return Conflict(
+    def _conflict(self) -> Aborted:
+        return Aborted(
             f"{self._location}: somebody else has written it while this job ran; call again to go"
             " on from there"
         )

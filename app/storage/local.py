@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.errors import (
-    BadParameter,
-    Conflict,
-    NotAllowed,
+    Aborted,
+    InvalidArgument,
     NotFound,
+    PermissionDenied,
     StorageFailed,
 )
 from app.storage.backend import ContentType, StoredFile, Writer
@@ -21,7 +21,7 @@ from app.storage.local_notes import hidden, note_of, read_note, write_note
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
-# A pipe that takes a file's place would be waited for without O_NONBLOCK.
+# A pipe that replaces a file would be waited for without O_NONBLOCK.
 _READ = os.O_RDONLY | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
@@ -72,7 +72,7 @@ class LocalBackend:
             path = self._roots.resolved(file.location)
             descriptor = stack.enter_context(self._roots.opened(path, _READ, file.location))
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BadParameter(f"{file.uri}: no regular file")
+                raise InvalidArgument(f"{file.uri}: no regular file")
             _check_unchanged(file, descriptor)
             while block := os.read(descriptor, _BLOCK_BYTES):
                 yield block
@@ -87,10 +87,10 @@ class LocalBackend:
     def check_target(self, location: Location) -> None:
         """A name that comes from an object must stay below the output's folder."""
         if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
-            raise BadParameter(f"output: {str(location)!r} is no name for a local file")
+            raise InvalidArgument(f"output: {str(location)!r} is no name for a local file")
         with _os_errors_of(location):
             if self._roots.resolved(location).is_dir():
-                raise BadParameter(f"output: {location} is a folder, where a file must go")
+                raise InvalidArgument(f"output: {location} is a folder, where a file must go")
 
     def check_source(self, location: Location) -> None:
         """A link that is followed must not lead out of the roots."""
@@ -153,10 +153,10 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 class _PartFile:
-    """A file under a hidden name beside its place, until it is whole.
+    """A file under a hidden name beside its final one, until it is whole.
 
-    The name follows from the place, and whoever writes it holds a lock on it: what a killed process
-    has left is taken over, and a second writer is told of the first one at once.
+    The name follows from the final one, and whoever writes it holds a lock on it: what a killed
+    process has left is taken over, and a second writer is told of the first one at once.
     """
 
     def __init__(self, path: Path, location: Location, replacing: StoredFile | None) -> None:
@@ -189,7 +189,7 @@ class _PartFile:
             now = self._path.stat().st_mtime_ns if self._path.exists() else None
             expected = None if self._replacing is None else self._replacing.generation
             if now != expected or not self._is_still_ours():
-                raise Conflict(
+                raise Aborted(
                     f"{self._location}: somebody else has written it while this job ran; call again"
                     " to go on from there"
                 )
@@ -212,8 +212,8 @@ class _PartFile:
             self._part.unlink()
         self._file.close()
 
-    def _written_by_another(self) -> Conflict:
-        return Conflict(f"{self._location}: another job is writing it at this moment")
+    def _written_by_another(self) -> Aborted:
+        return Aborted(f"{self._location}: another job is writing it at this moment")
 
     def _is_still_ours(self) -> bool:
         try:
@@ -250,7 +250,7 @@ def _check_unchanged(file: StoredFile, descriptor: int) -> None:
     found = os.fstat(descriptor)
     expected = file.size, file.generation or found.st_mtime_ns
     if (found.st_size, found.st_mtime_ns) != expected:
-        raise Conflict(
+        raise Aborted(
             f"{file.uri}: changed since the job began, so what was read of it does not count"
         )
 
@@ -262,10 +262,10 @@ def _os_errors_of(location: Location) -> Iterator[None]:
     except FileNotFoundError:
         raise NotFound(f"{location}: no such file") from None
     except PermissionError as error:
-        raise NotAllowed(f"{location}: {error.strerror}") from None
+        raise PermissionDenied(f"{location}: {error.strerror}") from None
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        raise BadParameter(f"{location}: {error.strerror}") from None
+        raise InvalidArgument(f"{location}: {error.strerror}") from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise BadParameter(f"{location}: {error.strerror}") from None
+            raise InvalidArgument(f"{location}: {error.strerror}") from None
         raise StorageFailed(f"{location}: {error.strerror or error}") from error

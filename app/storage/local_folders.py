@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import NotAllowed, NotFound, UnsupportedInput
+from app.errors import NotFound, PermissionDenied, UnsupportedInput
 from app.storage.local_notes import HIDDEN_PREFIX
 from app.storage.location import Location
 
@@ -37,14 +37,16 @@ class Roots:
         )
 
     def resolved(self, location: Location) -> Path:
-        """The path behind all links, as it is at this moment. Raises NotAllowed."""
+        """The path behind all links, as it is at this moment. Raises PermissionDenied."""
         # Unlike Path.resolve, this takes a circle of links for a file that is not there.
         path = Path(os.path.realpath(location.path))
         self._judge(path, location)
         return path
 
     def open(self, path: Path, flags: int, location: Location) -> int:
-        """A descriptor of what is at `path`, once it is judged. Raises NotAllowed and OSError."""
+        """A descriptor of what is at `path`, once it is judged. Raises PermissionDenied and
+        OSError.
+        """
         with ExitStack() as stack:
             descriptor = os.open(path, flags | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
@@ -65,7 +67,7 @@ class Roots:
     def _judge(self, path: Path, location: Location) -> None:
         if self._roots is None or any(path.is_relative_to(root) for root in self._roots):
             return
-        raise NotAllowed(f"{location}: local files are allowed only below LOCAL_ROOTS")
+        raise PermissionDenied(f"{location}: local files are allowed only below LOCAL_ROOTS")
 
 
 def pinned(descriptor: int, path: Path) -> Path:
@@ -115,7 +117,7 @@ def files_below(
 
     A link is followed unless it leads back to a folder that the way to it comes from. `check` is
     called for each folder. Raises NotFound for a wanted link that leads nowhere, UnsupportedInput
-    where links lead to more folders than can be listed, NotAllowed and OSError.
+    where links lead to more folders than can be listed, PermissionDenied and OSError.
     """
     root = roots.resolved(folder)
     if not root.is_dir():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import unquote
 
-from app.errors import BadParameter, shortened
+from app.errors import InvalidArgument, shortened
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -61,33 +61,33 @@ class Location:
 def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Location:
     """From `gs://bucket/name`, `file:///path` or a plain path, which may be `relative`.
 
-    Raises BadParameter, naming `parameter`.
+    Raises InvalidArgument, naming `parameter`.
     """
     if len(uri) > _LONGEST_URI:
-        raise BadParameter(
+        raise InvalidArgument(
             f"{parameter}: {len(uri)} characters, which is more than a URI can have; it begins"
             f" {uri[:80]!r}"
         )
     shown = shortened(uri, _SHOWN_CHARACTERS)
     if _CONTROL_CHARACTERS.search(uri):
-        raise BadParameter(f"{parameter}: control characters in {shown!r}")
+        raise InvalidArgument(f"{parameter}: control characters in {shown!r}")
     if uri.startswith("gs://"):
         return _object(uri, parameter)
     if uri.startswith("file://"):
         path = unquote(uri.removeprefix("file://").removeprefix("localhost"))
         if not path.startswith("/"):
-            raise BadParameter(f"{parameter}: expected file:///path, it is {shown!r}")
+            raise InvalidArgument(f"{parameter}: expected file:///path, it is {shown!r}")
         if _CONTROL_CHARACTERS.search(path):
-            raise BadParameter(f"{parameter}: control characters in {shown!r}")
+            raise InvalidArgument(f"{parameter}: control characters in {shown!r}")
         return _local(path)
     if "://" in uri:
         scheme = uri.partition("://")[0]
-        raise BadParameter(
+        raise InvalidArgument(
             f"{parameter}: expected a gs:// URI or a local path, {shortened(scheme)}:// is neither:"
             f" {shown!r}"
         )
     if not relative and not uri.startswith("/"):
-        raise BadParameter(
+        raise InvalidArgument(
             f"{parameter}: expected a gs:// URI or an absolute path, it is {shown!r}"
         )
     return _local(uri)
@@ -96,12 +96,12 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
 def _object(uri: str, parameter: str) -> Location:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise BadParameter(
+        raise InvalidArgument(
             f"{parameter}: no valid bucket name in {shortened(uri, _SHOWN_CHARACTERS)!r}"
         )
     # cloud.google.com/storage/docs/objects#naming
     if name in (".", ".."):
-        raise BadParameter(f"{parameter}: no object can be named {name!r}")
+        raise InvalidArgument(f"{parameter}: no object can be named {name!r}")
     return Location("gs", bucket, name)
 
 

@@ -21,8 +21,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from app.deadline import Deadline
-from app.errors import NotAllowed, NotFound, StorageFailed, shortened
+from app.concurrency.deadline import Deadline
+from app.errors import NotFound, PermissionDenied, StorageFailed, shortened
 from app.storage.location import Location
 
 _CONNECT_SECONDS = 10.0
@@ -101,13 +101,13 @@ def errors_of(location: Location, permission: str) -> Iterator[None]:
     except api_exceptions.NotFound:
         raise NotFound(f"{location}: no such object or bucket") from None
     except (api_exceptions.Forbidden, api_exceptions.Unauthorized):
-        raise NotAllowed(
+        raise PermissionDenied(
             f"{location}: permission denied; this service's account needs {permission}"
         ) from None
     except auth_exceptions.TransportError:
         raise StorageFailed(f"{location}: no access token could be had") from None
     except auth_exceptions.GoogleAuthError as error:
-        raise NotAllowed(
+        raise PermissionDenied(
             f"{location}: the credentials cannot be used: {shortened(_text_of(error), 200)}; this"
             f" service's account needs {permission}"
         ) from None

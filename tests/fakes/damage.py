@@ -11,7 +11,7 @@ POINTER = (
 )
 
 
-def _halve(path: Path) -> None:
+def _bisect(path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
@@ -19,7 +19,7 @@ def _halve(path: Path) -> None:
 DAMAGES: Mapping[str, Callable[[Path], object]] = {
     "removed": Path.unlink,
     "emptied": lambda path: path.write_bytes(b""),
-    "halved": _halve,
+    "halved": _bisect,
     "pointer": lambda path: path.write_bytes(POINTER),
 }
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from flask import request
 
-from app.handler import create_app
 from app.settings import Settings
+from app.web.handler import create_app
 
 app = create_app(Settings.from_environ(os.environ))
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from app.formats.tfrecord_framing import frame
+from app.framing.tfrecord import frame
 from tests.faults.soak import MOST_GROWTH_OF_A_SHORT_RUN, WARM_UP_JOBS, soak
 from tests.faults.storage_proxy import (
     Disturbance,

@@ -13,17 +13,17 @@ import numpy as np
 import orjson
 
 with atheris.instrument_imports(include=["app"]):
-    from app.bad_rows import BadRows, encode_bad_row
-    from app.batches import BatchLimits, make_batches
+    from app.config.file_format import InputFormat
+    from app.config.job_spec import InstanceFields
     from app.errors import TooLarge, UnsupportedInput
-    from app.file_format import InputFormat
+    from app.formats.context import InstanceReader, ReaderContext
     from app.formats.csv import CsvReader
-    from app.formats.gzipped import unpacked
     from app.formats.jsonl import JsonLinesReader
-    from app.formats.reader import InstanceReader, Opening
     from app.formats.text import TextReader
     from app.formats.tfrecord import TfRecordReader
-    from app.job_spec import InstanceFields
+    from app.framing.batches import BatchLimits, make_batches
+    from app.framing.gzipped import unpacked
+    from app.job.row_errors import RowErrors, encode_row_error
 
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.parse_spec import FeatureTypes
@@ -77,13 +77,13 @@ _LIMITS = BatchLimits(max_rows=3, max_bytes=64)
 Read = tuple[list[tuple[str, bytes]], list[tuple[bytes, ...]], list[bytes]] | str
 
 
-def _reader(case: Case, faults: BadRows) -> InstanceReader:  # type: ignore[type-arg]  # any records
+def _reader(case: Case, faults: RowErrors) -> InstanceReader:  # type: ignore[type-arg]  # any records
     signature = Signature("s", case.method, case.inputs, {})
-    opening = Opening(
+    opening = ReaderContext(
         file="f",
         signature=signature,
         fields=case.fields,
-        on_fault=faults,
+        on_row_error=faults,
         max_line_bytes=_MAX_LINE_BYTES,
         parse_spec=lambda: case.parse_spec,
     )
@@ -95,7 +95,7 @@ def _reader(case: Case, faults: BadRows) -> InstanceReader:  # type: ignore[type
 
 def read(data: bytes, case: Case, block: int) -> Read:
     """All of `data`, by the steps of a job that skips bad rows."""
-    faults = BadRows(skip=True)
+    faults = RowErrors(skip=True)
     reader = _reader(case, faults)
     blocks = (data[start : start + block] for start in range(0, len(data), block))
     rows: list[tuple[str, bytes]] = []
@@ -105,21 +105,21 @@ def read(data: bytes, case: Case, block: int) -> Read:
             instances = reader.instances(batch)
             sizes = {len(tensor) for tensor in instances.tensors.values()}
             assert len(sizes) <= 1
-            assert not reader.companion_names() or len(instances.companions.rows) == max(
+            assert not reader.passthrough_names() or len(instances.passthrough.rows) == max(
                 sizes, default=0
             )
             for name, tensor in instances.tensors.items():
                 rows += [(name, repr(row).encode()) for row in tensor]
-            beside += instances.companions.rows
+            beside += instances.passthrough.rows
     except UnsupportedInput as error:
         # Whether damage or the content before it is noticed first depends on the blocks.
         return "gzip" if data.startswith(b"\x1f\x8b\x08") else error.message
     bad = []
     for row in faults.up_to(None):
-        line = encode_bad_row(row, reader)
+        line = encode_row_error(row, reader)
         assert line.count(b"\n") == 1
         members = orjson.loads(line)
-        if row.fault.kind is TooLarge:
+        if row.error.kind is TooLarge:
             # How much there is of the beginning depends on the blocks.
             del members["instance"]
             members.pop("key", None)

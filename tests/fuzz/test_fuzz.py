@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.formats.tfrecord_framing import frame
+from app.framing.tfrecord import frame
 
 pytest.importorskip("atheris")
 

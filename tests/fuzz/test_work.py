@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from app.bad_rows import BadRows
-from app.batches import BatchLimits, make_batches
+from app.config.job_spec import InstanceFields
 from app.errors import UnsupportedInput
+from app.formats.context import InstanceReader, ReaderContext
 from app.formats.csv import CsvReader
-from app.formats.gzipped import unpacked
 from app.formats.jsonl import JsonLinesReader
-from app.formats.reader import InstanceReader, Opening
 from app.formats.text import TextReader
 from app.formats.tfrecord import TfRecordReader
-from app.formats.tfrecord_framing import frame
-from app.job_spec import InstanceFields
+from app.framing.batches import BatchLimits, make_batches
+from app.framing.gzipped import unpacked
+from app.framing.tfrecord import frame
+from app.job.row_errors import RowErrors
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import STRING
 
@@ -87,13 +87,13 @@ _CASES = [
 ]
 
 
-def _reader(kind: str, faults: BadRows, key: str | None) -> InstanceReader:  # type: ignore[type-arg]  # any records
+def _reader(kind: str, faults: RowErrors, key: str | None) -> InstanceReader:  # type: ignore[type-arg]  # any records
     takes_text = kind in ("text", "tfrecord", "csv of text")
-    opening = Opening(
+    opening = ReaderContext(
         file="f",
         signature=Signature("s", "", {"x": _TEXT if takes_text else _NUMBER}, {}),
         fields=InstanceFields(key=key),
-        on_fault=faults,
+        on_row_error=faults,
         max_line_bytes=64 * 1024 * 1024,
     )
     if kind.startswith("csv"):
@@ -104,7 +104,7 @@ def _reader(kind: str, faults: BadRows, key: str | None) -> InstanceReader:  # t
 
 def _read(kind: str, data: bytes, *, block: int, key: str | None) -> None:
     """All of it, as a job does that skips bad rows."""
-    faults = BadRows(skip=True)
+    faults = RowErrors(skip=True)
     reader = _reader(kind, faults, key)
     data = b"x\n" + data if kind.startswith("csv") else data
     blocks: Iterator[bytes] = (data[at : at + block] for at in range(0, len(data), block))

@@ -1,6 +1,6 @@
 """Hostile models in the real service, which runs as the image's user: what they see and leave.
 
-The confinement by the kernel is tried in tests/test_launcher/test_confinement.py. Here each of the
+The confinement by the kernel is tried in tests/launcher/test_confinement.py. Here each of the
 other means is tried with it, and alone.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 
-from app.formats.tfrecord_framing import frame
+from app.framing.tfrecord import frame
 from tests.fakes.buckets import Bucket
 
 Formats = Callable[..., requests.Response]
@@ -42,7 +42,7 @@ def table(rows: list[list[Any]], header: str = "a,b,c,d") -> bytes:
 
 
 def example(row: list[float], **features: Any) -> bytes:
-    from app.tf_examples import example_of
+    from app.codec.tf_examples import example_of
 
     return example_of({"x": [float(value) for value in row], **features})
 

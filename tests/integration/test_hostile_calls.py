@@ -10,7 +10,7 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.job_spec import NOT_YET_SUPPORTED, OPTIONAL, REQUIRED
+from app.config.job_spec import NOT_YET_SUPPORTED, OPTIONAL, REQUIRED
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.errors import BadModel, BadRow
-from app.instances import InstanceEncoder
-from app.lines import as_lines
-from app.predictions import encode_predictions
-from app.signatures import check_inputs, check_outputs, fixed_batch_size
+from app.codec.instances import InstanceEncoder
+from app.codec.predictions import encode_predictions
+from app.codec.signatures import check_inputs, check_outputs, fixed_batch_size
+from app.errors import InvalidInstance, InvalidModel
+from app.framing.lines import as_lines
 from tests.fakes.dtypes import DTYPES
-from tests.fakes.faults import raising
+from tests.fakes.row_errors import raising
 from tfserving_launcher import ModelServer
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -30,7 +30,7 @@ def predict(server: ModelServer, signature_name: str, *lines: str) -> list[str]:
 
 
 def refusal(server: ModelServer, signature_name: str, *lines: str) -> str:
-    with pytest.raises(BadRow) as caught:
+    with pytest.raises(InvalidInstance) as caught:
         predict(server, signature_name, *lines)
     assert caught.value.code == 422
     return caught.value.message
@@ -232,7 +232,7 @@ def test_nothing_else_is_a_string(line: str, words: str, zoo: ModelServer) -> No
 
 
 def test_text_that_is_not_utf8_is_an_error_that_tells_of_bytes(zoo: ModelServer) -> None:
-    with pytest.raises(BadModel, match="output raw is not UTF-8.*export it as raw_bytes"):
+    with pytest.raises(InvalidModel, match="output raw is not UTF-8.*export it as raw_bytes"):
         predict(zoo, "not_text", '"fine"', '{"b64": "/w=="}')
 
 
@@ -289,7 +289,7 @@ def test_an_input_of_any_rank_takes_any_shape(line: str, zoo: ModelServer) -> No
 def test_a_shape_is_kept_over_all_batches_of_a_file(zoo: ModelServer) -> None:
     encoder = InstanceEncoder(zoo.signature("any_length"), raising("in.jsonl"))
     encoder.encode(as_lines(1, b"[1,2]\n"))
-    with pytest.raises(BadRow, match=r"line 2.*rows before it, \[2\], found \[3\]"):
+    with pytest.raises(InvalidInstance, match=r"line 2.*rows before it, \[2\], found \[3\]"):
         encoder.encode(as_lines(2, b"[1,2,3]\n"))
 
 
@@ -311,7 +311,7 @@ def test_every_dtype_goes_in_and_comes_out(zoo: ModelServer) -> None:
 
 @pytest.mark.parametrize("signature", ["total", "one_short"])
 def test_outputs_must_have_a_row_for_each_instance(signature: str, zoo: ModelServer) -> None:
-    with pytest.raises(BadModel, match="output y has the shape .* for 3 rows"):
+    with pytest.raises(InvalidModel, match="output y has the shape .* for 3 rows"):
         predict(zoo, signature, "1", "2", "3")
 
 
@@ -333,7 +333,7 @@ def test_signatures_that_cannot_be_called_with_lines_are_refused(
             fixed_batch_size(zoo.signature(name))
 
     check(["serving_default", "named", "any_rank"])
-    with pytest.raises(BadModel, match=words):
+    with pytest.raises(InvalidModel, match=words):
         check([signature])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.formats.tfrecord_framing import frame
+from app.framing.tfrecord import frame
 from tests.fakes.buckets import Bucket
 from tests.integration.test_formats import Formats, error_of, example, jsonl, lines, report_of
 

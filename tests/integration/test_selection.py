@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.job_spec import parse_job_spec
-from app.plan import plan_files
+from app.config.job_spec import parse_job_spec
+from app.planning.plan import plan_files
 from app.settings import Settings
 from app.storage import Storage
 from tests.fakes.buckets import Bucket

@@ -1,0 +1,1 @@
+"""JSON becomes tensors, and tensors become JSON, by the model's signature."""

@@ -1,0 +1,110 @@
+"""Regular rows of anything, read input by input: one NumPy conversion for a whole column."""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import orjson
+import pybase64
+
+from app.codec.casting import cast_exactly
+from app.codec.json_values import InvalidJson, parse_json
+from app.codec.slow_path import DEEPEST_NESTING, is_bytes, whole_number
+from tfserving_launcher import TensorSpec
+from tfserving_launcher.tensors import Array, family, string_array
+
+_KINDS = {"float": "fiu", "integer": "iu", "bool": "b"}
+
+
+def read_columns(
+    texts: list[bytes], inputs: Mapping[str, TensorSpec], *, integer_strings: bool = False
+) -> dict[str, Array] | None:
+    """Tensors by input, the first dimension the batch; None where anything is not as expected."""
+    rows = _parse(texts)
+    columns = None if rows is None else _columns(rows, inputs)
+    if columns is None:
+        return None
+    tensors = {}
+    for name, spec in inputs.items():
+        column: list[Any] | None = columns[name]
+        if integer_strings and family(spec.dtype) in ("integer", "float"):
+            column = _from_strings(columns[name])
+        tensor = None if column is None else _tensor(column, spec, texts)
+        if tensor is None:
+            return None
+        tensors[name] = tensor
+    return tensors
+
+
+def _parse(texts: list[bytes]) -> list[Any] | None:
+    try:
+        return list(map(orjson.loads, texts))
+    except orjson.JSONDecodeError:
+        pass  # perhaps for the tokens of TF Serving alone
+    try:
+        return list(map(parse_json, texts))
+    except InvalidJson:
+        return None
+
+
+def _columns(rows: list[Any], inputs: Mapping[str, TensorSpec]) -> dict[str, list[Any]] | None:
+    """The values of each input, or None where the rows are not all of one form."""
+    if type(rows[0]) is not dict or is_bytes(rows[0]):
+        return {next(iter(inputs)): rows} if len(inputs) == 1 else None
+    try:
+        if set(map(len, rows)) != {len(inputs)}:
+            return None
+        return {name: [row[name] for row in rows] for name in inputs}
+    except (TypeError, KeyError, IndexError):
+        return None
+
+
+def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | None:
+    kind = family(spec.dtype)
+    if kind == "string":
+        return _strings(column)
+    try:
+        array: Array = np.array(column)
+    except ValueError:
+        return None
+    if array.dtype.kind not in _KINDS[kind] or array.ndim - 1 > DEEPEST_NESTING:
+        return None
+    # NumPy takes booleans among numbers for 0 and 1.
+    if kind != "bool" and _holds_booleans(column, array.ndim, texts):
+        return None
+    return cast_exactly(array, spec)
+
+
+def _from_strings(column: list[Any]) -> list[Any] | None:
+    """A column of scalars with the numbers that its strings are; None where one is none."""
+    if set(map(type, column)) != {str}:
+        return column
+    numbers = list(map(whole_number, column))
+    return None if None in numbers else numbers
+
+
+def _strings(column: list[Any]) -> Array | None:
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        try:
+            values = list(map(str.encode, column))
+        except UnicodeEncodeError:
+            return None
+    elif kinds == {dict} and set(map(len, column)) == {1}:
+        try:
+            values = [pybase64.b64decode(value["b64"], validate=True) for value in column]
+        except (KeyError, TypeError, ValueError):
+            return None
+    else:
+        return None
+    return string_array(values)
+
+
+def _holds_booleans(column: list[Any], rank: int, texts: list[bytes]) -> bool:
+    if rank > 1 and not any(b"true" in text or b"false" in text for text in texts):
+        return False
+    values: Iterable[Any] = column
+    for _ in range(rank - 1):
+        values = chain.from_iterable(values)
+    return bool in set(map(type, values))

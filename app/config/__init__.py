@@ -1,0 +1,1 @@
+"""The parameters of a job, and what file names say about formats."""

@@ -1,0 +1,70 @@
+"""What input files and outputs are made of, as their names tell."""
+
+import re
+from typing import Literal, get_args
+
+InputFormat = Literal["jsonl", "csv", "tfrecord", "text", "file-list"]
+OutputFormat = Literal["jsonl", "csv"]
+Compression = Literal["gzip", "none"]
+
+INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+
+_GZIP_SUFFIX = ".gz"
+_ERRORS_SUFFIX = ".errors.jsonl"
+# Writers that share out a data set put `-00000-of-00010` after the suffix, TFX without a dot before
+# it.
+_SUFFIX = re.compile(
+    r"(?:\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?"
+    r"|(?:^|[^A-Za-z])(?P<kind>tfrecords?)-[0-9]+-of-[0-9]+)$"
+)
+_NUMBERED = re.compile(
+    r"(?:^|/)prediction-[^/]+/prediction\.(?:results|errors_stats)-[0-9]{5}-of-[0-9]{5}$"
+)
+_FORMATS: dict[str, InputFormat] = {
+    "csv": "csv",
+    "tfrecord": "tfrecord",
+    "tfrecords": "tfrecord",
+    "tfrec": "tfrecord",
+    "tfr": "tfrecord",
+    "txt": "text",
+}
+
+
+def format_of_name(name: str) -> InputFormat:
+    """The format of a file that is called `name`; JSON lines where the name does not tell."""
+    match = _SUFFIX.search(name.removesuffix(_GZIP_SUFFIX))
+    if match is None:
+        return "jsonl"
+    return _FORMATS.get((match["suffix"] or match["kind"]).lower(), "jsonl")
+
+
+def is_gzip_name(name: str) -> bool:
+    return name.endswith(_GZIP_SUFFIX)
+
+
+def output_name(
+    input_name: str, input_format: InputFormat, output_format: OutputFormat, *, gzip_suffix: bool
+) -> str:
+    """The input's own name where the format is the same, else with the new one's suffix."""
+    name = input_name.removesuffix(_GZIP_SUFFIX)
+    if input_format != output_format:
+        name = f"{name}.{output_format}"
+    return name + _GZIP_SUFFIX if gzip_suffix else name
+
+
+def errors_name(output_name: str) -> str:
+    """What the file of an output's bad rows is called."""
+    return output_name + _ERRORS_SUFFIX
+
+
+def numbered_names(number: int, total: int) -> tuple[str, str]:
+    """What Vertex AI calls an output, and the file of its bad rows."""
+    part = f"{number:05d}-of-{total:05d}"
+    return f"prediction.results-{part}", f"prediction.errors_stats-{part}"
+
+
+def is_numbered_output(path: str) -> bool:
+    """Whether a job of that kind has made the file at `path`, in a folder of its own."""
+    return _NUMBERED.search(path) is not None

@@ -1,0 +1,247 @@
+"""The parameters of a job: names and values from outside become a frozen JobSpec."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from app.config.field_names import field_names
+from app.config.file_format import (
+    COMPRESSIONS,
+    INPUT_FORMATS,
+    OUTPUT_FORMATS,
+    Compression,
+    InputFormat,
+    OutputFormat,
+)
+from app.errors import InvalidArgument, shortened
+from app.storage.location import Location, parse_location
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+_Choice = TypeVar("_Choice", bound=str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFields:
+    """Which fields of an instance the model sees, and which come back beside its prediction.
+
+    The key field is never seen by the model. `included` None means all but those in `excluded`.
+    """
+
+    key: str | None = None
+    include_instance: bool = False
+    included: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def selects(self) -> bool:
+        """Whether the model sees anything but the whole instance."""
+        return self.key is not None or self.included is not None or bool(self.excluded)
+
+    def sees(self, name: str) -> bool:
+        """Whether the model sees the field of this name."""
+        if name == self.key or name in self.excluded:
+            return False
+        return self.included is None or name in self.included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job. What is None is decided by the instance, or by the names of the files.
+
+    `numbered_outputs` are called `prediction.results-00000-of-00003`, in order of the inputs;
+    otherwise an output is called as its input is.
+    """
+
+    model: Location
+    inputs: tuple[Location, ...]
+    output: Location
+    signature_name: str = DEFAULT_SIGNATURE
+    batch_size: int | None = None
+    on_error: Literal["fail", "skip"] = "fail"
+    fields: InstanceFields = field(default_factory=InstanceFields)
+    input_format: InputFormat | None = None
+    output_format: OutputFormat = "jsonl"
+    output_compression: Compression | None = None
+    integer_strings: bool = False
+    numbered_outputs: bool = False
+    force: bool = False
+    timeout_seconds: float | None = None
+
+
+# Names that are agreed and do nothing yet: refused by name rather than ignored.
+NOT_YET_SUPPORTED = frozenset({"warm_up_data_path", "warm_up_count"})
+_WHOLE_NUMBER = re.compile("[0-9]{1,18}")
+REQUIRED = ("model", "input", "output")
+OPTIONAL = (
+    "signature_name",
+    "batch_size",
+    "on_error",
+    "key_field",
+    "include_instance",
+    "included_fields",
+    "excluded_fields",
+    "input_format",
+    "output_format",
+    "output_compression",
+    "integer_strings",
+    "force",
+    "timeout_seconds",
+)
+# In a URL these are given once for each value.
+LISTS_OF_NAMES = ("included_fields", "excluded_fields")
+REPEATED = ("input", *LISTS_OF_NAMES)
+
+
+def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
+    """From names to values as a query string (all text) or a JSON body (typed) gives them.
+
+    `relative_paths` are taken only where the caller knows what they are relative to.
+    Raises InvalidArgument, naming the parameter, what was expected and what was there.
+    """
+    _refuse_unknown(parameters)
+    missing = [name for name in REQUIRED if parameters.get(name) in (None, "")]
+    if "input" not in missing and not _texts(parameters, "input"):
+        missing.append("input")
+    if missing:
+        raise InvalidArgument(
+            f"missing parameter: {', '.join(missing)}", {"parameters": list(missing)}
+        )
+    model, output = (
+        parse_location(_text(parameters, name), parameter=name, relative=relative_paths)
+        for name in ("model", "output")
+    )
+    return JobSpec(
+        model=model.as_folder(),
+        inputs=tuple(
+            parse_location(uri, parameter="input", relative=relative_paths)
+            for uri in _texts(parameters, "input")
+        ),
+        output=output.as_folder(),
+        signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
+        batch_size=_batch_size(parameters),
+        on_error=_choice(parameters, "on_error", ("fail", "skip")) or "fail",
+        fields=_fields(parameters),
+        input_format=_choice(parameters, "input_format", INPUT_FORMATS),
+        output_format=_choice(parameters, "output_format", OUTPUT_FORMATS) or "jsonl",
+        output_compression=_choice(parameters, "output_compression", COMPRESSIONS),
+        integer_strings=_flag(parameters, "integer_strings"),
+        force=_flag(parameters, "force"),
+        timeout_seconds=_timeout_seconds(parameters),
+    )
+
+
+def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
+    for name in parameters:
+        if name in NOT_YET_SUPPORTED:
+            raise InvalidArgument(f"parameter {name} is not supported yet", {"parameters": [name]})
+        if name not in REQUIRED and name not in OPTIONAL:
+            raise InvalidArgument(
+                f"unknown parameter {shortened(name)!r}; known are"
+                f" {', '.join(REQUIRED + OPTIONAL)}",
+                {"parameters": [shortened(name)]},
+            )
+
+
+def _text(parameters: Mapping[str, Any], name: str) -> str:
+    value = parameters.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _malformed(name, "a string", value)
+    return value
+
+
+def _batch_size(parameters: Mapping[str, Any]) -> int | None:
+    value = parameters.get("batch_size")
+    if value is None or value == "":
+        return None
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _malformed("batch_size", "a whole number of rows above 0", value)
+    return value
+
+
+def _texts(parameters: Mapping[str, Any], name: str) -> list[str]:
+    value = parameters[name]
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise _malformed(name, "a string or a list of strings", value)
+    return [text for text in value if text]
+
+
+def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
+    included, excluded = (_field_names(parameters, name) for name in LISTS_OF_NAMES)
+    if included and excluded:
+        raise InvalidArgument(
+            "parameters included_fields and excluded_fields: one of them says it all, both are"
+            " given",
+            {"parameters": list(LISTS_OF_NAMES)},
+        )
+    return InstanceFields(
+        key=_text(parameters, "key_field") or None,
+        include_instance=_flag(parameters, "include_instance"),
+        included=included or None,
+        excluded=excluded,
+    )
+
+
+def _field_names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """A text is a row of names; in a list each name stands as it is, the empty one too."""
+    value = parameters.get(name)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(field_names([value], name))
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise _malformed(name, "a string or a list of strings", value)
+    return tuple(value)
+
+
+def _choice(
+    parameters: Mapping[str, Any], name: str, choices: tuple[_Choice, ...]
+) -> _Choice | None:
+    value = parameters.get(name)
+    if value is None or value == "":
+        return None
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise _malformed(name, f"{', '.join(choices[:-1])} or {choices[-1]}", value)
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    match parameters.get(name):
+        case None | "" | "false" | False:
+            return False
+        case "true" | True:
+            return True
+        case value:
+            raise _malformed(name, "true or false", value)
+
+
+def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:
+    value = parameters.get("timeout_seconds")
+    if value is None or value == "":
+        return None
+    seconds = math.nan
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise _malformed("timeout_seconds", "a number of seconds above 0", value)
+    return seconds
+
+
+def _malformed(name: str, expected: str, value: Any) -> InvalidArgument:
+    return InvalidArgument(
+        f"parameter {name} must be {expected}, it is {str(value)[:100]!r}",
+        {"parameters": [name]},
+    )

@@ -1,0 +1,53 @@
+"""Which reader each input format has."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from app.config.file_format import InputFormat, OutputFormat
+from app.formats.context import InstanceReader, ReaderContext
+from app.formats.csv import CsvReader
+from app.formats.file_list import FileListReader
+from app.formats.jsonl import JsonLinesReader
+from app.formats.manifest import Manifest
+from app.formats.text import TextReader
+from app.formats.tfrecord import TfRecordReader
+from app.framing.tfrecord import is_frame
+from app.storage import Storage
+
+# Of TFRecord: a length and its checksum.
+_HEADER_BYTES = 12
+
+
+def recognise_tfrecord(blocks: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
+    """Whether this content is TFRecord, told by its first bytes; and all of the content."""
+    beginning = b""
+    while len(beginning) < _HEADER_BYTES and (block := next(blocks, b"")):
+        beginning += block
+    return is_frame(beginning), chain([beginning] if beginning else [], blocks)
+
+
+def open_reader(
+    file_format: InputFormat,
+    context: ReaderContext,
+    *,
+    output_format: OutputFormat,
+    manifest: Manifest | None,
+    storage: Storage,
+) -> InstanceReader[Any]:
+    """A reader for one file of the format. `manifest` is what a file list names.
+
+    Raises UnsupportedInput where the signature cannot be given rows of that format.
+    """
+    match file_format:
+        case "jsonl":
+            return JsonLinesReader(context)
+        case "csv":
+            return CsvReader(context, instance_as_columns=output_format == "csv")
+        case "tfrecord":
+            return TfRecordReader(context)
+        case "text":
+            return TextReader(context)
+        case "file-list":
+            assert manifest is not None
+            return FileListReader(context, manifest=manifest, storage=storage)

@@ -1,0 +1,1 @@
+"""Blocks of bytes become records: lines, rows of a table, TFRecord frames, and batches of them."""

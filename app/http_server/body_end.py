@@ -1,0 +1,97 @@
+"""Where the body of a request ends, told from its bytes as they arrive: RFC 9112, sections 6 and 7.
+
+What a body holds, and whether it is sound, is for gunicorn's parser to say once it is there.
+"""
+
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.message import Request
+
+from app.errors import TooLarge
+from app.http_server.refusals import Refusal, Refused
+
+LARGEST_BODY_BYTES = 1024 * 1024
+# A chunk of one byte takes six: nobody sends a large body so by accident.
+_MOST_CHUNKED_BYTES = 2 * LARGEST_BODY_BYTES
+_LONGEST_LINE_BYTES = 8192
+_LINE_END_BYTES = 2
+
+
+class LengthBodyEnd:
+    """The end of a body of so many bytes. Raises Refused where these are too many."""
+
+    def __init__(self, length: int) -> None:
+        if length > LARGEST_BODY_BYTES:
+            raise _too_large(f"it has {length:,}")
+        self._left = length
+
+    @property
+    def whole(self) -> bool:
+        return self._left <= 0
+
+    def feed(self, data: bytes) -> None:
+        self._left -= len(data)
+
+
+class ChunkedBodyEnd:
+    """The end of a body in chunks. What is no chunk ends it, for the parser to refuse."""
+
+    def __init__(self) -> None:
+        self.whole = False
+        self._line = bytearray()
+        self._in_trailers = False
+        self._left_of_chunk = 0
+        self._content_bytes = 0
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Raises Refused where the body, or what its chunks add to it, is too large."""
+        at = 0
+        while at < len(data) and not self.whole:
+            if self._left_of_chunk > 0:
+                step = min(self._left_of_chunk, len(data) - at)
+                self._content_bytes += min(step, max(0, self._left_of_chunk - _LINE_END_BYTES))
+                self._left_of_chunk -= step
+                at += step
+                continue
+            end = data.find(b"\n", at) + 1 or len(data)
+            self._line += data[at:end]
+            at = end
+            if self._line.endswith(b"\n"):
+                self._end_line()
+            elif len(self._line) > _LONGEST_LINE_BYTES:
+                self.whole = True
+        self._bytes += at
+        if self._content_bytes > LARGEST_BODY_BYTES:
+            raise _too_large("it has more")
+        if self._bytes > _MOST_CHUNKED_BYTES:
+            raise _too_large(f"it has {_MOST_CHUNKED_BYTES:,} with its chunks' sizes")
+
+    def _end_line(self) -> None:
+        line = bytes(self._line)
+        self._line.clear()
+        if self._in_trailers:
+            self.whole = line == b"\r\n"
+            return
+        try:
+            size = int(line.partition(b";")[0], 16)
+        except ValueError:
+            size = -1
+        if size < 0:
+            self.whole = True
+        elif size == 0:
+            self._in_trailers = True
+        else:
+            self._left_of_chunk = size + _LINE_END_BYTES
+
+
+def body_end(request: Request) -> LengthBodyEnd | ChunkedBodyEnd:
+    """The end of the body that the header announces. Raises Refused where that is too large."""
+    reader = request.body.reader if request.body is not None else None
+    if isinstance(reader, ChunkedReader):
+        return ChunkedBodyEnd()
+    return LengthBodyEnd(reader.length if isinstance(reader, LengthReader) else 0)
+
+
+def _too_large(what: str) -> Refused:
+    message = f"a body may have {LARGEST_BODY_BYTES:,} bytes, {what}"
+    return Refused(Refusal(TooLarge.code, TooLarge.status, message))

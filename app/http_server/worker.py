@@ -1,0 +1,290 @@
+"""Gunicorn's worker for this service: no client can take a thread by being slow.
+
+An event loop reads whole requests and sends whole answers; threads only make the answers. So a
+few threads are enough for one job and /health, however many connections there are. It serves HTTP/1
+without TLS. Its hold on gunicorn is base.Worker and the HTTP parser.
+"""
+
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from selectors import EVENT_READ, DefaultSelector
+from types import FrameType
+from typing import Any
+
+from gunicorn.config import Config
+from gunicorn.errors import ConfigError
+from gunicorn.http.message import Request
+from gunicorn.workers.base import Worker
+
+from app.errors import ShuttingDown
+from app.http_server.answer_pool import AnswerPool
+from app.http_server.connection import (
+    TOO_SLOW,
+    WAITING_FOR_THE_CLIENT,
+    Connection,
+    ConnectionTable,
+    Stage,
+)
+from app.http_server.listeners import Listeners
+from app.http_server.refusals import Refusal, Refused
+from app.http_server.request_reader import RequestReader
+from app.http_server.wsgi_call import Answer, Caller, answer
+
+_UNREAD_ANSWER_SECONDS = 30.0
+_CLOSING_SECONDS = 2.0
+_MOST_HELD_BYTES = 16 * 1024 * 1024
+
+_TURN_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_RECEIVED_AT_ONCE_BYTES = 64 * 1024
+# A stopping worker still answers what a client may be sending on a connection that was kept open.
+_STOPPING_SECONDS = 2.0
+_STOPPING_TURN_SECONDS = 0.2
+# The process above kills the worker when its own grace is over; callers are answered before.
+_LAST_WORDS_SECONDS = 1.0
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_MANY = Refusal(503, "UNAVAILABLE", "too many requests arrive at the same time; try again", 5)
+_STOPPED = Refusal(
+    ShuttingDown.code,
+    ShuttingDown.status,
+    "the instance is shutting down; the job was stopped",
+    ShuttingDown.retry_after_seconds,
+)
+
+
+class BufferingWorker(Worker):
+    """Reads the settings threads, keepalive, worker_connections, graceful_timeout of gunicorn's.
+
+    `on_stop` is called once, when the worker begins to end, for whatever reason.
+    """
+
+    on_stop: Callable[[], None] = staticmethod(lambda: None)
+
+    @classmethod
+    def check_config(cls, cfg: Config, _log: Any) -> None:
+        """Raises ConfigError where the settings ask for what this worker does not do."""
+        if cfg.is_ssl:
+            raise ConfigError("this worker speaks no TLS: unset certfile and keyfile")
+
+    def init_process(self) -> None:
+        self._selector = DefaultSelector()
+        self._connections = ConnectionTable(self._selector)
+        self._next_look = 0.0
+        super().init_process()
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGHUP):
+            signal.signal(number, self.handle_exit)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # gunicorn's signature
+        # The signal itself wakes the loop: gunicorn has Python write it into the pipe.
+        self.alive = False
+
+    def run(self) -> None:
+        """Serves until the worker is told to end, or the process above it is gone."""
+        self._pool = AnswerPool(self.cfg.threads, self.PIPE[1])
+        listeners = Listeners(
+            self.sockets,
+            self._selector,
+            most=self.cfg.worker_connections,
+            accepted=self._begin,
+            make_room=self._make_room,
+        )
+        self._selector.register(self.PIPE[0], EVENT_READ, self._wake)
+        while self.alive and self.ppid == os.getppid():
+            listeners.open()
+            self._turn(_TURN_SECONDS)
+        listeners.close()
+        self.alive = False
+        self.on_stop()
+        self._end()
+
+    def _turn(self, seconds: float) -> None:
+        self.notify()
+        for key, _ in self._selector.select(seconds):
+            if isinstance(key.data, Connection):
+                self._guarded(self._serve, key.data)
+            else:
+                key.data()
+        for connection, made in self._pool.made():
+            self._guarded(self._send, connection, made)
+        self._end_waits()
+
+    def _end(self) -> None:
+        """Waits for answers that are being made or sent, within the grace that there is."""
+        started = time.monotonic()
+        grace = max(0.0, self.cfg.graceful_timeout - _LAST_WORDS_SECONDS)
+        while (waited := time.monotonic() - started) < grace:
+            if not self._connections.at(Stage.RUNNING, Stage.SENDING) and (
+                waited > _STOPPING_SECONDS or len(self._connections) == 0
+            ):
+                break
+            self._turn(_STOPPING_TURN_SECONDS)
+        for connection in self._connections.at(Stage.RUNNING):
+            self._send(connection, Answer(_STOPPED.answer(), closes=True))
+        self._pool.close()
+
+    def _guarded(self, step: Callable[..., None], connection: Connection, *arguments: Any) -> None:
+        """A fault in the work on one connection costs that connection, not the worker."""
+        try:
+            step(connection, *arguments)
+        except Exception:
+            self.log.exception("a connection is given up")
+            self._close(connection)
+
+    # Room for connections
+
+    def _begin(self, sock: socket.socket, client: Any, server: Any) -> int:
+        sock.setblocking(False)
+        connection = Connection(sock, RequestReader(self.cfg, client), client, server)
+        self._wait_for_request(connection)
+        return len(self._connections)
+
+    def _make_room(self) -> bool:
+        connection = self._connections.longest_waiting()
+        if connection is not None:
+            self._give_up(connection)
+        return connection is not None
+
+    def _give_up(self, connection: Connection) -> None:
+        if connection.stage is Stage.READING:
+            with suppress(OSError):  # it is told so where that is possible at once
+                connection.sock.send(_TOO_MANY.answer())
+        self._close(connection)
+
+    def _bound_held_bytes(self, changed: Connection) -> None:
+        held = self._connections.held_bytes(changed)
+        for connection in self._connections.at(Stage.READING):
+            if held <= _MOST_HELD_BYTES:
+                return
+            held -= connection.counted_bytes
+            self._give_up(connection)
+
+    # From a connection's bytes to a request
+
+    def _serve(self, connection: Connection) -> None:
+        if connection.stage is Stage.SENDING:
+            self._send_rest(connection)
+        elif connection.stage is not Stage.CLOSED:  # it may have been given up in this turn
+            self._receive(connection)
+
+    def _receive(self, connection: Connection) -> None:
+        try:
+            data = connection.sock.recv(_RECEIVED_AT_ONCE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        if connection.stage is Stage.CLOSING:
+            if not data:
+                self._close(connection)
+            return
+        connection.reader.ended = not data
+        self._read(connection, data)
+        if connection.stage is not Stage.CLOSED:
+            self._bound_held_bytes(connection)
+
+    def _read(self, connection: Connection, data: bytes) -> None:
+        reader = connection.reader
+        in_body = reader.in_body
+        try:
+            reader.feed(data)
+            request = reader.next_request()
+        except Refused as refused:
+            self.log.warning("request refused with %d: %s", refused.refusal.code, refused)
+            self._send(connection, Answer(refused.refusal.answer(), closes=True))
+            return
+        if request is not None:
+            self._connections.move(connection, Stage.RUNNING, math.inf)
+            self._pool.make(connection, partial(self._answer, connection, request))
+        elif reader.ended:
+            self._close(connection)
+        elif not reader.begun:
+            self._wait_for_request(connection)
+        else:
+            self._wait_for_rest(connection, begins_body=reader.in_body and not in_body)
+
+    def _wait_for_request(self, connection: Connection) -> None:
+        self._connections.move(connection, Stage.IDLE, time.monotonic() + float(self.cfg.keepalive))
+
+    def _wait_for_rest(self, connection: Connection, *, begins_body: bool) -> None:
+        if connection.reader.expects_continue:
+            connection.reader.expects_continue = False
+            with suppress(OSError):  # a client that is gone is noticed when it is read from
+                connection.sock.send(_CONTINUE)
+        deadline = connection.deadline_for_rest(begins_body=begins_body)
+        self._connections.move(connection, Stage.READING, deadline)
+
+    # From a request to its answer
+
+    def _answer(self, connection: Connection, request: Request) -> Answer:
+        """In a thread of the pool."""
+        caller = Caller(connection.sock.fileno(), connection.client, connection.server)
+        return answer(self.wsgi, request, caller, self.log, last=not self.alive)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self.PIPE[0], _RECEIVED_AT_ONCE_BYTES)
+
+    def _send(self, connection: Connection, made: Answer) -> None:
+        connection.unsent = memoryview(made.data)
+        connection.closes_after_answer = made.closes or connection.reader.ended
+        self._connections.move(connection, Stage.SENDING, time.monotonic() + _UNREAD_ANSWER_SECONDS)
+        self._send_rest(connection)
+
+    def _send_rest(self, connection: Connection) -> None:
+        try:
+            sent = connection.sock.send(connection.unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        connection.unsent = connection.unsent[sent:]
+        if connection.unsent:
+            deadline = time.monotonic() + _UNREAD_ANSWER_SECONDS
+            self._connections.move(connection, Stage.SENDING, deadline)
+        elif connection.closes_after_answer:
+            self._close_gently(connection)
+        else:
+            connection.reader.begin_next()
+            self._read(connection, b"")
+
+    # The end of a connection
+
+    def _close_gently(self, connection: Connection) -> None:
+        """Lets the client read its answer, which bytes of its that are left unread would destroy.
+
+        Source: RFC 9112, section 9.6.
+        """
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(connection)
+            return
+        self._connections.move(connection, Stage.CLOSING, time.monotonic() + _CLOSING_SECONDS)
+
+    def _close(self, connection: Connection) -> None:
+        self._connections.move(connection, Stage.CLOSED, math.inf)
+
+    def _end_waits(self) -> None:
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_SECONDS
+        for connection in self._connections.at(*WAITING_FOR_THE_CLIENT):
+            if connection.deadline > now:
+                continue
+            if connection.stage is Stage.READING:
+                self._guarded(self._send, connection, Answer(TOO_SLOW.answer(), closes=True))
+            else:
+                self._close(connection)

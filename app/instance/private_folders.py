@@ -1,0 +1,87 @@
+"""Folders that belong to this instance alone: what a model leaves in them goes with its job."""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfserving_launcher import remove
+
+_SHOWN_NAMES = 10
+
+logger = logging.getLogger(__name__)
+
+# What tells that something is as it was: kind and mode, owner, inode, and of a file its content's
+# size and times. A folder's own times change with what comes and goes in it.
+_Mark = tuple[int, ...]
+
+
+class PrivateFolders:
+    """What was in `folders`, and below them, when this was made.
+
+    Nothing at or below `spared` is ever touched.
+    """
+
+    def __init__(self, folders: tuple[Path, ...] = (), spared: tuple[Path, ...] = ()) -> None:
+        self._folders = tuple({folder.resolve(): None for folder in folders if folder.is_dir()})
+        self._spared = tuple(folder.resolve() for folder in spared)
+        self._before: dict[Path, _Mark] = dict(self._walk())
+
+    def clean(self) -> list[str]:
+        """Removes what is new. Gives, in words, what is new still or not as it was."""
+        wrong: list[str] = []
+        new: list[Path] = []
+        seen = set()
+        for path, mark in self._walk():
+            seen.add(path)
+            if path not in self._before:
+                new.append(path)
+            elif self._before[path] != mark:
+                wrong.append(f"{path} was changed")
+        wrong += [f"{path} was removed" for path in self._before if path not in seen]
+        wrong += [f"{path} cannot be removed" for path in new if not _is_removed(path)]
+        if new:
+            names = ", ".join(str(path) for path in new[:_SHOWN_NAMES])
+            logger.warning("a job left %d files or folders: %s", len(new), names)
+        return wrong
+
+    def _walk(self) -> Iterator[tuple[Path, _Mark]]:
+        """Everything there; below a folder that was not there before only the folder itself."""
+        waiting = list(self._folders)
+        while waiting:
+            folder = waiting.pop()
+            try:
+                entries = list(os.scandir(folder))
+            except OSError as error:
+                logger.warning("%s cannot be read: %s", folder, error.strerror)
+                continue
+            for entry in entries:
+                path = Path(entry.path)
+                if any(path.is_relative_to(spared) for spared in self._spared):
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                leads_to_spared = any(spared.is_relative_to(path) for spared in self._spared)
+                if not leads_to_spared:
+                    yield path, _mark(status)
+                if stat.S_ISDIR(status.st_mode) and (leads_to_spared or self._was_there(path)):
+                    waiting.append(path)
+
+    def _was_there(self, path: Path) -> bool:
+        return not hasattr(self, "_before") or path in self._before
+
+
+def _mark(status: os.stat_result) -> _Mark:
+    identity = (status.st_mode, status.st_uid, status.st_dev, status.st_ino)
+    if stat.S_ISDIR(status.st_mode):
+        return identity
+    return (*identity, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _is_removed(path: Path) -> bool:
+    try:
+        remove(path)
+    except OSError as error:
+        logger.warning("%s cannot be removed: %s", path, error.strerror)
+        return False
+    return True

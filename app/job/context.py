@@ -1,0 +1,90 @@
+"""What the steps of one job share."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from app.concurrency.deadline import Deadline, StopSignal
+from app.config.job_spec import JobSpec
+from app.errors import JobError
+from app.settings import Settings
+from app.storage import Connections, Storage
+from app.telemetry.progress import Progress
+from app.telemetry.report import FilesDone, Stopwatch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobContext:
+    """What a job was asked for, what it may use, and how far it has come."""
+
+    job_id: str
+    spec: JobSpec
+    settings: Settings
+    storage: Storage
+    deadline: Deadline
+    progress: Progress
+    done: FilesDone = field(default_factory=FilesDone)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    @classmethod
+    def begin(
+        cls,
+        spec: JobSpec,
+        *,
+        job_id: str,
+        settings: Settings,
+        connections: Connections,
+        progress: Progress,
+        stop_signal: StopSignal | None,
+    ) -> "JobContext":
+        """The job's time begins now."""
+        deadline = Deadline.after(_timeout_seconds(spec, settings), stop_signal)
+        storage = Storage(
+            connections=connections,
+            deadline=deadline,
+            retry_seconds=settings.storage_retry_seconds,
+            silence_seconds=settings.storage_silence_seconds,
+            local_roots=settings.local_roots,
+            allowed_uri_prefixes=settings.allowed_uri_prefixes,
+        )
+        return cls(
+            job_id=job_id,
+            spec=spec,
+            settings=settings,
+            storage=storage,
+            deadline=deadline,
+            progress=progress,
+        )
+
+    @contextmanager
+    def adding_what_is_done_to_errors(self) -> Iterator[None]:
+        """The error that ends the job says which files are complete."""
+        try:
+            yield
+        except JobError as error:
+            error.details.update(self.done.so_far(self.job_id, self.stopwatch.seconds()))
+            raise
+
+    @contextmanager
+    def phase(self, name: str, sentence: str) -> Iterator[None]:
+        """Tells of a phase, and takes its time under `name`."""
+        self.progress.phase(sentence)
+        with self.stopwatch.phase(name):
+            yield
+
+
+def _timeout_seconds(spec: JobSpec, settings: Settings) -> float:
+    """The instance's own limit caps what a call asks for."""
+    most = settings.job_timeout_seconds
+    if spec.timeout_seconds is None:
+        return most
+    if spec.timeout_seconds > most:
+        logger.warning(
+            "timeout_seconds is %g, and JOB_TIMEOUT_SECONDS caps it at %g",
+            spec.timeout_seconds,
+            most,
+        )
+    return min(spec.timeout_seconds, most)

@@ -1,0 +1,137 @@
+"""What an input file becomes: its predictions and, where rows were bad, the file of these."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import orjson
+
+from app.errors import JobError, TooManyRowErrors, TransferBroken
+from app.framing.gzipped import GzipCompressor
+from app.planning.plan import FileTask
+from app.planning.reuse import Counts, errors_metadata, output_metadata, stale_errors
+from app.storage import (
+    GZIPPED_TEXT,
+    TEXT,
+    ContentType,
+    Location,
+    Storage,
+    StoredFile,
+    Writer,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class FileOutput:
+    """Both files of a task, which appear when they are finished, or not at all.
+
+    It may be begun again where a transfer broke; what an earlier attempt has left is replaced then.
+    `job_id` tells the writes of this job from those of another one for the same output.
+    """
+
+    def __init__(self, task: FileTask, storage: Storage, job_id: str) -> None:
+        self._task = task
+        self._storage = storage
+        self._job_id = job_id
+        # What is at each location, as far as this job knows.
+        self._there: dict[Location, StoredFile | None] = {
+            task.output: task.old_output,
+            task.errors_output: task.old_errors,
+        }
+        self._errors: Writer | None = None
+        self._errors_written: StoredFile | None = None
+        self._first_bad_row = b""
+        self.rows = 0
+        self.bad_rows = 0
+        self.bytes = 0
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Takes the file from its beginning while the block runs."""
+        self._errors, self._first_bad_row = None, b""
+        self.rows = self.bad_rows = self.bytes = 0
+        with ExitStack() as self._stack:
+            self._gzip = GzipCompressor() if self._task.gzip_output else None
+            content = GZIPPED_TEXT if self._task.gzip_output else TEXT
+            self._output = self._create(self._task.output, content)
+            yield
+
+    def again(self) -> None:
+        """Looks at what the attempt that broke has left, before the next one."""
+        there = self._storage.find_all(self._there)
+        for location in self._there:
+            # Damaged content is taken away again. That somebody else has written, writing tells.
+            if location not in there:
+                self._there[location] = None
+
+    def write(self, predictions: bytes, rows: int) -> None:
+        """`predictions` are so many whole lines."""
+        self._write(predictions if self._gzip is None else self._gzip.compress(predictions))
+        self.rows += rows
+
+    def write_bad_rows(self, errors: bytes, rows: int) -> None:
+        """`errors` are so many whole lines of the errors file, which may be none."""
+        if rows == 0:
+            return
+        if self._errors is None:
+            self._errors = self._create(self._task.errors_output, TEXT)
+            self._first_bad_row = errors.partition(b"\n")[0]
+        self._errors.write(errors)
+        self.bad_rows += rows
+
+    def finish(self, max_error_fraction: float) -> None:
+        """The predictions appear last: where they are, the bad rows are as well.
+
+        Raises TooManyRowErrors and what storage raises; nothing has appeared then.
+        """
+        if self._gzip is not None:
+            self._write(self._gzip.finish())
+        counts = Counts(self.rows + self.bad_rows, self.bad_rows)
+        if counts.errors > max_error_fraction * counts.instances:
+            raise self._too_many(counts, max_error_fraction)
+        if self._errors is not None:
+            metadata = errors_metadata(self._task.fingerprint, self._task.output, counts)
+            self._errors_written = self._errors.finish(metadata)
+            self._there[self._task.errors_output] = self._errors_written
+        try:
+            self._output.finish(output_metadata(self._task.fingerprint, counts))
+        except TransferBroken:
+            raise  # the next attempt replaces the bad rows of this one
+        except JobError:
+            self.withdraw_bad_rows()
+            raise
+        if counts.errors == 0 and (stale := stale_errors(self._task)):
+            self._storage.delete(stale)
+
+    def withdraw_bad_rows(self) -> None:
+        """Takes back what was written of them, where the predictions will not follow.
+
+        That the job has no time left is no reason to leave them.
+        """
+        if self._errors_written is None:
+            return
+        try:
+            self._storage.for_cleaning_up().delete(self._errors_written)
+        except JobError as error:
+            # The job already ends for a reason of its own, and the next call replaces them.
+            logger.warning("bad rows without predictions are left: %s", error)
+
+    def _write(self, data: bytes) -> None:
+        self._output.write(data)
+        self.bytes += len(data)
+
+    def _create(self, location: Location, content: ContentType) -> Writer:
+        return self._stack.enter_context(
+            self._storage.create(location, self._there[location], self._job_id, content)
+        )
+
+    def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyRowErrors:
+        first = orjson.loads(self._first_bad_row)
+        unit, number = next(iter(first.items()))
+        return TooManyRowErrors(
+            f"{self._task.input.uri}: {counts.errors} of {counts.instances} rows are bad, more than"
+            f" the MAX_ERROR_FRACTION of {max_error_fraction:g}; the first one is {unit}"
+            f" {number}: {first['error']['message']}",
+            {"file": self._task.input.uri, unit: number},
+        )

@@ -1,0 +1,300 @@
+"""One input file goes through the model into its output file.
+
+The steps overlap, each in a thread of its own:
+
+    blocks -> _send: batches on their way to the server -> _answers: lines of JSON -> _write
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.codec.predictions import NotText, rows_without_text
+from app.concurrency.pipeline import Pipeline
+from app.errors import InputError, ModelFailed, RowError, TransferBroken
+from app.formats.context import InstanceReader, PassthroughFields
+from app.formats.registry import recognise_tfrecord
+from app.framing.batches import make_batches
+from app.framing.gzipped import checked, unpacked
+from app.framing.records import Records
+from app.job.context import JobContext
+from app.job.file_output import FileOutput
+from app.job.row_errors import InvalidRecord, RowErrors, encode_row_error
+from app.job.served_model import ServedModel
+from app.planning.plan import FileTask
+from app.serving.answer_size import MOST_WAITING_BYTES, answer_bytes
+from app.serving.predict_batch import BatchPredictor, CallsInFlight, Failure, Part
+from app.serving.supervised_server import Call, Tensors
+from app.settings import MEBIBYTE
+from app.telemetry.report import FileReport
+
+# How often a file is begun whose content came damaged, or whose upload was lost.
+_ATTEMPTS = 3
+_MAX_CALLS_AHEAD = 3
+# What storage takes at once; the steps before it go on meanwhile.
+_MAX_PIECES_AHEAD = 256
+_MAX_BYTES_AHEAD = 6 * MEBIBYTE
+# Of answers that are made JSON at once; the JSON has three to six times as many.
+_PIECE_BYTES = MEBIBYTE
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Records on their way; `call` is None where no row of them is left.
+
+    `input_bytes` of the file have been read since the batch before it, and about `answer_bytes` are
+    expected.
+    """
+
+    records: Records | None
+    rows: int
+    passthrough: PassthroughFields
+    bad_rows: list[InvalidRecord]
+    call: Call | None
+    input_bytes: int
+    answer_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    """A piece of the output, and the rows whose lines begin in it."""
+
+    text: bytes = b""
+    rows: int = 0
+    errors: bytes = b""
+    bad_rows: int = 0
+    input_bytes: int = 0
+
+
+class FilePrediction:
+    """One file of a job, with what its steps share."""
+
+    def __init__(self, job: JobContext, served: ServedModel, task: FileTask) -> None:
+        self._job = job
+        self._served = served
+        self._task = task
+        self._output = FileOutput(task, job.storage, job.job_id)
+        self._skip = job.spec.on_error == "skip"
+        self._row_errors: RowErrors
+        self._reader: InstanceReader[Any]
+        self._predictor: BatchPredictor
+        self._bytes_read: int
+
+    def run(
+        self, blocks: Iterable[bytes], read_again: Callable[[FileTask], Iterable[bytes]]
+    ) -> FileReport:
+        """Predicts the file, whose content is `blocks`. Its output appears whole or not at all.
+
+        A file whose content came damaged, or whose upload was lost, is begun again. Raises what
+        the first row error becomes, TooManyRowErrors, InvalidModel, what storage and the launcher
+        raise, and what the deadline raises.
+        """
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._attempt(blocks)
+            except TransferBroken as error:
+                broken = error
+            except InputError:
+                # Only the end of the content tells whether it came damaged. A row that was damaged
+                # on its way is not called invalid.
+                try:
+                    deque(blocks, maxlen=0)
+                except TransferBroken as error:
+                    broken = error
+                else:
+                    raise
+            if attempts_left == 0:
+                self._output.withdraw_bad_rows()
+                raise broken
+            logger.warning("%s; the file is begun again", broken)
+            self._output.again()
+            blocks = read_again(self._task)
+        raise AssertionError("unreachable")
+
+    def _attempt(self, blocks: Iterable[bytes]) -> FileReport:
+        self._row_errors = RowErrors(skip=self._skip)
+        self._reader = self._served.open_reader(self._job, self._task, self._row_errors)
+        self._bytes_read = 0
+        with ExitStack() as stack:
+            stack.enter_context(self._output.begun())
+            pipeline = stack.enter_context(Pipeline(self._job.deadline))
+            self._predictor = BatchPredictor(
+                self._served.server,
+                stack.enter_context(CallsInFlight(self._served.server, ahead=_MAX_CALLS_AHEAD)),
+                self._served.answers,
+                padded_rows=self._served.fixed_rows,
+                first_only=not self._skip,
+            )
+            batches = pipeline.prefetch(
+                self._send(blocks),
+                name="encode",
+                max_items=_MAX_CALLS_AHEAD,
+                max_bytes=MOST_WAITING_BYTES,
+                size_of=lambda batch: batch.answer_bytes,
+            )
+            pieces = pipeline.prefetch(
+                self._answers(batches),
+                name="decode",
+                max_items=_MAX_PIECES_AHEAD,
+                max_bytes=_MAX_BYTES_AHEAD,
+                size_of=lambda piece: len(piece.text) + len(piece.errors),
+            )
+            for piece in pipeline.prefetch(self._write(pieces), name="upload", max_items=1):
+                self._job.deadline.remaining()
+                rows = piece.rows + piece.bad_rows
+                self._job.progress.advanced(rows=rows, size=piece.input_bytes)
+        return self._report()
+
+    def _send(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
+        """The content of the file in batches that are on their way to the server."""
+        content = unpacked(self._counted(blocks), file=self._task.input.uri)
+        # A few kilobytes may unpack to gigabytes without a single row.
+        content = checked(content, self._job.deadline.remaining)
+        is_tfrecord, content = recognise_tfrecord(content)
+        if is_tfrecord:
+            self._reader = self._served.open_reader(
+                self._job, self._task, self._row_errors, is_tfrecord=True
+            )
+        for batch in self._batches(self._reader.read(content)):
+            instances = self._reader.instances(batch)
+            bad_rows = self._row_errors.up_to(batch.last)
+            read, self._bytes_read = self._bytes_read, 0
+            if tensors := instances.tensors:
+                rows = len(next(iter(tensors.values())))
+                call = self._predictor.submit(tensors)
+                expected = self._served.answers.size.of_rows(self._served.fixed_rows or rows)
+                yield _Batch(batch, rows, instances.passthrough, bad_rows, call, read, expected)
+            elif bad_rows:
+                yield _Batch(batch, 0, PassthroughFields(), bad_rows, None, read)
+            if bad_rows and not self._skip:
+                return
+        if bad_rows := self._row_errors.up_to(None):
+            yield _Batch(None, 0, PassthroughFields(), bad_rows, None, self._bytes_read)
+
+    def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
+        """Bounded by what goes in, and each of these by what comes out of the model."""
+        for batch in make_batches(records, self._served.limits):
+            rows = len(batch.ends)
+            start = 0
+            while start < rows:
+                end = rows
+                if self._served.fixed_rows is None:
+                    end = min(rows, start + self._served.answers.size.rows())
+                yield batch.part(start, end)
+                start = end
+
+    def _counted(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._bytes_read += len(block)
+            yield block
+
+    def _answers(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
+        """The lines of the output, and those of the bad rows, batch by batch.
+
+        Raises what the first bad row becomes, where bad rows are not skipped.
+        """
+        has_header = False
+        for batch in batches:
+            if not has_header:
+                # CSV column names are known only after the first batch.
+                yield _Predicted(self._header())
+                has_header = True
+            bad_rows = list(batch.bad_rows)
+            # Each piece is handed from thread to thread, so the last one takes all counts along.
+            last = _Predicted()
+            for part in self._parts(batch):
+                failed = dict(part.failed)
+                for piece in self._encoded(batch, part, failed):
+                    if last.text or last.rows:
+                        yield last
+                    last = piece
+                bad_rows += self._as_bad_rows(batch, failed)
+                if bad_rows and not self._skip:
+                    break
+            bad_rows.sort(key=lambda row: row.error.number)
+            if bad_rows and not self._skip:
+                raise bad_rows[0].error.as_error(self._task.input.uri, self._reader.unit)
+            errors = b"".join([encode_row_error(row, self._reader) for row in bad_rows])
+            yield replace(
+                last, errors=errors, bad_rows=len(bad_rows), input_bytes=batch.input_bytes
+            )
+        if not has_header:
+            yield _Predicted(self._header(), input_bytes=self._bytes_read)
+
+    def _header(self) -> bytes:
+        return self._served.writer.header(self._reader.passthrough_names())
+
+    def _parts(self, batch: _Batch) -> Iterable[Part]:
+        return () if batch.call is None else self._predictor.parts(batch.call, batch.rows)
+
+    def _encoded(
+        self, batch: _Batch, part: Part, failed: dict[int, Failure]
+    ) -> Iterator[_Predicted]:
+        """The lines of a part. Adds the rows that have none to `failed`, by index in the batch."""
+        good: Sequence[int] = part.rows
+        if failed:
+            good = [index for index in part.rows if index not in failed]
+        row_bytes = answer_bytes(part.outputs) // max(1, len(good))
+        step = max(1, _PIECE_BYTES // max(1, row_bytes))
+        for start in range(0, len(good) if part.outputs else 0, step):
+            indices = good[start : start + step]
+            outputs = {name: array[start : start + step] for name, array in part.outputs.items()}
+            try:
+                texts = self._texts(batch, outputs, indices)
+            except NotText:
+                not_text = rows_without_text(outputs)
+                failed |= {indices[row]: Failure(ModelFailed, why) for row, why in not_text.items()}
+                kept = [row for row in range(len(indices)) if row not in not_text]
+                indices = [indices[row] for row in kept]
+                outputs = {name: array[kept] for name, array in outputs.items()}
+                texts = self._texts(batch, outputs, indices)
+            rows = len(indices)
+            for text in texts:
+                yield _Predicted(text, rows)
+                # Counted with the first piece of their lines.
+                rows = 0
+
+    def _texts(self, batch: _Batch, outputs: Tensors, indices: Sequence[int]) -> Iterable[bytes]:
+        """The lines of these rows of the batch. Raises NotText before the first of them."""
+        writer = self._served.writer
+        passthrough = batch.passthrough.at(indices)
+        if len(indices) == 1 and answer_bytes(outputs) > _PIECE_BYTES:
+            return writer.encode_large_row(outputs, passthrough)
+        return [writer.encode(outputs, passthrough, len(indices), rows_sent=len(indices))]
+
+    def _as_bad_rows(self, batch: _Batch, failed: dict[int, Failure]) -> list[InvalidRecord]:
+        if not failed:
+            return []
+        assert batch.records is not None
+        already_bad = {row.error.number for row in batch.bad_rows}
+        rows = [row for row in self._reader.rows(batch.records) if row[0] not in already_bad]
+        return [
+            InvalidRecord(RowError(rows[index][0], None, why.message, why.kind), rows[index][1])
+            for index, why in sorted(failed.items())
+        ]
+
+    def _write(self, pieces: Iterable[_Predicted]) -> Iterator[_Predicted]:
+        """Finishes the output only when all that came before has ended well."""
+        for piece in pieces:
+            self._output.write(piece.text, piece.rows)
+            self._output.write_bad_rows(piece.errors, piece.bad_rows)
+            yield piece
+        self._output.finish(self._job.settings.max_error_fraction)
+
+    def _report(self) -> FileReport:
+        output, task = self._output, self._task
+        return FileReport(
+            input=task.input.uri,
+            output=str(task.output),
+            errors_output=str(task.errors_output) if output.bad_rows else None,
+            instances=output.rows + output.bad_rows,
+            predictions=output.rows,
+            errors=output.bad_rows,
+            input_bytes=task.input.size,
+            output_bytes=output.bytes,
+        )

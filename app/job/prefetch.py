@@ -1,0 +1,36 @@
+"""The inputs of a job, each read before it is asked for."""
+
+from collections.abc import Iterator
+
+from app.concurrency.pipeline import Pipeline
+from app.planning.plan import FileTask
+from app.storage import Storage
+
+# Blocks are a mebibyte or less.
+_MAX_BLOCKS = 2
+
+
+class PrefetchedInputs:
+    """Pairs of a task and its input's blocks, in order.
+
+    Reading the first input begins at once, and reading each other one when the one before it is
+    asked for.
+    """
+
+    def __init__(self, tasks: list[FileTask], storage: Storage, pipeline: Pipeline) -> None:
+        self._tasks = tasks
+        self._storage = storage
+        self._pipeline = pipeline
+        self._next = self.read_again(tasks[0])
+
+    def __iter__(self) -> Iterator[tuple[FileTask, Iterator[bytes]]]:
+        for index, task in enumerate(self._tasks):
+            blocks = self._next
+            if index + 1 < len(self._tasks):
+                self._next = self.read_again(self._tasks[index + 1])
+            yield task, blocks
+
+    def read_again(self, task: FileTask) -> Iterator[bytes]:
+        """The input of a task, from its beginning."""
+        blocks = self._storage.read(task.input)
+        return self._pipeline.prefetch(blocks, name="read", max_items=_MAX_BLOCKS)

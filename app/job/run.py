@@ -1,0 +1,111 @@
+"""run_job(): the whole story of a job."""
+
+from collections.abc import Iterable
+
+from app.concurrency.deadline import StopSignal
+from app.concurrency.pipeline import Pipeline
+from app.config.job_spec import JobSpec
+from app.errors import NoValidRows
+from app.instance.workspace import job_folder
+from app.job.context import JobContext
+from app.job.predict_file import FilePrediction
+from app.job.prefetch import PrefetchedInputs
+from app.job.served_model import serve_model
+from app.planning.plan import FileTask, Plan, check_locations, plan_files
+from app.planning.reuse import reuse
+from app.savedmodel.fetch_model import check_model_fits
+from app.savedmodel.find_model import find_model
+from app.savedmodel.model_files import ModelFiles
+from app.serving.error_translation import model_server_errors
+from app.settings import Settings
+from app.storage import Connections
+from app.telemetry.progress import Progress
+from app.telemetry.report import FileReport, Report
+
+
+def run_job(
+    spec: JobSpec,
+    *,
+    job_id: str,
+    settings: Settings,
+    connections: Connections,
+    progress: Progress,
+    stop_signal: StopSignal | None = None,
+) -> Report:
+    """Fetches the model, starts a server for it, predicts file by file, tears everything down.
+
+    Outputs that an earlier call has made of the same model, input and parameters stay as they are.
+    `stop_signal` ends the job from outside. Raises JobError, whose details tell which files are
+    complete; those stay, and nothing of the others appears.
+    """
+    job = JobContext.begin(
+        spec,
+        job_id=job_id,
+        settings=settings,
+        connections=connections,
+        progress=progress,
+        stop_signal=stop_signal,
+    )
+    with (
+        job.adding_what_is_done_to_errors(),
+        model_server_errors(job.deadline),
+        job_folder() as folder,
+        Pipeline(job.deadline) as pipeline,
+    ):
+        check_locations(spec, job.storage)
+        model = job.deadline.run(find_model, spec.model, job.storage)
+        plan = _plan(job, model)
+        pending = _reuse(job, plan)
+        if pending:
+            check_model_fits(model, folder, settings.model_memory_bytes)
+            inputs = PrefetchedInputs(pending, job.storage, pipeline)
+            with serve_model(job, model, folder) as served:
+                served.check_formats(job, pending)
+                with job.phase("predict", "predicting"):
+                    for task, blocks in inputs:
+                        prediction = FilePrediction(job, served, task)
+                        job.done.add(prediction.run(blocks, inputs.read_again))
+        _check_any_prediction(job.done.reports())
+    return _report(job, model, plan)
+
+
+def _plan(job: JobContext, model: ModelFiles) -> Plan:
+    check = job.deadline.remaining
+    plan = job.deadline.run(plan_files, job.spec, job.storage, model.files, job.settings, check)
+    job.done.expect(len(plan.tasks), left_out=plan.left_out)
+    return plan
+
+
+def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
+    """The files whose outputs are still to be made."""
+    pending = plan.tasks
+    if not job.spec.force:
+        pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage)
+    job.progress.total(files=len(pending), size=sum(task.input.size for task in pending))
+    return pending
+
+
+def _check_any_prediction(files: Iterable[FileReport]) -> None:
+    """Raises NoValidRows where there were rows, and none of them could be predicted."""
+    instances = sum(file.instances for file in files)
+    if instances == 0 or any(file.predictions for file in files):
+        return
+    first = next(file for file in files if file.errors)
+    raise NoValidRows(
+        f"none of the {instances} rows could be predicted; {first.errors_output} has the bad rows"
+        f" of {first.input}"
+    )
+
+
+def _report(job: JobContext, model: ModelFiles, plan: Plan) -> Report:
+    return Report(
+        job_id=job.job_id,
+        model=str(job.spec.model),
+        model_version=model.version,
+        signature_name=job.spec.signature_name,
+        inputs=tuple(map(str, job.spec.inputs)),
+        output=str(job.spec.output),
+        files=job.done.reports(),
+        files_left_out=plan.left_out,
+        seconds=job.stopwatch.seconds(),
+    )

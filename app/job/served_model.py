@@ -1,0 +1,174 @@
+"""The model as a job calls it: on a server, with a signature, in batches of a certain size."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app.codec.signatures import check_inputs, check_outputs, fixed_batch_size
+from app.formats.context import InstanceReader, ReaderContext
+from app.formats.registry import open_reader
+from app.formats.writers import PredictionWriter, prediction_writer
+from app.framing.batches import BatchLimits
+from app.framing.records import RowErrorSink
+from app.job.context import JobContext
+from app.planning.plan import FileTask
+from app.savedmodel.fetch_model import drop_variables, fetch_model
+from app.savedmodel.model_files import ModelFiles
+from app.serving.answer_size import AnswerSize
+from app.serving.environment import server_environment
+from app.serving.predict_batch import ModelAnswers
+from app.serving.supervised_server import SupervisedServer
+from app.settings import MEBIBYTE
+from tfserving_launcher import ModelServer, Signature
+from tfserving_launcher.parse_spec import SAVED_MODEL_FILE, FeatureTypes, read_parse_spec
+
+# Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
+# small enough that a few batches in flight stay far below the memory of the smallest instance.
+ROWS_PER_BATCH = 4096
+BYTES_PER_BATCH = 1 * MEBIBYTE
+# A batch size that was asked for is bounded as well.
+_MAX_ROWS_PER_BATCH = 32 * 1024
+_MAX_BYTES_PER_BATCH = 8 * MEBIBYTE
+# An instance that is told to end has ten seconds for all that the job has begun.
+_STOP_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """A model that is ready for calls.
+
+    `fixed_rows` is the batch size that the signature fixes, or None. `parse_spec` reads which
+    features the graph parses; only some readers need that.
+    """
+
+    server: SupervisedServer
+    signature: Signature
+    limits: BatchLimits
+    fixed_rows: int | None
+    answers: ModelAnswers
+    writer: PredictionWriter
+    parse_spec: Callable[[], FeatureTypes | None]
+
+    def open_reader(
+        self,
+        job: JobContext,
+        task: FileTask,
+        on_row_error: RowErrorSink,
+        *,
+        is_tfrecord: bool = False,
+    ) -> InstanceReader[Any]:
+        """A reader for one file, of the format that was asked for or else its own.
+
+        A name may say less than the content: `is_tfrecord` is what the content says. Raises
+        UnsupportedInput where the signature cannot be given rows of that format.
+        """
+        by_content = is_tfrecord and job.spec.input_format is None
+        context = ReaderContext(
+            file=task.input.uri,
+            signature=self.signature,
+            fields=job.spec.fields,
+            on_row_error=on_row_error,
+            max_line_bytes=job.settings.max_line_bytes,
+            integer_strings=job.spec.integer_strings,
+            parse_spec=self.parse_spec,
+        )
+        return open_reader(
+            "tfrecord" if by_content else task.format,
+            context,
+            output_format=job.spec.output_format,
+            manifest=task.manifest,
+            storage=job.storage,
+        )
+
+    def check_formats(self, job: JobContext, tasks: Iterable[FileTask]) -> None:
+        """Raises UnsupportedInput for the first file whose format the signature cannot be given.
+
+        Before the first row, so that no file of the job is begun in vain.
+        """
+        first_by_format: dict[str, FileTask] = {}
+        for task in tasks:
+            first_by_format.setdefault(task.format, task)
+        for task in first_by_format.values():
+            self.open_reader(job, task, lambda _error, _text: False)
+
+
+@contextmanager
+def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[ServedModel]:
+    """Fetches the model into `folder`, and serves it while the block runs.
+
+    Raises InvalidModel or InvalidArgument where the signature cannot be called as asked, and what
+    fetching and the launcher raise.
+    """
+
+    def fetch() -> Path:
+        return fetch_model(model, job.storage, folder, job.deadline.remaining)
+
+    def launch() -> ModelServer:
+        # The first server finds the whole model there. For a later one, the variables that were
+        # dropped are fetched again.
+        return ModelServer(
+            fetch(),
+            start_timeout_seconds=min(job.settings.start_timeout_seconds, job.deadline.remaining()),
+            call_timeout_seconds=job.settings.call_timeout_seconds,
+            stop_grace_seconds=_STOP_GRACE_SECONDS,
+            check_while_waiting=job.deadline.remaining,
+            temporary_folder=folder,
+            environment=server_environment(os.environ, job.settings.server_environment, folder),
+            confine=job.settings.confine_model,
+        )
+
+    def loaded() -> None:
+        if not job.settings.keep_variables:
+            drop_variables(model, version_dir)
+
+    with job.phase("model_download", f"fetching the model {job.spec.model}"):
+        version_dir = job.deadline.run(fetch)
+    server = SupervisedServer(
+        launch,
+        loaded=loaded,
+        restarts=job.settings.server_restarts,
+        call_timeout_seconds=job.settings.call_timeout_seconds,
+        deadline=job.deadline,
+    )
+    with ExitStack() as stack:
+        with job.phase("server_start", f"starting a model server for version {model.version}"):
+            stack.enter_context(server)
+        yield _served(job, server, version_dir)
+
+
+def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> ServedModel:
+    name = job.spec.signature_name
+    signature = server.signature(name)
+    check_inputs(signature)
+    check_outputs(signature)
+    fixed_rows = fixed_batch_size(signature)
+
+    @cache
+    def parse_spec() -> FeatureTypes | None:
+        return read_parse_spec(version_dir / SAVED_MODEL_FILE, name)
+
+    return ServedModel(
+        server=server,
+        signature=signature,
+        limits=_batch_limits(fixed_rows, job.spec.batch_size),
+        fixed_rows=fixed_rows,
+        answers=ModelAnswers(AnswerSize(signature.outputs, job.settings.max_answer_bytes)),
+        writer=prediction_writer(job.spec.output_format, signature),
+        parse_spec=parse_spec,
+    )
+
+
+def _batch_limits(fixed_rows: int | None, batch_size: int | None) -> BatchLimits:
+    if fixed_rows is not None:
+        # The model takes nothing else, however many bytes that is.
+        return BatchLimits(max_rows=fixed_rows, max_bytes=sys.maxsize)
+    if batch_size is not None:
+        return BatchLimits(
+            max_rows=min(batch_size, _MAX_ROWS_PER_BATCH), max_bytes=_MAX_BYTES_PER_BATCH
+        )
+    return BatchLimits(max_rows=ROWS_PER_BATCH, max_bytes=BYTES_PER_BATCH)

@@ -1,0 +1,61 @@
+"""What the bytes of an output follow from, as one short text."""
+
+import hashlib
+from collections.abc import Iterable
+
+import orjson
+
+from app.config.file_format import InputFormat
+from app.config.job_spec import JobSpec
+from app.settings import Settings
+from app.storage import WRITER_KEY, StoredFile
+
+# Counts up when the same call would write other bytes than before.
+_FORMAT = 3
+# Under which an output carries its fingerprint, among its metadata.
+FINGERPRINT_KEY = "embedded-tf-fingerprint"
+
+
+def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Settings) -> str:
+    """Of the generations of the model's files, and of the parameters that change an output."""
+    follows_from = {
+        "format": _FORMAT,
+        "model": [_identity(file) for file in model_files],
+        "signature_name": spec.signature_name,
+        "batch_size": spec.batch_size,
+        "on_error": spec.on_error,
+        "fields": spec.fields,
+        "output_format": spec.output_format,
+        "output_compression": spec.output_compression,
+        # Decides which lines are skipped; a file that is whole holds none that are too long.
+        "max_line_bytes": settings.max_line_bytes if spec.on_error == "skip" else None,
+    }
+    if spec.integer_strings:
+        # Left out otherwise: outputs of calls that do not know it stay what they are.
+        follows_from["integer_strings"] = True
+    return _digest(follows_from)
+
+
+def file_fingerprint(
+    job_fingerprint: str, input_format: InputFormat, files: Iterable[StoredFile], *, gzip: bool
+) -> str:
+    """Of the generations of an input and of all that it names, and of what a job's files share."""
+    return _digest([job_fingerprint, input_format, gzip, [_identity(file) for file in files]])
+
+
+def is_output(file: StoredFile) -> bool:
+    """Whether a job has made this file."""
+    return FINGERPRINT_KEY in file.metadata
+
+
+def is_made_by_job(file: StoredFile) -> bool:
+    """The same, or a job has made it that was cut off before it could finish."""
+    return is_output(file) or WRITER_KEY in file.metadata
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _identity(file: StoredFile) -> tuple[str, int, int | None]:
+    return file.uri, file.size, file.generation

@@ -1,0 +1,225 @@
+"""Which input files a job has, and where the output of each goes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from app.config.file_format import (
+    InputFormat,
+    errors_name,
+    format_of_name,
+    is_gzip_name,
+    numbered_names,
+    output_name,
+)
+from app.config.job_spec import JobSpec
+from app.errors import AlreadyExists, InvalidArgument, UnsupportedInput
+from app.formats.manifest import Manifest, NameBudget, read_manifest
+from app.planning.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
+from app.planning.selection import SelectedFile, select_files
+from app.settings import Settings
+from app.storage import Location, Storage, StoredFile
+
+_STORED_AS_IT_IS = ("", "identity")
+_ENCODINGS = (*_STORED_AS_IT_IS, "gzip")
+_SHOWN_FILES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTask:
+    """One input file and the paths of its output and of its bad rows, with what is there now.
+
+    `manifest` is what a file list names, None for all other formats.
+    """
+
+    input: StoredFile
+    format: InputFormat
+    manifest: Manifest | None
+    output: Location
+    gzip_output: bool
+    errors_output: Location
+    old_output: StoredFile | None
+    old_errors: StoredFile | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files of a job in order, and how many were left out because they are no data by name."""
+
+    tasks: list[FileTask]
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class _OutputPaths:
+    """Where an output and its bad rows go, and whether the output is gzipped."""
+
+    output: Location
+    errors: Location
+    gzip: bool
+
+
+def check_locations(spec: JobSpec, storage: Storage) -> None:
+    """Raises PermissionDenied where the model, an input or the output may not be used.
+
+    Raises InvalidArgument for an output inside the model.
+    """
+    for location in (spec.model, *spec.inputs, spec.output):
+        storage.check_allowed(location)
+    _check_outside_model(spec.output, spec.model)
+
+
+def plan_files(
+    spec: JobSpec,
+    storage: Storage,
+    model_files: list[StoredFile],
+    settings: Settings,
+    check: Callable[[], object],
+) -> Plan:
+    """The inputs' files in order of their URIs; outputs mirror the trees below their folders.
+
+    Raises NotFound where an input matches nothing, UnsupportedInput for a file that cannot be
+    read, InvalidArgument where an output would overwrite an input, the model or another output,
+    AlreadyExists where it would replace a file that no job has made, and what `check` raises,
+    which is called now and then.
+    """
+    selection = select_files(spec, storage)
+    selected = selection.files
+    formats = [spec.input_format or format_of_name(one.name) for one in selected]
+    for one in selected:
+        storage.check_source(one.file.location)
+        if one.file.content_encoding not in _ENCODINGS:
+            raise UnsupportedInput(
+                f"{one.file.uri}: stored with Content-Encoding {one.file.content_encoding}, and"
+                " only gzip is read"
+            )
+    if spec.numbered_outputs:
+        paths = [_numbered(spec, number, len(selected)) for number in range(len(selected))]
+    else:
+        paths = [_named(spec, *named) for named in zip(selected, formats, strict=True)]
+    files = _without_own_outputs(list(zip(selected, formats, paths, strict=True)))
+    selected, paths = [one for one, _, _ in files], [path for _, _, path in files]
+    for path in paths:
+        storage.check_target(path.output)
+        _check_outside_model(path.output, spec.model)
+    _check_outputs(selected, paths, writes_errors=spec.on_error == "skip")
+    of_job = job_fingerprint(model_files, spec, settings)
+    there = storage.find_all([where for one in paths for where in (one.output, one.errors)])
+    if not spec.force:
+        _check_made_by_jobs(paths, there, writes_errors=spec.on_error == "skip")
+    tasks = []
+    name_budget = NameBudget()
+    for one, file_format, path in files:
+        manifest = None
+        if file_format == "file-list":
+            manifest = read_manifest(one.file, storage, name_budget, check)
+        follows_from = [one.file, *([] if manifest is None else manifest.found())]
+        tasks.append(
+            FileTask(
+                input=one.file,
+                format=file_format,
+                manifest=manifest,
+                output=path.output,
+                gzip_output=path.gzip,
+                errors_output=path.errors,
+                old_output=there.get(path.output),
+                old_errors=there.get(path.errors),
+                fingerprint=file_fingerprint(of_job, file_format, follows_from, gzip=path.gzip),
+            )
+        )
+    return Plan(tasks, selection.left_out)
+
+
+def _check_outside_model(output: Location, model: Location) -> None:
+    """A file of the model that an output replaces is lost, and one more is taken for a part of it.
+
+    Links count as what they lead to.
+    """
+    folder = model.identity.rstrip("/")
+    if output.scheme == model.scheme and f"{output.identity}/".startswith(f"{folder}/"):
+        raise InvalidArgument(
+            f"output: {output} is inside the model {model}; give a folder outside of it",
+            {"parameters": ["output"]},
+        )
+
+
+def _check_made_by_jobs(
+    paths: list[_OutputPaths], there: Mapping[Location, StoredFile], *, writes_errors: bool
+) -> None:
+    """Raises AlreadyExists where something would be replaced that no job has made."""
+    wanted = [path.output for path in paths]
+    wanted += [path.errors for path in paths if writes_errors]
+    others = [str(one) for one in wanted if one in there and not is_made_by_job(there[one])]
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise AlreadyExists(
+            f"output: {others[0]}{more} is there already, and no job has made it; move it away, or"
+            " replace it with force=true",
+            {"files_there": others[:_SHOWN_FILES]},
+        )
+
+
+def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _OutputPaths:
+    """The output is called as its input is."""
+    encoded = selected.file.content_encoding not in _STORED_AS_IT_IS
+    has_gzip_name = is_gzip_name(selected.name)
+    match spec.output_compression:
+        case "gzip":
+            gzip = gzip_suffix = True
+        case "none":
+            gzip = gzip_suffix = False
+        case None:
+            gzip_suffix = has_gzip_name
+            # A note of its encoding is all that tells of gzip in an object of another name.
+            gzip = has_gzip_name or (encoded and spec.output.scheme == "gs")
+    name = output_name(selected.name, file_format, spec.output_format, gzip_suffix=gzip_suffix)
+    output = spec.output.below(name)
+    folder = output.parent()
+    errors = folder.below(errors_name(output.path.removeprefix(folder.path)))
+    return _OutputPaths(output, errors, gzip)
+
+
+def _numbered(spec: JobSpec, number: int, total: int) -> _OutputPaths:
+    """As Vertex AI calls them."""
+    output, errors = map(spec.output.below, numbered_names(number, total))
+    return _OutputPaths(output, errors, gzip=spec.output_compression == "gzip")
+
+
+def _without_own_outputs(
+    files: list[tuple[SelectedFile, InputFormat, _OutputPaths]],
+) -> list[tuple[SelectedFile, InputFormat, _OutputPaths]]:
+    """Without those that an earlier call has made of another file, in the folder of both."""
+    made_of_others = {
+        path
+        for one, _, paths in files
+        for path in (paths.output, paths.errors)
+        if path != one.file.location
+    }
+
+    def is_own(one: SelectedFile) -> bool:
+        return not one.is_named and is_output(one.file) and one.file.location in made_of_others
+
+    return [file for file in files if not is_own(file[0])]
+
+
+def _check_outputs(
+    selected: Iterable[SelectedFile], paths: list[_OutputPaths], *, writes_errors: bool
+) -> None:
+    taken = {one.file.identity: f"the input {one.file.uri}" for one in selected}
+    outputs = [one.output for one in paths]
+    for output in [*outputs, *(one.errors for one in paths)] if writes_errors else outputs:
+        if what := taken.get(output.identity):
+            raise InvalidArgument(
+                f"output: {output} is {what} of this job and would be overwritten",
+                {"parameters": ["output"]},
+            )
+        taken[output.identity] = "another output"
+    for output in outputs:
+        folders = PurePosixPath(output.path).parents if output.scheme == "file" else ()
+        if clash := next((path for path in map(str, folders) if path in taken), None):
+            raise InvalidArgument(
+                f"output: {clash} is {taken[clash]} of this job, and would have to be a folder for"
+                f" {output}",
+                {"parameters": ["output"]},
+            )

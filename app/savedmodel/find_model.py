@@ -1,0 +1,181 @@
+"""Which version of a model is taken; folders without one are refused with what to name instead."""
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from app.errors import InvalidModel, JobError, NotFound, PermissionDenied
+from app.savedmodel.model_files import SAVED_MODEL_FILES, ModelFiles, a_few, is_whole
+from app.storage import Location, Storage, StoredFile
+
+# The version of a folder that holds a SavedModel itself: a server wants a number.
+_ONLY_VERSION = "1"
+_LARGEST_VERSION = 2**63 - 1
+# A longer number need not be read to know that it is too large; int() refuses the longest ones.
+_MOST_DIGITS = len(str(_LARGEST_VERSION))
+# How far above a folder a SavedModel is looked for that the folder is part of.
+_LEVELS_ABOVE = 3
+
+logger = logging.getLogger(__name__)
+
+# The names of a version folder's files, without the folder's own.
+_Files = dict[str, StoredFile]
+
+
+def find_model(model: Location, storage: Storage) -> ModelFiles:
+    """The SavedModel in the folder, or in its numbered folder with the highest number.
+
+    Raises NotFound where nothing is below the folder. Raises InvalidModel where no SavedModel is,
+    where the highest number has none, and where two folders have the highest number (`1` and `01`).
+    """
+    files = [file for file in storage.list_below(model) if not file.is_placeholder]
+    names = [file.location.path.removeprefix(model.path) for file in files]
+    if not files:
+        raise _nothing_below(model, storage)
+    if not set(SAVED_MODEL_FILES).isdisjoint(names):
+        return ModelFiles(model, _ONLY_VERSION, files)
+    folders: dict[str, _Files] = defaultdict(dict)
+    for name, file in zip(names, files, strict=True):
+        folder, slash, rest = name.partition("/")
+        if slash and _is_digits(folder):
+            folders[folder][rest] = file
+    for folder in _local_version_folders(model):
+        if folder not in folders:
+            # It is empty, or a link to a folder that has been listed under another name.
+            path = model.below(f"{folder}/")
+            folders[folder] = {
+                file.location.path.removeprefix(path.path): file
+                for file in storage.list_below(path)
+                if not file.is_placeholder
+            }
+    versions = _by_number(model, folders)
+    if not versions:
+        raise _no_model(model, names, storage)
+    highest = max(versions)
+    version = _only_name(model, versions[highest])
+    older = _older(model, highest, versions, folders)
+    if folders[version].keys().isdisjoint(SAVED_MODEL_FILES):
+        raise _no_model_in_version(model, version, older, names, folders[version])
+    return ModelFiles(model.below(f"{version}/"), version, [*folders[version].values()], older)
+
+
+def _is_digits(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _is_usable(name: str) -> bool:
+    """Whether the model server takes a folder of this name for a version."""
+    if not _is_digits(name):
+        return False
+    digits = name.lstrip("0")
+    return len(digits) <= _MOST_DIGITS and int(digits or "0") <= _LARGEST_VERSION
+
+
+def _local_version_folders(model: Location) -> list[str]:
+    """Also those that a list of files does not show."""
+    if model.scheme != "file":
+        return []
+    with os.scandir(model.path) as entries:
+        return [entry.name for entry in entries if _is_digits(entry.name) and not entry.is_file()]
+
+
+def _by_number(model: Location, folders: Iterable[str]) -> dict[int, list[str]]:
+    """The folders' names by the number that the model server reads them as."""
+    versions = defaultdict(list)
+    too_large = []
+    for folder in sorted(folders):
+        if _is_usable(folder):
+            versions[int(folder.lstrip("0") or "0")].append(folder)
+        else:
+            too_large.append(str(model.below(f"{folder}/")))
+    if too_large:
+        logger.warning(
+            "no version of the model, because the number does not fit int64: %s", a_few(too_large)
+        )
+    return versions
+
+
+def _only_name(model: Location, names: list[str]) -> str:
+    if len(names) > 1:
+        uris = a_few(str(model.below(f"{name}/")) for name in names)
+        raise InvalidModel(
+            f"model: {model} has several folders for its highest version: {a_few(names)} read as"
+            f" the same number; give the one that is meant as model ({uris}), or remove the others"
+        )
+    return names[0]
+
+
+def _older(
+    model: Location, highest: int, versions: dict[int, list[str]], folders: dict[str, _Files]
+) -> Location | None:
+    for number in sorted(versions, reverse=True):
+        for name in versions[number]:
+            sizes = {rest: file.size for rest, file in folders[name].items()}
+            if number < highest and is_whole(sizes):
+                return model.below(f"{name}/")
+    return None
+
+
+def _no_model_in_version(
+    model: Location, version: str, older: Location | None, names: list[str], files: Iterable[str]
+) -> InvalidModel:
+    found = a_few(name for name in files if name) or "nothing"
+    message = (
+        f"model: {model.below(f'{version}/')} is the highest version and no SavedModel: expected"
+        f" saved_model.pb in it, found {found}"
+    )
+    if older is not None:
+        message += f"; an older version looks whole: give {older} as model to use it"
+    return InvalidModel(message + _models_below(model, names))
+
+
+def _no_model(model: Location, names: list[str], storage: Storage) -> InvalidModel:
+    found = a_few(name for name in names if name) or "nothing"
+    hint = _models_below(model, names) or _model_above(model, storage)
+    return InvalidModel(
+        f"model: {model} is not a SavedModel: expected saved_model.pb in it or in a numbered"
+        f" folder, found {found}{hint}"
+    )
+
+
+def _nothing_below(model: Location, storage: Storage) -> JobError:
+    file = Location(model.scheme, model.bucket, model.path.rstrip("/"))
+    above = _model_above(model, storage)
+    if file.path and storage.find(file) is not None:
+        return InvalidModel(
+            f"model: {file} is a file, and the folder of a SavedModel is wanted{above}"
+        )
+    return NotFound(f"model: nothing below {model}{above}")
+
+
+def _models_below(model: Location, names: Iterable[str]) -> str:
+    """Which folders to name where SavedModels lie further down than they are looked for."""
+    deeper = set()
+    for path in map(PurePosixPath, names):
+        folder = path.parent
+        if path.name not in SAVED_MODEL_FILES or _is_usable(str(folder)):
+            continue  # no SavedModel, or a version of which the message tells already
+        is_version = _is_usable(folder.name) and len(folder.parts) > 1
+        deeper.add(folder.parent if is_version else folder)
+    # What a volume is made of under hidden names has others as well.
+    visible = {one for one in deeper if not any(part.startswith(".") for part in one.parts)}
+    uris = a_few(str(model.below(f"{one}/")) for one in visible or deeper)
+    return f"; SavedModels are in {uris}: name one of them" if uris else ""
+
+
+def _model_above(model: Location, storage: Storage) -> str:
+    """Which folder to name where this is a file or folder of a SavedModel."""
+    path = model.path.rstrip("/")
+    for _ in range(_LEVELS_ABOVE):
+        if not path:
+            break
+        folder = Location(model.scheme, model.bucket, path).parent()
+        try:
+            if any(storage.find(folder.below(name)) for name in SAVED_MODEL_FILES):
+                return f"; it belongs to the SavedModel {folder}: name that"
+        except PermissionDenied:
+            break
+        path = folder.path.rstrip("/")
+    return ""

@@ -1,0 +1,85 @@
+"""Which rows of a batch a model fails on.
+
+TF Serving refuses a batch as a whole and does not say which row it was, so the batch is halved
+until it is known. The other rows then go once more as one batch of the same size, so that each
+gets the very prediction that it would have had: kernels may round differently for another size.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.serving.supervised_server import PoisonBatch, Tensors
+from tfserving_launcher import PredictError
+
+Predict = Callable[[Tensors], Tensors]
+
+_Refusal = PredictError | PoisonBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Some rows of a batch, by their indices in it, all of which have failed for one reason."""
+
+    rows: range
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: range
+    outcome: Tensors | Refused
+
+
+def predict_bisected(
+    tensors: Tensors, refusal: _Refusal, predict: Predict, *, first_only: bool
+) -> tuple[Tensors, list[Refused]]:
+    """The outputs of the rows that do not fail, and those that do, after `tensors` were refused.
+
+    With `first_only` nothing after the first row that fails is looked at. Without outputs all rows
+    have failed.
+    """
+    parts = []
+    for part in _bisect(tensors, range(_rows_of(tensors)), refusal, predict):
+        parts.append(part)
+        if first_only and isinstance(part.outcome, Refused):
+            return {}, [part.outcome]
+    refused = [part.outcome for part in parts if isinstance(part.outcome, Refused)]
+    answered = [part for part in parts if not isinstance(part.outcome, Refused)]
+    if not answered:
+        return {}, refused
+    good = np.concatenate([np.arange(part.rows.start, part.rows.stop) for part in answered])
+    if refused:
+        try:
+            outputs = predict(_with_good_rows_only(tensors, good))
+        except (PredictError, PoisonBatch):
+            pass  # some rows fail only beside others; each half has its own answer already
+        else:
+            return {name: array[good] for name, array in outputs.items()}, refused
+    outcomes = [part.outcome for part in answered if isinstance(part.outcome, dict)]
+    return {name: np.concatenate([o[name] for o in outcomes]) for name in outcomes[0]}, refused
+
+
+def _bisect(tensors: Tensors, rows: range, refusal: _Refusal, predict: Predict) -> Iterator[_Part]:
+    """From the first row to the last; every part has been answered, or cannot be cut further."""
+    if len(rows) == 1 or isinstance(refusal, PoisonBatch):
+        yield _Part(rows, Refused(rows, str(refusal)))
+        return
+    middle = rows.start + len(rows) // 2
+    for half in (range(rows.start, middle), range(middle, rows.stop)):
+        part = {name: tensor[half.start : half.stop] for name, tensor in tensors.items()}
+        try:
+            yield _Part(half, predict(part))
+        except (PredictError, PoisonBatch) as error:
+            yield from _bisect(tensors, half, error, predict)
+
+
+def _with_good_rows_only(tensors: Tensors, good: np.typing.NDArray[np.intp]) -> Tensors:
+    """As many rows as before: each that fails has become a copy of a good one near it."""
+    indices = np.searchsorted(good, np.arange(_rows_of(tensors))).clip(max=len(good) - 1)
+    return {name: tensor[good[indices]] for name, tensor in tensors.items()}
+
+
+def _rows_of(tensors: Tensors) -> int:
+    return len(next(iter(tensors.values())))

@@ -1,0 +1,262 @@
+"""The answer to one batch: as a whole, in halves, or without the rows that the model fails on."""
+
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from app.codec.predictions import check_rows
+from app.errors import InvalidModel, JobError, ModelFailed, TooLarge
+from app.serving.answer_size import AnswerSize
+from app.serving.bisection import Refused, predict_bisected
+from app.serving.error_translation import without_own_paths
+from app.serving.model_faults import FailuresSoFar, remedy, rows_to_try
+from app.serving.supervised_server import Call, PoisonBatch, SupervisedServer, Tensors
+from tfserving_launcher import PredictError
+
+# The server, or gRPC on this side, has no room for the answer or for what leads to it.
+_NO_ROOM = "RESOURCE_EXHAUSTED"
+# What gRPC says of a message that is larger than the channel takes; for a server, "SERVER: " is
+# before it: src/core/ext/filters/message_size/message_size_filter.cc.
+_LARGER_THAN_MAX = re.compile(r"(?<!SERVER: )Received message larger than max")
+# Bytes of the answer to several rows; twice as much takes 50 MB more of this process's memory.
+_LARGEST_ANSWER_TO_MANY = 8 * 1024 * 1024
+_SHOWN_CHARACTERS = 400
+
+
+class CallsInFlight:
+    """Calls that are cancelled when the block is left: nobody may wait for them any more."""
+
+    def __init__(self, server: SupervisedServer, *, ahead: int) -> None:
+        self._server = server
+        self._lock = threading.Lock()
+        self._ahead: deque[Call] = deque(maxlen=ahead + 2)
+        # Of a batch that was refused, one piece at a time is under way beside those.
+        self._piece: deque[Call] = deque(maxlen=1)
+        self._left = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        with self._lock:
+            self._left = True
+            calls = [*self._ahead, *self._piece]
+        for call in calls:
+            self._server.cancel(call)
+
+    def add(self, call: Call) -> Call:
+        return self._add_to(self._ahead, call)
+
+    def add_piece(self, call: Call) -> Call:
+        return self._add_to(self._piece, call)
+
+    def _add_to(self, calls: deque[Call], call: Call) -> Call:
+        with self._lock:
+            calls.append(call)
+            if self._left:
+                self._server.cancel(call)
+        return call
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a row has no prediction."""
+
+    kind: type[JobError]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive rows of a batch, by their indices in it, and what became of them.
+
+    `outputs` are those of the rows that are not in `failed`, in order; empty where all have failed.
+    """
+
+    rows: range
+    outputs: Tensors
+    failed: dict[int, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswers:
+    """What a job has learned of its model so far; all files share it."""
+
+    size: AnswerSize
+    failures: FailuresSoFar = field(default_factory=FailuresSoFar)
+
+
+class BatchPredictor:
+    """Sends the batches of one file, and gives the answers in parts.
+
+    `padded_rows` is the batch size that the model fixes, or None. With `first_only`, nothing after
+    the first row that fails is looked at.
+    """
+
+    def __init__(
+        self,
+        server: SupervisedServer,
+        in_flight: CallsInFlight,
+        answers: ModelAnswers,
+        *,
+        padded_rows: int | None,
+        first_only: bool,
+    ) -> None:
+        self._server = server
+        self._in_flight = in_flight
+        self._size = answers.size
+        self._failures = answers.failures
+        self._padded_rows = padded_rows
+        self._first_only = first_only
+
+    def submit(self, tensors: Tensors) -> Call:
+        """Sends a batch ahead, and does not wait for its answer."""
+        return self._in_flight.add(self._server.submit(self._call(tensors)))
+
+    def parts(self, call: Call, rows: int) -> Iterator[Part]:
+        """The answer to a batch of so many rows, in their order.
+
+        Raises InvalidModel where the model fails on whatever it is given, and what ends the last
+        server that there may be.
+        """
+        try:
+            outputs = self._server.result(call)
+        except (PredictError, PoisonBatch) as refusal:
+            tensors = {name: tensor[:rows] for name, tensor in call.tensors.items()}
+            yield from self._refused(tensors, range(rows), refusal)
+        else:
+            yield self._whole(outputs, range(rows))
+
+    def _whole(self, outputs: Tensors, rows: range) -> Part:
+        check_rows(outputs, self._padded_rows or len(rows))
+        self._failures.close()
+        outputs = {name: array[: len(rows)] for name, array in outputs.items()}
+        self._size.answered(outputs, len(rows))
+        return Part(rows, outputs)
+
+    def _refused(
+        self, tensors: Tensors, rows: range, refusal: PredictError | PoisonBatch
+    ) -> Iterator[Part]:
+        if isinstance(refusal, PredictError) and refusal.code == _NO_ROOM:
+            yield from self._split_large_answer(tensors, rows, refusal)
+        else:
+            if isinstance(refusal, PredictError) and self._failures.is_open:
+                self._blame_model(tensors, refusal)
+            yield self._without_failing_rows(tensors, rows, refusal)
+
+    def _split_large_answer(
+        self, tensors: Tensors, rows: range, refusal: PredictError
+    ) -> Iterator[Part]:
+        """No row is to blame for an answer that is too large, unless it is the only one."""
+        if len(rows) == 1 or self._padded_rows:
+            yield Part(rows, {}, dict.fromkeys(rows, self._no_room(refusal)))
+            return
+        self._size.was_too_large(len(rows))
+        middle = len(rows) // 2
+        for half in (range(middle), range(middle, len(rows))):
+            part = {name: tensor[half.start : half.stop] for name, tensor in tensors.items()}
+            indices = rows[half.start : half.stop]
+            try:
+                outputs = self._predict(part)
+            except (PredictError, PoisonBatch) as error:
+                yield from self._refused(part, indices, error)
+            else:
+                yield self._whole(outputs, indices)
+
+    def _no_room(self, refusal: PredictError) -> Failure:
+        if not _LARGER_THAN_MAX.search(refusal.message):
+            return Failure(ModelFailed, f"the model failed on it: {_one_line(str(refusal))}")
+        what = "one row"
+        if self._padded_rows:
+            what = f"one batch of {self._padded_rows} rows, a size that the signature fixes,"
+        return Failure(
+            TooLarge,
+            f"the answer to {what} does not fit: {_one_line(refusal.message)};"
+            " MAX_ANSWER_BYTES takes larger answers, where the instance's memory allows it",
+        )
+
+    def _blame_model(self, tensors: Tensors, refusal: PredictError) -> None:
+        """Raises InvalidModel where the error can only be the model's, or is that of all rows
+        tried.
+        """
+        rows = len(next(iter(tensors.values())))
+        if help_ := remedy(refusal.message):
+            raise InvalidModel(
+                f"the model cannot predict any row: {_one_line(refusal.message)}; {help_}"
+            )
+        for index in rows_to_try(rows):
+            try:
+                self._predict({n: tensor[index : index + 1] for n, tensor in tensors.items()})
+            except PredictError as error:
+                self._failures.add(error.message)
+            except PoisonBatch:
+                self._failures.close()
+            else:
+                self._failures.close()
+            if not self._failures.is_open:
+                return
+        if self._failures.blames_model:
+            raise InvalidModel(
+                "the model fails in the same way on all rows that were tried, from the first one"
+                f" on: {_one_line(refusal.message)}; check that the model"
+                " works where it was made"
+            )
+        self._size.failed(rows)
+
+    def _without_failing_rows(
+        self, tensors: Tensors, rows: range, refusal: PredictError | PoisonBatch
+    ) -> Part:
+        outputs, refused = predict_bisected(
+            tensors, refusal, self._predict, first_only=self._first_only
+        )
+        failed = {
+            rows[index]: Failure(ModelFailed, _why(part)) for part in refused for index in part.rows
+        }
+        if outputs:
+            self._failures.close()
+            self._size.answered(outputs, len(next(iter(outputs.values()))))
+        return Part(rows, outputs, failed)
+
+    def _predict(self, tensors: Tensors) -> Tensors:
+        rows = len(next(iter(tensors.values())))
+        call = self._in_flight.add_piece(self._call(tensors))
+        outputs = self._server.predict(call)
+        check_rows(outputs, self._padded_rows or rows)
+        return {name: array[:rows] for name, array in outputs.items()}
+
+    def _call(self, tensors: Tensors) -> Call:
+        """What can still be halved need not have an answer as large as what cannot."""
+        largest = self._size.largest
+        if self._padded_rows is None and len(next(iter(tensors.values()))) > 1:
+            largest = min(largest, _LARGEST_ANSWER_TO_MANY)
+        return Call(self._padded(tensors), largest)
+
+    def _padded(self, tensors: Tensors) -> Tensors:
+        """The last row repeated: a row that is known to fit."""
+        missing = (self._padded_rows or 0) - len(next(iter(tensors.values())))
+        if missing <= 0:
+            return tensors
+        return {
+            name: np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
+            for name, tensor in tensors.items()
+        }
+
+
+def _one_line(words: str) -> str:
+    return " ".join(without_own_paths(words)[:_SHOWN_CHARACTERS].split())
+
+
+def _why(refused: Refused) -> str:
+    # A model's own words may tell of other rows of the batch.
+    reason = _one_line(refused.reason)
+    if len(refused.rows) > 1:
+        return (
+            f"the model server died twice on the batch of {len(refused.rows)} rows that it was in:"
+            f" {reason}"
+        )
+    return f"the model failed on it: {reason}"

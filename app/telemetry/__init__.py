@@ -1,0 +1,1 @@
+"""What people see of a job: log records, progress, and the report."""

@@ -1,0 +1,273 @@
+"""Vertex AI's BatchPredictionJob as another way to ask for a job.
+
+Source: google/cloud/aiplatform/v1/batch_prediction_job.proto, and protobuf.dev/programming-guides/
+json for how it is written in JSON: a field is called by either of its two names, 64-bit integers
+are strings, times are RFC 3339.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from google.rpc import code_pb2
+
+from app.config.job_spec import JobSpec, parse_job_spec
+from app.errors import InvalidArgument, JobError, shortened
+from app.telemetry.report import FileReport, Report
+
+_INSTANCES_FORMATS = {
+    "jsonl": "jsonl",
+    "csv": "csv",
+    "tf-record": "tfrecord",
+    "tf-record-gzip": "tfrecord",
+    "file-list": "file-list",
+}
+_PREDICTIONS_FORMATS = {"jsonl": "jsonl", "csv": "csv"}
+# Ours, which the resource has no place for; they may be in the URL.
+URL_PARAMETERS = ("signature_name", "on_error", "timeout_seconds")
+# Fields of the resource that are read here; the messages in them have their own below.
+_READ = {
+    "": (
+        "displayName",
+        "labels",
+        "model",
+        "unmanagedContainerModel",
+        "inputConfig",
+        "instanceConfig",
+        "outputConfig",
+        "manualBatchTuningParameters",
+        "generateExplanation",
+    ),
+    "unmanagedContainerModel": ("artifactUri",),
+    "inputConfig": ("instancesFormat", "gcsSource"),
+    "inputConfig.gcsSource": ("uris",),
+    "instanceConfig": ("instanceType", "keyField", "includedFields", "excludedFields"),
+    "outputConfig": ("predictionsFormat", "gcsDestination"),
+    "outputConfig.gcsDestination": ("outputUriPrefix",),
+    "manualBatchTuningParameters": ("batchSize",),
+}
+# Those that mean nothing here: what a container of one's own has no choice of, and outputs.
+_MEANINGLESS = {
+    "": (
+        "completionStats",
+        "createTime",
+        "dedicatedResources",
+        "disableContainerLogging",
+        "encryptionSpec",
+        "endTime",
+        "error",
+        "explanationSpec",
+        "modelMonitoringConfig",
+        "modelMonitoringStatsAnomalies",
+        "modelMonitoringStatus",
+        "modelParameters",
+        "modelVersionId",
+        "name",
+        "outputInfo",
+        "partialFailures",
+        "resourcesConsumed",
+        "satisfiesPzi",
+        "satisfiesPzs",
+        "serviceAccount",
+        "startTime",
+        "state",
+        "updateTime",
+    ),
+    "unmanagedContainerModel": ("containerSpec", "predictSchemata"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPredictionJob:
+    """A job that was asked for in Vertex AI's words: `resource` is what was asked, as it was."""
+
+    spec: JobSpec
+    resource: dict[str, Any]
+    warnings: tuple[str, ...]
+    created: datetime
+
+
+def parse_batch_prediction_job(
+    body: Mapping[str, Any], url_parameters: Mapping[str, Any]
+) -> BatchPredictionJob:
+    """Raises InvalidArgument, naming the field, what was expected and what was there."""
+    resource, meaningless = _read(body, "")
+    warnings = [f"{name} means nothing here" for name in meaningless]
+    if resource.get("generateExplanation"):
+        raise _refused("generateExplanation", "false: there are no explanations here", True)
+    if unknown := [name for name in url_parameters if name not in URL_PARAMETERS]:
+        raise InvalidArgument(
+            f"unknown parameter {shortened(unknown[0])!r}; the URL takes"
+            f" {', '.join(URL_PARAMETERS)}, the rest is in the body",
+            {"parameters": unknown},
+        )
+    container = _message(resource, "unmanagedContainerModel")
+    models = [uri for uri in (resource.get("model"), container.get("artifactUri")) if uri]
+    if len(models) != 1:
+        raise InvalidArgument(
+            "expected one of model and unmanagedContainerModel.artifactUri, with the gs:// URI of a"
+            f" SavedModel's folder; {'both are' if models else 'neither is'} given"
+        )
+    (model,) = models
+    if isinstance(model, str) and model.startswith("projects/"):
+        raise _refused("model", "the gs:// URI of a SavedModel's folder", model)
+    source, target = _message(resource, "inputConfig"), _message(resource, "outputConfig")
+    instances = _message(resource, "instanceConfig")
+    instances_format = _format(source, "inputConfig.instancesFormat", _INSTANCES_FORMATS)
+    key = instances.get("keyField")
+    parameters = {
+        **url_parameters,
+        "model": model,
+        "input": _required(source, "inputConfig.gcsSource.uris"),
+        "output": _required(target, "outputConfig.gcsDestination.outputUriPrefix"),
+        "on_error": url_parameters.get("on_error") or "skip",
+        "input_format": instances_format,
+        "output_format": _format(target, "outputConfig.predictionsFormat", _PREDICTIONS_FORMATS),
+        "output_compression": "none",
+        "key_field": key,
+        "include_instance": not key,
+        "included_fields": instances.get("includedFields"),
+        "excluded_fields": instances.get("excludedFields"),
+        "batch_size": _message(resource, "manualBatchTuningParameters").get("batchSize"),
+    }
+    match instances.get("instanceType"):
+        case None | "" | "object":
+            pass
+        case "array" if instances_format == "csv":
+            pass
+        case other:
+            raise _refused("instanceConfig.instanceType", "object, or array for csv", other)
+    created = datetime.now(UTC)
+    spec = parse_job_spec(parameters)
+    folder = f"prediction-{_model_name(spec)}-{_timestamp(created)}/"
+    spec = replace(spec, output=spec.output.below(folder), numbered_outputs=True)
+    return BatchPredictionJob(spec, resource, tuple(warnings), created)
+
+
+def succeeded(job: BatchPredictionJob, name: str, report: Report) -> dict[str, Any]:
+    """The resource of a job that is complete."""
+    return _ended(job, name) | {
+        "state": "JOB_STATE_SUCCEEDED",
+        "partialFailures": list(_partial_failures(report.files)),
+        "completionStats": {
+            "successfulCount": str(sum(file.predictions for file in report.files)),
+            "failedCount": str(sum(file.errors for file in report.files)),
+            "incompleteCount": "0",
+        },
+    }
+
+
+def failed(job: BatchPredictionJob, name: str, error: JobError) -> dict[str, Any]:
+    """The resource of a job that was begun and ended with `error`."""
+    done = error.details
+    return _ended(job, name) | {
+        "state": "JOB_STATE_FAILED",
+        "error": {
+            "code": code_pb2.Code.Value(error.status),
+            "message": error.message,
+            "details": [
+                {"@type": "type.googleapis.com/google.protobuf.Struct", "value": error.details}
+            ],
+        },
+        "partialFailures": [],
+        "completionStats": {
+            "successfulCount": str(done.get("predictions", 0)),
+            "failedCount": str(done.get("errors", 0)),
+            # How many rows are left is known only of files that have been read.
+            "incompleteCount": "-1",
+        },
+    }
+
+
+def _ended(job: BatchPredictionJob, name: str) -> dict[str, Any]:
+    ended = _timestamp(datetime.now(UTC))
+    created = _timestamp(job.created)
+    return {
+        **job.resource,
+        "name": name,
+        "outputInfo": {"gcsOutputDirectory": str(job.spec.output).rstrip("/")},
+        "createTime": created,
+        "startTime": created,
+        "endTime": ended,
+        "updateTime": ended,
+        **({"warnings": list(job.warnings)} if job.warnings else {}),
+    }
+
+
+def _partial_failures(files: Iterable[FileReport]) -> Iterable[dict[str, Any]]:
+    for file in files:
+        if file.errors:
+            yield {
+                "code": code_pb2.Code.Value("INVALID_ARGUMENT"),
+                "message": f"{file.input}: {file.errors} of {file.instances} instances could not be"
+                f" predicted; {file.errors_output} tells why",
+            }
+
+
+def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
+    """A message with its fields by their JSON names, and the names of those that mean nothing.
+
+    Raises InvalidArgument for a field that the message does not have.
+    """
+    if not isinstance(body, Mapping):
+        raise _refused(path, "an object", body)
+    message: dict[str, Any] = {}
+    meaningless = []
+    for given, value in body.items():
+        if value is None:
+            continue  # which means the same as not to give it
+        name = re.sub(r"_([a-z])", lambda match: match[1].upper(), given)
+        where = f"{path}.{name}" if path else name
+        if name in message or where in meaningless:
+            raise InvalidArgument(f"{where}: given twice, under both of its names")
+        if name in _MEANINGLESS.get(path, ()):
+            meaningless.append(where)
+        elif name not in _READ[path]:
+            raise InvalidArgument(
+                f"unknown field {shortened(where)!r}; read are {', '.join(_READ[path])}",
+                {"parameters": [where]},
+            )
+        if where in _READ:
+            message[name], deeper = _read(value, where)
+            meaningless += deeper
+        else:
+            message[name] = value
+    return message, meaningless
+
+
+def _message(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value: Mapping[str, Any] = message.get(name, {})
+    return value
+
+
+def _required(config: Mapping[str, Any], path: str) -> Any:
+    """The value at a path of three names, of which `config` is the first."""
+    _, message, name = path.split(".")
+    value = _message(config, message).get(name)
+    if not value:
+        raise InvalidArgument(f"missing field: {path}", {"parameters": [path]})
+    return value
+
+
+def _format(config: Mapping[str, Any], path: str, known: Mapping[str, str]) -> str:
+    value = config.get(path.partition(".")[2])
+    if not isinstance(value, str) or value not in known:
+        raise _refused(path, f"one of {', '.join(known)}", value)
+    return known[value]
+
+
+def _refused(path: str, expected: str, value: object) -> InvalidArgument:
+    found = "missing" if value is None else repr(str(value)[:100])
+    return InvalidArgument(f"{path} must be {expected}, it is {found}", {"parameters": [path]})
+
+
+def _model_name(spec: JobSpec) -> str:
+    """The last name in the model's path that is not a version."""
+    names = [name for name in spec.model.path.split("/") if name]
+    return next((name for name in reversed(names) if not name.isdigit()), "model")
+
+
+def _timestamp(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,223 @@
+"""The quick way and the slow way of reading a batch: they agree, or the quick one declines."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.codec.instances import InstanceEncoder
+from app.codec.number_rows import NumberRowReader
+from app.errors import InvalidInstance
+from app.framing.lines import Lines, as_lines
+from tests.fakes.row_errors import raising
+from tfserving_launcher import Signature, TensorSpec
+
+SPECS = {
+    "float": TensorSpec(np.dtype(np.float32), (None,)),
+    "pair": TensorSpec(np.dtype(np.float64), (None, 2)),
+    "free": TensorSpec(np.dtype(np.float32), None),
+    "small": TensorSpec(np.dtype(np.int8), (None,)),
+    "large": TensorSpec(np.dtype(np.int64), (None, None)),
+    "unsigned": TensorSpec(np.dtype(np.uint64), (None,)),
+    "flag": TensorSpec(np.dtype(np.bool_), (None,)),
+    "text": TensorSpec(np.dtype(object), (None,)),
+}
+
+LEAVES = st.one_of(
+    st.integers(-3, 3),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+    st.text(max_size=3),
+    st.just({"b64": "AA=="}),
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
+
+
+def encoder(*names: str) -> InstanceEncoder:
+    inputs = {name: SPECS[name] for name in sorted(names)}
+    return InstanceEncoder(Signature("s", "", inputs, {}), raising("file"))
+
+
+def batch(rows: list[Any]) -> Lines:
+    return text_batch(*(orjson.dumps(row).decode() for row in rows))
+
+
+def text_batch(*lines: str) -> Lines:
+    return as_lines(1, "".join(line + "\n" for line in lines).encode())
+
+
+@given(st.sampled_from(sorted(SPECS)), st.lists(VALUES, min_size=1, max_size=4), st.booleans())
+def test_both_ways_give_the_same_tensors_or_the_same_refusal(
+    name: str,
+    values: list[Any],
+    named: bool,  # noqa: FBT001  # hypothesis passes by position
+) -> None:
+    try:
+        rows = batch([{name: value} for value in values] if named else values)
+    except TypeError:
+        return  # an integer that orjson cannot write
+    quick = encoder(name).fast(rows)
+    if quick is None:
+        return
+    slow = encoder(name).slow(rows)
+    assert quick[name].dtype == slow[name].dtype
+    assert quick[name].shape == slow[name].shape
+    np.testing.assert_array_equal(quick[name], slow[name])
+
+
+PIECES = [
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    '"pair"',
+    '"free"',
+    "1",
+    "2.5",
+    "-0",
+    " ",
+    "true",
+    "NaN",
+    "7",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
+
+
+@given(
+    st.sampled_from(["pair", "free", "float", "large", "flag"]),
+    st.lists(TEXTS, min_size=1, max_size=3),
+)
+@example("pair", ["[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]"])
+@example("pair", ["[1,2],[3,4]", "[5", "6]"])
+@example("pair", ["[1,[2]]", "[3,4]"])
+@example("free", ["[[1],[2]],[[3]", "[4]]"])
+@example("free", ["[[1],[2]],[[3],[4]]", "[[4]]"])
+@example("free", ["[[1,2],[3]]", "[[1],[2,3]]"])
+@example("float", ["1,2", "3"])
+@example("float", ['{"float": 1, "float": 2}', '{"float": 3}'])
+@example("large", ["[]", "[]"])
+@example("pair", ["[1,2]", "", "[3,4]"])
+@example("pair", ['{"pair": [1,2]}', "", '{"pair": [3,4]}'])
+@example("pair", ['{"pair": [1,2]}}', '{"pair": [3,4]'])
+@example("float", ["1", " ", "2"])
+def test_no_text_is_read_quickly_that_is_not_read_carefully(name: str, lines: list[str]) -> None:
+    rows = text_batch(*lines)
+    quick = encoder(name).fast(rows)
+    if quick is not None:
+        slow = encoder(name).slow(rows)
+        assert quick[name].dtype == slow[name].dtype
+        assert quick[name].shape == slow[name].shape
+        np.testing.assert_array_equal(quick[name], slow[name])
+
+
+@given(st.sampled_from(sorted(SPECS)), st.lists(st.integers(-100, 100), min_size=1, max_size=4))
+def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
+    makers = {
+        "pair": lambda n: [n, n + 0.5],
+        "free": lambda n: [[n]],
+        "small": lambda n: n,
+        "large": lambda n: [n, 2**40 * n],
+        "unsigned": abs,
+        "flag": lambda n: n > 0,
+        "text": str,
+        "float": lambda n: n / 3,
+    }
+    rows = batch([{name: makers[name](n)} for n in numbers])
+    assert encoder(name).fast(rows) is not None
+
+
+@pytest.mark.parametrize("odd", ["", " ", "NaN"])
+def test_large_integers_become_the_same_floats_whatever_lies_beside_them(odd: str) -> None:
+    number = "1152921573326323713"
+    alone = encoder("float").encode(text_batch(number))["float"]
+    beside = encoder("float").encode(text_batch(number, odd))["float"]
+    assert alone[0] == beside[0] == np.float32(float(number))
+
+
+def test_a_surrogate_beside_a_bare_token_is_a_bad_row() -> None:
+    rows = text_batch(r'{"text": "\ud800", "float": NaN}')
+    with pytest.raises(InvalidInstance, match="an unpaired surrogate"):
+        encoder("text", "float").encode(rows)
+
+
+@pytest.mark.parametrize("beside", [[], [""], ["[NaN"]])
+def test_nesting_has_one_limit_on_every_way(beside: list[str]) -> None:
+    deep = "[" * 33 + "1" + "]" * 33
+    with pytest.raises(InvalidInstance, match="line 1.*nested more than 32 deep"):
+        encoder("free").encode(text_batch(deep, *beside))
+
+
+def test_two_rows_that_only_together_are_json_are_refused() -> None:
+    rows = text_batch("[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]")
+    with pytest.raises(InvalidInstance, match="line 1"):
+        encoder("pair").encode(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("pair", ["[1,2.5]", "[3,4]"]),
+        ("pair", ['{"pair": [1,2.5]}', '{"pair": [3,4]}']),
+        ("free", ["[[1],[2]]", "[[3],[4]]"]),
+        ("float", ["1", "2.5"]),
+        ("large", ["[9007199254740993]", "[-1]"]),
+    ],
+)
+def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> None:
+    reader = NumberRowReader(name, SPECS[name])
+    tensor = reader.read(text_batch(*lines))
+    assert tensor is not None
+    slow = encoder(name).slow(text_batch(*lines))
+    np.testing.assert_array_equal(tensor, slow[name])
+
+
+BIGQUERY = {"large": [["1", "-2"], ["9007199254740993", "0"]], "float": ["4", "-16777217"]}
+
+
+def with_integer_strings(*names: str) -> InstanceEncoder:
+    inputs = {name: SPECS[name] for name in sorted(names)}
+    return InstanceEncoder(Signature("s", "", inputs, {}), raising("file"), integer_strings=True)
+
+
+@pytest.mark.parametrize("name", sorted(BIGQUERY))
+def test_whole_numbers_in_strings_are_taken_where_asked_for(name: str) -> None:
+    rows = BIGQUERY[name]
+    lines = batch([{name: row} for row in rows])
+    expected = np.array(rows, np.int64).astype(SPECS[name].dtype)
+    for read in (with_integer_strings(name).encode, with_integer_strings(name).slow):
+        tensors = read(lines)
+        assert tensors is not None
+        np.testing.assert_array_equal(tensors[name], expected)
+        assert tensors[name].dtype == expected.dtype
+    with pytest.raises(
+        InvalidInstance, match=r"BigQuery writes INT64 so, and integer_strings=true"
+    ):
+        encoder(name).encode(lines)
+
+
+@pytest.mark.parametrize("text", ["4.0", " 4", "4 ", "", "0x4", "\u0661", "1e3", "+4", "04"])
+@pytest.mark.parametrize("name", ["unsigned", "float"])
+def test_other_strings_are_no_numbers(name: str, text: str) -> None:
+    with pytest.raises(InvalidInstance, match="expected a"):
+        with_integer_strings(name).encode(batch([text]))
+
+
+def test_strings_are_text_for_inputs_of_text_also_then() -> None:
+    tensors = with_integer_strings("text").encode(batch(["4"]))
+    assert tensors["text"].tolist() == [b"4"]
+
+
+def test_a_bad_row_of_many_inputs_lists_a_few_names() -> None:
+    inputs = {f"input_{number:04}": SPECS["float"] for number in range(2000)}
+    many = InstanceEncoder(Signature("s", "", inputs, {}), raising("file"))
+    for row in ([1], {"input_0000": 1}, dict.fromkeys(inputs, 1) | {"other": 1}):
+        with pytest.raises(InvalidInstance) as raised:
+            many.encode(batch([row]))
+        assert len(raised.value.message) < 1000

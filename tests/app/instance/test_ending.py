@@ -1,0 +1,40 @@
+"""What a job's caller is told while the instance ends."""
+
+import pytest
+
+from app.errors import InvalidInstance, JobError, NoModelServer, ServerFailed, ShuttingDown
+from app.settings import Settings
+from app.web.handler import Service
+
+
+@pytest.fixture
+def ending() -> Service:
+    service = Service(Settings())
+    service.end()
+    return service
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("cannot schedule new futures after interpreter shutdown"),
+        RuntimeError("can't start new thread at interpreter shutdown"),
+        OSError(9, "Bad file descriptor"),
+        NoModelServer("it cannot be run"),
+        ServerFailed("it is gone", {"files": [1]}),
+    ],
+)
+def test_what_fails_because_the_instance_ends_is_503(error: Exception, ending: Service) -> None:
+    told = ending.as_seen_by_callers(error)
+    assert isinstance(told, ShuttingDown)
+    assert told.details == (error.details if isinstance(error, JobError) else {})
+
+
+def test_what_is_the_callers_fault_stays_so_while_the_instance_ends(ending: Service) -> None:
+    error = InvalidInstance("line 3")
+    assert ending.as_seen_by_callers(error) is error
+
+
+def test_a_fault_of_an_instance_that_goes_on_is_told_as_it_is() -> None:
+    error = RuntimeError("a fault")
+    assert Service(Settings()).as_seen_by_callers(error) is error
