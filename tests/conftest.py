@@ -1,5 +1,6 @@
 """What all tests share: models, servers beside the tests, and the watch over what is left."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
-from tfserving_launcher import ModelServer
+from tfserving_launcher import FORK_SERVER_VARIABLE, ModelServer, find_program, fork_server
 
 _ROOT = Path(__file__).parent.parent
 
@@ -30,16 +31,36 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
         del os.environ["TMPDIR"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_servers(temporary_folder: Path) -> Iterator[None]:
+    """Where the Python model server stands in, all of a run are forked from one process."""
+    if not find_program().is_python_server:
+        yield
+        return
+    with fork_server(temporary_folder=temporary_folder) as socket_path:
+        os.environ[FORK_SERVER_VARIABLE] = str(socket_path)
+        yield
+        del os.environ[FORK_SERVER_VARIABLE]
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all SavedModels; TensorFlow makes them in a process of its own."""
-    folder = tmp_path_factory.mktemp("models")
-    subprocess.run(
-        [sys.executable, "-m", "tests.fakes.models", str(folder)],
-        cwd=_ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        check=True,
-    )
+    """The folder of all SavedModels. TensorFlow makes them once a run, in a process of its own."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "models"
+    with (shared / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = shared / "unfinished-models"
+            subprocess.run(
+                [sys.executable, "-m", "tests.fakes.models", str(unfinished)],
+                cwd=_ROOT,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+                check=True,
+            )
+            unfinished.rename(folder)
     return folder
 
 

@@ -27,15 +27,17 @@ from tfserving_launcher.errors import (
     SignatureNotFound,
     TensorError,
 )
+from tfserving_launcher.fork_server import fork_server
 from tfserving_launcher.memory import Memory, memory_left
 from tfserving_launcher.options import ServerOptions
 from tfserving_launcher.orphans import adopt_orphans, end_orphans
-from tfserving_launcher.program import Program, find_program
+from tfserving_launcher.program import FORK_SERVER_VARIABLE, Program, find_program
 from tfserving_launcher.removal import remove
 from tfserving_launcher.server import ModelServer, PredictFuture
 from tfserving_launcher.signatures import Signature, TensorSpec
 
 __all__ = [
+    "FORK_SERVER_VARIABLE",
     "BadVersionFolder",
     "ConfinementFailed",
     "Memory",
@@ -58,6 +60,7 @@ __all__ = [
     "available_cpus",
     "end_orphans",
     "find_program",
+    "fork_server",
     "memory_left",
     "remove",
 ]

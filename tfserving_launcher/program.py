@@ -8,14 +8,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 
 from tfserving_launcher.errors import ProgramNotFound
 
 PROGRAM_VARIABLE = "TENSORFLOW_MODEL_SERVER"
 PROGRAM_NAME = "tensorflow_model_server"
 PYTHON_SERVER_MODULE = "tfserving_launcher.python_server"
+# The socket of a fork server, which the Python model server is then forked from.
+FORK_SERVER_VARIABLE = "TENSORFLOW_FORK_SERVER"
+_FORK_CLIENT = Path(__file__).parent / "python_server" / "fork_client.py"
 
 _USAGE_TIMEOUT_SECONDS = 20.0
 
@@ -29,6 +33,7 @@ class Program:
     command: tuple[str, ...]
     found_by: str
     usage: str
+    is_python_server: bool = False
 
     def knows(self, flag: str) -> bool:
         """Whether the program's own usage lists `--flag`."""
@@ -52,12 +57,19 @@ def find_program(environ: Mapping[str, str] | None = None) -> Program:
     if on_path:
         return _program((on_path,), "found on PATH")
     if _tensorflow_is_installed():
-        return _program((sys.executable, "-m", PYTHON_SERVER_MODULE), "stand-in on TensorFlow")
+        command = _python_server(environ.get(FORK_SERVER_VARIABLE))
+        return replace(_program(command, "stand-in on TensorFlow"), is_python_server=True)
     raise ProgramNotFound(
         f"no model server program: {PROGRAM_VARIABLE} is not set, {PROGRAM_NAME} is not on PATH,"
         " and TensorFlow is not installed for the Python model server; set"
         f" {PROGRAM_VARIABLE} to the program's command line, or install tensorflow-cpu"
     )
+
+
+def _python_server(fork_server: str | None) -> tuple[str, ...]:
+    if fork_server:
+        return (sys.executable, "-I", "-S", str(_FORK_CLIENT), fork_server)
+    return (sys.executable, "-m", PYTHON_SERVER_MODULE)
 
 
 def _split(command_line: str) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ An input that has a default in the signature may be missing.
 Source: tensorflow_serving/util/json_tensor.cc (FillPredictRequestFromJson); it leaves the
 signature's shape unchecked, here it is checked.
 
-There are three ways, each giving up on what the next one can still read: regular rows of numbers
-as one buffer (number_rows.py), regular rows of anything input by input (columns.py), and value by
-value (careful_rows.py), which either finds the fault or agrees with the others.
+Three paths read a batch, and each hands what it cannot read to the next. The two fast paths take
+regular rows: numbers as one buffer (number_rows.py), anything else input by input (columns.py). The
+slow path (slow_path.py) reads value by value; it finds the row error, or agrees with the others.
 """
 
 import sys

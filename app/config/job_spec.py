@@ -72,8 +72,6 @@ class JobSpec:
     timeout_seconds: float | None = None
 
 
-# Names that are agreed and do nothing yet: refused by name rather than ignored.
-NOT_YET_SUPPORTED = frozenset({"warm_up_data_path", "warm_up_count"})
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
 OPTIONAL = (
@@ -136,8 +134,6 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
 
 def _refuse_unknown(parameters: Mapping[str, Any]) -> None:
     for name in parameters:
-        if name in NOT_YET_SUPPORTED:
-            raise InvalidArgument(f"parameter {name} is not supported yet", {"parameters": [name]})
         if name not in REQUIRED and name not in OPTIONAL:
             raise InvalidArgument(
                 f"unknown parameter {shortened(name)!r}; known are"

@@ -13,7 +13,7 @@ from app.savedmodel.fetch_model import NO_ROOM
 from app.serving.model_faults import remedy
 
 _SHOWN_CHARACTERS = 1000
-# A job's folder, and in it a server's with its view of the model (app/job_folder.py;
+# A job's folder, and in it a server's with its view of the model (app/instance/workspace.py;
 # tfserving_launcher/server.py).
 _OWN_FOLDERS = r"(?:embedded-tf-job-[a-z0-9_]{8}/+)?(?:tfs-[a-z0-9_]{8}/+(?:m/+)?)?"
 # Where the temporary folder's path is too long for a socket.

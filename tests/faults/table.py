@@ -606,8 +606,9 @@ def _endings() -> Iterator[Fault]:
         "out of time",
         "while storage says 503",
         _always(_is("read", BIG), proxy_faults.answers(503)),
-        Outcome(504, "the job's time of 8 s is up", complete=("a.jsonl",)),
-        call=lambda world: world.call(timeout_seconds=_ENOUGH_SECONDS),
+        Outcome(504, "the job's time of 3 s is up", complete=("a.jsonl",)),
+        # Less than storage is retried for.
+        call=lambda world: world.call(timeout_seconds=3),
     )
     yield Fault(
         "out of time",

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.fakes.processes import answers, running
+from tests.fakes.processes import NOT_FORKED, answers, running
 
 ROW = "[1,2,3,4]\n"
 
@@ -225,7 +225,7 @@ def test_a_signal_ends_the_job_and_leaves_nothing(
     def computes() -> bool:
         return sum(sum(child.cpu_times()[:2]) for child in children(process)) > 5
 
-    process = subprocess.Popen(argv, cwd=tmp_path)
+    process = subprocess.Popen(argv, cwd=tmp_path, env={**os.environ, **NOT_FORKED})
     try:
         wait_for(process, computes)
         process.send_signal(number)

@@ -25,7 +25,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
 from tfserving_launcher.linux import IS_LINUX
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,6 +88,7 @@ def start(gcs_url: str, folder: Path) -> Start:
     @contextmanager
     def start_with(**settings: str) -> Iterator[RunningService]:
         environment = {
+            **NOT_FORKED,
             "STORAGE_EMULATOR_HOST": gcs_url,
             "TMPDIR": str(folder),
             "HOME": "/nonexistent",

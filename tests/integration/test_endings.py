@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
 from tests.integration.test_service import error, model_servers, slow_parameters, until
 
 # That the signals to the process above do the same is in test_service.py.
@@ -39,7 +39,11 @@ def to_all(number: signal.Signals) -> End:
 
 @pytest.fixture
 def environment(gcs_url: str, temporary_folder: Path) -> dict[str, str]:
-    return {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
+    return {
+        **NOT_FORKED,
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "TMPDIR": str(temporary_folder),
+    }
 
 
 ENDINGS = {

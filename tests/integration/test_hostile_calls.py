@@ -10,11 +10,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.config.job_spec import NOT_YET_SUPPORTED, OPTIONAL, REQUIRED
+from app.config.job_spec import OPTIONAL, REQUIRED
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
 
-NAMES = (*REQUIRED, *OPTIONAL, *sorted(NOT_YET_SUPPORTED))
+NAMES = (*REQUIRED, *OPTIONAL)
 
 VALUES: tuple[Any, ...] = (
     0,

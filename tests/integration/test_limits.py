@@ -18,10 +18,10 @@ import psutil
 import pytest
 import requests
 
-from tests.errors.model_server import PROGRAM_FILE
-from tests.errors.world import model_servers
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
+from tests.faults.model_server import PROGRAM_FILE
+from tests.faults.world import model_servers
 from tfserving_launcher import find_program
 
 ROW = "[1,2,3]"
@@ -325,7 +325,7 @@ def test_a_server_that_is_never_available_is_503_and_no_row_is_blamed(
     (tmp_path / PROGRAM_FILE).write_text(json.dumps(find_program().command))
     order = {"what": "refuses", "code": "UNAVAILABLE", "always": True}
     (tmp_path / "orders" / "0.json").write_text(json.dumps(order))
-    command = f"{sys.executable} -m tests.errors.model_server {tmp_path / 'orders'}"
+    command = f"{sys.executable} -m tests.faults.model_server {tmp_path / 'orders'}"
     for on_error, restarts in (("skip", "1"), ("fail", "0")):
         with start(TENSORFLOW_MODEL_SERVER=command, SERVER_RESTARTS=restarts) as service:
             parameters = job(bucket, "unavailable", on_error=on_error)

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
 
 ROW = "[1,2,3,4]"
 PREDICTED = "[10.0,20.0,30.0,40.0]"
@@ -177,10 +177,6 @@ def test_a_post_takes_the_same_parameters_as_json(service: RunningService, bucke
         ("", "missing parameter: model, input, output"),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&on_error=x", "on_error must be"),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&force=1", "force must be true or"),
-        (
-            "?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&warm_up_count=5",
-            "not supported yet",
-        ),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&model=x", "given 2 times"),
         ("?model=gs://bkt/m&input=gs://bkt/i&output=gs://bkt/o&batch_size=x", "batch_size"),
     ],
@@ -493,7 +489,11 @@ def test_a_signal_stops_the_job_with_503_and_then_the_service(
     bucket: Bucket,
     temporary_folder: Path,
 ) -> None:
-    environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(temporary_folder)}
+    environment = {
+        **NOT_FORKED,
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "TMPDIR": str(temporary_folder),
+    }
     if while_starting:
         hangs = f"{sys.executable} -m tests.fakes.misbehaving_server hangs"
         environment["TENSORFLOW_MODEL_SERVER"] = hangs
@@ -514,7 +514,7 @@ def test_a_signal_stops_the_job_with_503_and_then_the_service(
 def test_a_killed_worker_takes_its_model_server_with_it(
     gcs_url: str, bucket: Bucket, tmp_path: Path
 ) -> None:
-    environment = {"STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(tmp_path)}
+    environment = {**NOT_FORKED, "STORAGE_EMULATOR_HOST": gcs_url, "TMPDIR": str(tmp_path)}
     with gunicorn(environment) as own_service, ThreadPoolExecutor(1) as pool:
         job = pool.submit(requests.get, own_service.url, params=slow_parameters(bucket), timeout=50)
         until(lambda: bool(model_servers(own_service)))
@@ -562,20 +562,26 @@ def test_every_record_of_a_failed_job_carries_its_id_and_trace(
 
 
 def test_during_a_job_no_tensorflow_is_in_the_service_and_no_port_is_open_for_it(
-    service: RunningService, slow_job: Any, temporary_folder: Path
+    gcs_url: str, bucket: Bucket, temporary_folder: Path
 ) -> None:
-    job = slow_job("6")
-    until(lambda: bool(model_servers(service)))
-    (server,) = model_servers(service)
-    until(lambda: sum(server.cpu_times()[:2]) > 4)
-    (worker,) = psutil.Process(service.process.pid).children()
-    libraries = {region.path.rpartition("/")[2] for region in worker.memory_maps()}
-    assert any("grpc" in name or "cygrpc" in name for name in libraries)
-    assert not [name for name in libraries if "tensorflow" in name]
-    assert server.net_connections("inet") == []
-    # What the server has loaded is not kept on a disk that may be memory.
-    model_files = {path.name for path in temporary_folder.glob("embedded-tf-*/1/*")}
-    assert "saved_model.pb" in model_files
-    assert "variables" not in model_files
-    job.join()
-    error(job.response, 504, "DEADLINE_EXCEEDED")
+    environment = {
+        **NOT_FORKED,
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "TMPDIR": str(temporary_folder),
+    }
+    with gunicorn(environment) as service, ThreadPoolExecutor(1) as pool:
+        parameters = {**slow_parameters(bucket), "timeout_seconds": "9"}
+        job = pool.submit(requests.get, service.url, params=parameters, timeout=50)
+        until(lambda: bool(model_servers(service)))
+        (server,) = model_servers(service)
+        until(lambda: sum(server.cpu_times()[:2]) > 4)
+        (worker,) = psutil.Process(service.process.pid).children()
+        libraries = {region.path.rpartition("/")[2] for region in worker.memory_maps()}
+        assert any("grpc" in name or "cygrpc" in name for name in libraries)
+        assert not [name for name in libraries if "tensorflow" in name]
+        assert server.net_connections("inet") == []
+        # What the server has loaded is not kept on a disk that may be memory.
+        model_files = {path.name for path in temporary_folder.glob("embedded-tf-*/1/*")}
+        assert "saved_model.pb" in model_files
+        assert "variables" not in model_files
+        error(job.result(), 504, "DEADLINE_EXCEEDED")

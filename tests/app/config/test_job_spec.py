@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from app.config.job_spec import NOT_YET_SUPPORTED, JobSpec, parse_job_spec
+from app.config.job_spec import JobSpec, parse_job_spec
 from app.errors import InvalidArgument
 from app.storage import Location
 
@@ -41,12 +41,6 @@ def test_a_missing_parameter_is_named(name: str, change: Any) -> None:
 def test_an_input_of_nothing_is_missing(value: Any) -> None:
     with pytest.raises(InvalidArgument, match="missing parameter: input"):
         parse_job_spec({**GOOD, "input": value})
-
-
-@pytest.mark.parametrize("name", sorted(NOT_YET_SUPPORTED))
-def test_agreed_names_that_do_nothing_yet_are_refused_by_name(name: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"parameter {name} is not supported yet"):
-        parse_job_spec({**GOOD, name: "1"})
 
 
 def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:

@@ -1,0 +1,199 @@
+"""A process that has imported TensorFlow, and forks a model server for each client.
+
+    python -m tfserving_launcher.python_server.fork_parent SOCKET
+
+A fork saves the seconds of the import, and shares its pages. The parent has one thread and never
+runs an operation: a fork after one hangs. It ends when its standard input does, and what it has
+forked ends with it.
+
+On a stream socket, the client sends one line of JSON with the descriptors for standard
+output and standard error, then a byte for each signal. The answer is one line: the exit status, or
+the negative number of the signal that has ended the model server.
+"""
+
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tfserving_launcher.confinement import confine_this_thread
+from tfserving_launcher.linux import IS_LINUX, prctl
+from tfserving_launcher.python_server import services  # noqa: F401  # imported before the forks
+from tfserving_launcher.python_server.__main__ import main as serve
+from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
+
+_PR_SET_PDEATHSIG = 1
+_READ_BYTES = 64 * 1024
+_OUTPUTS = 2
+_SOCKET_FLAG = "--grpc_socket_path="
+_FAILED = 255
+
+
+class _Client:
+    """One connection, and the model server that was forked for it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.request = b""
+        self.outputs: list[int] = []
+        self.pid: int | None = None
+
+    def signal_group(self, number: int) -> None:
+        if self.pid is None:
+            return
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            # It has just been forked, and has no group of its own yet.
+            os.kill(self.pid, number)
+
+
+class ForkParent:
+    """Serves clients of `listener` until standard input ends."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[int, _Client] = {}
+        self._wake_up, wake_up_end = os.pipe()
+        for descriptor in (self._wake_up, wake_up_end):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake_up_end)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+
+    def run(self) -> None:
+        """Ends all that was forked before it returns."""
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake_up, selectors.EVENT_READ, self._reap)
+        self._selector.register(sys.stdin, selectors.EVENT_READ, None)
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    for client in self._clients.values():
+                        client.signal_group(signal.SIGKILL)
+                    return
+                if isinstance(key.data, _Client):
+                    self._read(key.data)
+                else:
+                    key.data()
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
+
+    def _read(self, client: _Client) -> None:
+        try:
+            data, outputs, _, _ = socket.recv_fds(client.connection, _READ_BYTES, _OUTPUTS)
+        except OSError:
+            data, outputs = b"", []
+        client.outputs += outputs
+        if not data:
+            # The client is gone, and nobody waits for the status.
+            client.signal_group(signal.SIGKILL)
+            self._close(client)
+        elif client.pid is not None:
+            for number in data:
+                client.signal_group(number)
+        else:
+            client.request += data
+            if client.request.endswith(b"\n"):
+                self._fork(client)
+
+    def _fork(self, client: _Client) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_server(client)
+        client.pid = pid
+        self._clients[pid] = client
+        for descriptor in client.outputs:
+            os.close(descriptor)
+        client.outputs = []
+
+    def _become_server(self, client: _Client) -> None:
+        """In the child; does not return."""
+        status = _FAILED
+        try:
+            request: dict[str, Any] = json.loads(client.request)
+            for number, descriptor in enumerate(client.outputs, start=1):
+                os.dup2(descriptor, number)
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            self._selector.close()
+            os.closerange(_OUTPUTS + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            os.environ.clear()
+            os.environ.update(request["environment"])
+            os.chdir(request["folder"])
+            _limit_like(request["client"], request["arguments"])
+            status = serve(request["arguments"])
+        # Whatever it is, the launcher reads it as the program's last words.
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", flush=True)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake_up, _READ_BYTES)
+        while True:
+            try:
+                # The zombie keeps its group's number taken until the rest of the group is killed.
+                end = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if end is None:
+                return
+            client = self._clients.pop(end.si_pid, None)
+            if client is not None:
+                client.signal_group(signal.SIGKILL)
+            os.waitpid(end.si_pid, 0)
+            if client is not None:
+                exited = end.si_code == os.CLD_EXITED
+                with suppress(OSError):
+                    client.connection.sendall(
+                        b"%d\n" % (end.si_status if exited else -end.si_status)
+                    )
+                client.pid = None
+                self._close(client)
+
+    def _close(self, client: _Client) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(client.connection)
+        client.connection.close()
+
+
+def _limit_like(client: int, arguments: list[str]) -> None:
+    """Takes over the limits and the confinement that the launcher has put on its child."""
+    if not IS_LINUX:
+        return
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    folder = Path(f"/proc/{client}")
+    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(kind, resource.prlimit(client, kind))
+    Path("/proc/self/oom_score_adj").write_text((folder / "oom_score_adj").read_text())
+    is_confined = "NoNewPrivs:\t1" in (folder / "status").read_text()
+    sockets = [one for one in arguments if one.startswith(_SOCKET_FLAG)]
+    if is_confined and sockets:
+        confine_this_thread(Path(sockets[0].removeprefix(_SOCKET_FLAG)).parent)
+
+
+def main(socket_path: str) -> None:
+    load_runtime(
+        [sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", socket_path]
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(socket_path)
+        listener.listen(128)
+        ForkParent(listener).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
