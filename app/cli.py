@@ -29,12 +29,12 @@ from app.config.field_names import field_names
 from app.config.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.config.job_spec import LISTS_OF_NAMES, parse_job_spec
 from app.errors import InternalError, InvalidArgument, JobError
-from app.instance.own_process import close_to_models
 from app.job.run import run_job
 from app.settings import Settings, SettingsError
 from app.storage import Connections
-from app.telemetry.log import JobContext, job_context, printable, set_up_logging
+from app.telemetry.log import LogContext, job_context, printable, set_up_logging
 from app.telemetry.progress import LoggedProgress, Progress
+from tfserving_launcher import protect_this_process
 
 _JOB_FAILED = 1
 _USAGE = 2
@@ -98,10 +98,10 @@ def predict(*, verbose: bool, **options: Any) -> None:
     The exit status is 0, 1 when the job failed, or 2 for wrong usage.
     """
     settings = _settings()
-    close_to_models()
+    protect_this_process()
     set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)
     with _signals_unwind():
-        context = JobContext(uuid.uuid4().hex[:12])
+        context = LogContext(uuid.uuid4().hex[:12])
         with job_context(context):
             try:
                 spec = parse_job_spec(_parameters(options), relative_paths=True)

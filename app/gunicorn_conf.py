@@ -6,18 +6,24 @@ Source: docs.gunicorn.org/en/stable/settings.html
 import os
 import signal
 import threading
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from app.instance.ending import Instance
 from app.instance.heap import share_heaps
-from app.instance.own_process import close_to_models
 from app.instance.private_folders import PrivateFolders
 from app.instance.workspace import sweep
 from app.settings import Settings
+from tfserving_launcher import (
+    FORK_SERVER_VARIABLE,
+    fork_server,
+    needs_stand_in,
+    protect_this_process,
+)
 
 # The master, before it forks: its workers are closed to models from their first moment on.
-close_to_models()
+protect_this_process()
 
 # What was there before the first job. A worker that takes the place of a dead one would see what
 # that one's job has left.
@@ -50,6 +56,21 @@ logconfig_dict = {
 }
 
 
+# Model servers of a stand-in, on a laptop, start sooner when they are forked.
+_fork_server = ExitStack()
+
+
+def on_starting(_server: Any) -> None:
+    # Its socket in the temporary folder would be taken for what a job has left.
+    if FORK_SERVER_VARIABLE in os.environ or _settings.private_folders or not needs_stand_in():
+        return
+    os.environ[FORK_SERVER_VARIABLE] = str(_fork_server.enter_context(fork_server()))
+
+
+def on_exit(_server: Any) -> None:
+    _fork_server.close()
+
+
 def child_exit(_server: Any, _worker: Any) -> None:
     """Ends what a worker has left that was killed; this one runs in the process above it."""
     sweep()
@@ -62,7 +83,7 @@ def post_worker_init(worker: Any) -> None:
     Gunicorn alone would wait for the job's end, or not at all.
     """
     share_heaps()
-    close_to_models()
+    protect_this_process()
     service = worker.wsgi.extensions["service"]
     worker.on_stop = service.end
     service.instance = Instance(_private_folders, end=partial(os.kill, worker.ppid, signal.SIGTERM))

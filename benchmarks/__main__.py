@@ -19,8 +19,16 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tfserving_launcher import available_cpus, find_program
 
-COSTS = ("whole file by REST", "steady", "small files", "one row", "start", "memory", "formats")
-COSTS += ("large model",)
+COSTS: tuple[str, ...] = (
+    "whole file by REST",
+    "steady",
+    "small files",
+    "one row",
+    "start",
+    "memory",
+    "formats",
+    "large model",
+)
 _NAMES = [case.name for case in CASES] + list(COSTS)
 
 

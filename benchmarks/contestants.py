@@ -20,7 +20,7 @@ from app.concurrency.pipeline import Pipeline
 from app.framing.batches import BatchLimits, make_batches
 from app.framing.lines import as_lines, read_lines
 from app.job.row_errors import RowErrors
-from app.job.run import BYTES_PER_BATCH, ROWS_PER_BATCH
+from app.job.served_model import BYTES_PER_BATCH, ROWS_PER_BATCH
 from app.storage import Connections, Storage, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn

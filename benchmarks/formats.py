@@ -22,7 +22,7 @@ from app.framing.batches import BatchLimits, make_batches
 from app.framing.gzipped import unpacked
 from app.framing.tfrecord import frame
 from app.job.row_errors import RowErrors
-from app.job.run import BYTES_PER_BATCH, ROWS_PER_BATCH
+from app.job.served_model import BYTES_PER_BATCH, ROWS_PER_BATCH
 from app.settings import MEBIBYTE
 from benchmarks.cases import CASES, FLOATS, INTEGERS, STRINGS, Case
 from benchmarks.contestants import ServiceRun, call

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from benchmarks.cases import FLOATS, INTEGERS, LONG_ROW, STRINGS
 
+_ROWS = [tf.TensorSpec([None, 100], tf.float32, name="x")]
+
 
 class _Network(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
     def __init__(self) -> None:
@@ -15,7 +17,7 @@ class _Network(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
         self.first = tf.Variable(tf.random.stateless_normal([100, 64], [1, 2]) / 10)
         self.second = tf.Variable(tf.random.stateless_normal([64, 10], [3, 4]) / 8)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 100], tf.float32, name="x")])
+    @tf.function(input_signature=_ROWS)
     def serve(self, x: Any) -> dict[str, Any]:
         return {"y": tf.nn.softmax(tf.nn.relu(x @ self.first) @ self.second)}
 
@@ -28,7 +30,7 @@ class _Weights(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
             for n in range(megabytes // 100)
         ]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 100], tf.float32, name="x")])
+    @tf.function(input_signature=_ROWS)
     def serve(self, x: Any) -> dict[str, Any]:
         return {"y": tf.add_n([tf.reduce_sum(x * w[:1], axis=1) for w in self.weights])}
 

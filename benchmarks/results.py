@@ -43,8 +43,7 @@ class Cost:
 def rows_of(results: list[CaseResult]) -> list[tuple[str, ...]]:
     """The cells of the table, the header first."""
     header = ("case", "rows", "MB", "service s", "script s", "ratio", "to reach", "server start s")
-    header += ("rows/s", "of the ceiling", "same predictions")
-    return [header] + [
+    cells: list[tuple[str, ...]] = [
         (
             r.name,
             f"{r.rows:,}",
@@ -60,6 +59,7 @@ def rows_of(results: list[CaseResult]) -> list[tuple[str, ...]]:
         )
         for r in results
     ]
+    return [(*header, "rows/s", "of the ceiling", "same predictions"), *cells]
 
 
 def print_tables(results: list[CaseResult], costs: list[Cost], title: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
-from tfserving_launcher import FORK_SERVER_VARIABLE, ModelServer, find_program, fork_server
+from tfserving_launcher import FORK_SERVER_VARIABLE, ModelServer, fork_server, needs_stand_in
 
 _ROOT = Path(__file__).parent.parent
 
@@ -34,7 +34,7 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 @pytest.fixture(scope="session", autouse=True)
 def forked_servers(temporary_folder: Path) -> Iterator[None]:
     """Where the Python model server stands in, all of a run are forked from one process."""
-    if not find_program().is_python_server:
+    if not needs_stand_in():
         yield
         return
     with fork_server(temporary_folder=temporary_folder) as socket_path:

@@ -5,16 +5,16 @@
         server.predict({"x": rows})          # {"y": ndarray}
         future = server.submit({"x": rows})  # the same, in flight
 
-`server.py` tells the story; each step has a file of its own: `program.py` finds the program,
-`options.py` writes its command line, `process.py` runs and stops it, `readiness.py` waits for it,
-`client.py` speaks to it, `tensors.py` turns arrays into protocol buffers and back.
-`confinement.py` keeps it to its own folder with `landlock.py` and `socket_filter.py`; `orphans.py`
-and `removal.py` end what it has left.
-`parse_spec.py` tells which features a graph parses out of tf.Examples.
+README.md beside this file explains it. What is public is named in `__all__`, or is in the modules
+`tensors` (arrays and TensorProto), `protos` (protocol buffers), `wire_format` (messages without
+their types) and `parse_spec` (which features a graph parses). All other modules are private:
+`_server` tells the story, `_program` finds the program, `_options` writes its command line,
+`_process` runs and stops it, `_readiness` waits for it, `_client` calls it, and `_confinement`
+keeps it to its own folder.
 """
 
-from tfserving_launcher.cpus import available_cpus
-from tfserving_launcher.errors import (
+from tfserving_launcher._cpus import available_cpus
+from tfserving_launcher._errors import (
     BadVersionFolder,
     ConfinementFailed,
     ModelLoadError,
@@ -27,14 +27,14 @@ from tfserving_launcher.errors import (
     SignatureNotFound,
     TensorError,
 )
-from tfserving_launcher.fork_server import fork_server
-from tfserving_launcher.memory import Memory, memory_left
-from tfserving_launcher.options import ServerOptions
-from tfserving_launcher.orphans import adopt_orphans, end_orphans
-from tfserving_launcher.program import FORK_SERVER_VARIABLE, Program, find_program
-from tfserving_launcher.removal import remove
-from tfserving_launcher.server import ModelServer, PredictFuture
-from tfserving_launcher.signatures import Signature, TensorSpec
+from tfserving_launcher._fork_server import fork_server
+from tfserving_launcher._memory import Memory, memory_left
+from tfserving_launcher._options import ServerOptions, ServerOptionValues
+from tfserving_launcher._orphans import adopt_orphans, end_orphans, protect_this_process
+from tfserving_launcher._program import FORK_SERVER_VARIABLE, Program, find_program, needs_stand_in
+from tfserving_launcher._removal import remove
+from tfserving_launcher._server import ModelServer, PredictFuture
+from tfserving_launcher._signatures import Signature, TensorSpec
 
 __all__ = [
     "FORK_SERVER_VARIABLE",
@@ -50,6 +50,7 @@ __all__ = [
     "Program",
     "ProgramNotFound",
     "ServerExited",
+    "ServerOptionValues",
     "ServerOptions",
     "ServerTimeout",
     "Signature",
@@ -62,5 +63,7 @@ __all__ = [
     "find_program",
     "fork_server",
     "memory_left",
+    "needs_stand_in",
+    "protect_this_process",
     "remove",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from google.protobuf.message import DecodeError
 
-from tfserving_launcher.errors import TensorError
+from tfserving_launcher._errors import TensorError
 from tfserving_launcher.protos import DataType, NodeDef, SignatureDef
 from tfserving_launcher.tensors import from_proto
 from tfserving_launcher.wire_format import length_fields

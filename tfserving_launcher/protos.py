@@ -10,7 +10,7 @@ The name is given back afterwards, so that `import tensorflow` still brings the 
 import importlib
 from typing import Any
 
-from tfserving_launcher.plain_tensorflow import tensorflow_as_a_plain_folder
+from tfserving_launcher._plain_tensorflow import tensorflow_as_a_plain_folder
 
 with tensorflow_as_a_plain_folder():
     _types = importlib.import_module("tensorflow.core.framework.types_pb2")

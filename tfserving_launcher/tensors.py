@@ -15,7 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from tfserving_launcher.errors import TensorError
+from tfserving_launcher._errors import TensorError
 from tfserving_launcher.protos import DataType, TensorProto
 
 Array = NDArray[np.generic]

@@ -14,7 +14,7 @@ from app.serving.model_faults import remedy
 
 _SHOWN_CHARACTERS = 1000
 # A job's folder, and in it a server's with its view of the model (app/instance/workspace.py;
-# tfserving_launcher/server.py).
+# tfserving_launcher/_server.py).
 _OWN_FOLDERS = r"(?:embedded-tf-job-[a-z0-9_]{8}/+)?(?:tfs-[a-z0-9_]{8}/+(?:m/+)?)?"
 # Where the temporary folder's path is too long for a socket.
 _OWN_FOLDER_ELSEWHERE = r"(?<![\w.-])/tmp/tfs-[a-z0-9_]{8}/+(?:m/+)?"

@@ -26,18 +26,18 @@ _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u
 
 
 @dataclass(frozen=True, slots=True)
-class JobContext:
+class LogContext:
     """What every record of a job carries. `trace` is a header's value, or empty."""
 
     job_id: str
     trace: str = ""
 
 
-_current: ContextVar[JobContext | None] = ContextVar("job_context", default=None)
+_current: ContextVar[LogContext | None] = ContextVar("job_context", default=None)
 
 
 @contextmanager
-def job_context(context: JobContext) -> Iterator[None]:
+def job_context(context: LogContext) -> Iterator[None]:
     """Records made in the block, and in threads that copy its context, belong to the job."""
     token = _current.set(context)
     try:

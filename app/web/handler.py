@@ -25,7 +25,7 @@ from app.instance.workspace import sweep
 from app.job.run import run_job
 from app.settings import Settings
 from app.storage import Connections
-from app.telemetry.log import JobContext, job_context
+from app.telemetry.log import LogContext, job_context
 from app.telemetry.progress import LoggedProgress
 from app.telemetry.report import Report
 from app.web.client_disconnect import stop_on_disconnect
@@ -146,7 +146,7 @@ def create_batch_prediction_job(parent: str = "") -> Response:
 
 def _answered(answer: Callable[[str], Response]) -> Response:
     """What `answer` gives for a new job's id, or what its error becomes."""
-    context = JobContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
+    context = LogContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
     with job_context(context):
         try:
             return answer(context.job_id)

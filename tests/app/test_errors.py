@@ -6,7 +6,8 @@ from app.config.job_spec import parse_job_spec
 from app.errors import InvalidArgument, shortened
 
 
-def test_long_texts_are_shortened_and_their_length_is_told() -> None:
+def test_long_texts_are_shortened_with_length() -> None:
+    """Long texts are shortened and their length is told."""
     assert shortened("abc", 3) == "abc"
     assert shortened("abcd", 3) == "abc... (4 characters)"
 

@@ -52,6 +52,7 @@ def test_every_variable_is_read() -> None:
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_an_error_with_name_and_value(name: str, value: str) -> None:
+def test_unusable_value_names_variable_and_value(name: str, value: str) -> None:
+    """A value that cannot be used is an error with name and value."""
     with pytest.raises(SettingsError, match=f"{name} must .*{value}"):
         Settings.from_environ({name: value})

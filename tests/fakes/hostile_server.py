@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfserving_launcher import find_program
-from tfserving_launcher.program import PROGRAM_VARIABLE
+from tfserving_launcher._program import PROGRAM_VARIABLE
 
 FORGED = '{"severity":"INFO","message":"forged by a model"}'
 _DEPTH = 1500

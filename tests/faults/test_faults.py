@@ -49,9 +49,10 @@ def test_the_promise_holds(fault: Fault, everything: World, undisturbed: dict[st
 
 @pytest.mark.parametrize("matches", [LAST_CHUNK, DESCRIBING], ids=["last chunk", "describing"])
 @pytest.mark.parametrize("disturb", [resets_before, resets_after, answers(503)])
-def test_bad_rows_appear_with_their_predictions_though_the_upload_breaks(
+def test_bad_rows_survive_broken_upload(
     matches: Callable[[Request], bool], disturb: Disturbance, everything: World
 ) -> None:
+    """Bad rows appear with their predictions though the upload breaks."""
     everything.clear()
     lines = [row(number) for number in range(ROWS)]
     for bad in (0, 7, ROWS // 2, ROWS - 1):

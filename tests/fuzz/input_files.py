@@ -6,7 +6,9 @@ Options are libFuzzer's: llvm.org/docs/LibFuzzer.html#options
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import atheris
 import numpy as np
@@ -77,7 +79,7 @@ _LIMITS = BatchLimits(max_rows=3, max_bytes=64)
 Read = tuple[list[tuple[str, bytes]], list[tuple[bytes, ...]], list[bytes]] | str
 
 
-def _reader(case: Case, faults: RowErrors) -> InstanceReader:  # type: ignore[type-arg]  # any records
+def _reader(case: Case, faults: RowErrors) -> InstanceReader[Any]:
     signature = Signature("s", case.method, case.inputs, {})
     opening = ReaderContext(
         file="f",
@@ -89,7 +91,11 @@ def _reader(case: Case, faults: RowErrors) -> InstanceReader:  # type: ignore[ty
     )
     if case.format == "csv":
         return CsvReader(opening, instance_as_columns=False)
-    readers = {"jsonl": JsonLinesReader, "text": TextReader, "tfrecord": TfRecordReader}
+    readers: dict[str, Callable[[ReaderContext], InstanceReader[Any]]] = {
+        "jsonl": JsonLinesReader,
+        "text": TextReader,
+        "tfrecord": TfRecordReader,
+    }
     return readers[case.format](opening)
 
 

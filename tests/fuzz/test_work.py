@@ -9,6 +9,7 @@ import gc
 import gzip
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ _CASES = [
 ]
 
 
-def _reader(kind: str, faults: RowErrors, key: str | None) -> InstanceReader:  # type: ignore[type-arg]  # any records
+def _reader(kind: str, faults: RowErrors, key: str | None) -> InstanceReader[Any]:
     takes_text = kind in ("text", "tfrecord", "csv of text")
     opening = ReaderContext(
         file="f",
@@ -98,7 +99,11 @@ def _reader(kind: str, faults: RowErrors, key: str | None) -> InstanceReader:  #
     )
     if kind.startswith("csv"):
         return CsvReader(opening, instance_as_columns=False)
-    readers = {"jsonl": JsonLinesReader, "text": TextReader, "tfrecord": TfRecordReader}
+    readers: dict[str, Callable[[ReaderContext], InstanceReader[Any]]] = {
+        "jsonl": JsonLinesReader,
+        "text": TextReader,
+        "tfrecord": TfRecordReader,
+    }
     return readers[kind](opening)
 
 

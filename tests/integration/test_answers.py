@@ -97,9 +97,7 @@ def test_memory_does_not_follow_the_answers(
     assert peak < 150 * 1024
 
 
-def test_an_answer_to_one_row_that_cannot_fit_is_that_rows_error(
-    call: Call, bucket: Bucket
-) -> None:
+def test_too_large_answer_is_that_rows_error(call: Call, bucket: Bucket) -> None:
     """Its neighbours keep their predictions, whatever batch they were in."""
     lines = ["2", "2", "2", "5000000", "2", "2"]
     words = "the answer to one row does not fit"
@@ -131,7 +129,8 @@ def test_text_that_is_not_utf8_is_that_rows_error(call: Call, bucket: Bucket) ->
     assert "export it as raw_bytes" in errors[2][1]
 
 
-def test_text_that_is_not_utf8_leaves_keys_with_their_rows(call: Call, bucket: Bucket) -> None:
+def test_not_utf8_keeps_keys_with_rows(call: Call, bucket: Bucket) -> None:
+    """Text that is not UTF-8 leaves keys with their rows."""
     lines = [
         '{"id": 1, "data": "a"}',
         '{"id": 2, "data": {"b64": "/w=="}}',
@@ -157,9 +156,10 @@ def test_text_that_is_not_utf8_leaves_keys_with_their_rows(call: Call, bucket: B
         ("no_tables", '"a"', "tf.tables_initializer()"),
     ],
 )
-def test_a_model_without_its_state_is_blamed_with_the_remedy(
+def test_model_without_state_has_remedy(
     model: str, row: str, words: str, rows: int, on_error: str, call: Call, bucket: Bucket
 ) -> None:
+    """A model without its state is blamed with the remedy."""
     folder = f"blamed-{model}-{rows}-{on_error}"
     place = f"{bucket.uri}/models/{model}/"
     failed = call(folder, [row] * rows, model=place, on_error=on_error)

@@ -33,9 +33,8 @@ def skipped(bucket: Bucket, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.readme("a bad row", "errors report")
-def test_bad_rows_go_to_a_file_of_their_own_with_line_instance_and_error(
-    call: Call, bucket: Bucket
-) -> None:
+def test_bad_rows_go_to_errors_file(call: Call, bucket: Bucket) -> None:
+    """Bad rows go to a file of their own with line instance and error."""
     lines = [GOOD, "[1,2", '[1,2,"x"]', "", '{"x":[4,5]}', GOOD, "[1,NaN,true]", "\xff\x00"]
     bucket.put("skip/in/a.jsonl", "\n".join(lines).encode("latin-1"))
     bucket.put("skip/in/b.jsonl", GOOD)
@@ -71,9 +70,10 @@ def test_bad_rows_go_to_a_file_of_their_own_with_line_instance_and_error(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 4096])
-def test_rows_on_which_the_model_fails_are_found_and_the_others_keep_their_predictions(
+def test_failing_rows_are_found_others_predicted(
     batch_size: int, call: Call, bucket: Bucket
 ) -> None:
+    """Rows on which the model fails are found and the others keep their predictions."""
     values = [4.0, -1.0, 9.0, 16.0, -4.0, -9.0, 25.0, 36.0, 49.0, -16.0, 64.0]
     folder = f"halving-{batch_size}"
     bucket.put(f"{folder}/in.jsonl", "".join(f"{value}\n" for value in values) + "oops\n")
@@ -114,9 +114,10 @@ def test_a_file_of_bad_rows_alone_has_an_empty_output(call: Call, bucket: Bucket
     assert bucket.get("all-bad/out/a.jsonl") == b""
 
 
-def test_a_line_that_is_too_long_is_a_bad_row_of_which_the_beginning_is_shown(
+def test_too_long_line_is_bad_and_its_start_shown(
     bucket: Bucket, gcs_url: str, temporary_folder: Path
 ) -> None:
+    """A line that is too long is a bad row of which the beginning is shown."""
     long = "[" + "1," * 50_000 + "1]"
     bucket.put("long/in.jsonl", f"{GOOD}\n{long}\n{GOOD}\n{long}")
     environment = {

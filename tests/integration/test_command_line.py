@@ -59,7 +59,8 @@ def files(folder: Path) -> list[str]:
     )
 
 
-def test_a_job_on_local_files_prints_its_report_and_nothing_else(run: Run, tmp_path: Path) -> None:
+def test_local_job_prints_only_its_report(run: Run, tmp_path: Path) -> None:
+    """A job on local files prints its report and nothing else."""
     done = run()
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -79,7 +80,8 @@ def test_a_saved_model_needs_no_version_folder(
     assert (tmp_path / "out" / "a.jsonl").read_text() == "[9.0,18.0,27.0,36.0]\n" * 3
 
 
-def test_a_job_that_fails_exits_with_1_and_leaves_no_output(run: Run, tmp_path: Path) -> None:
+def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path) -> None:
+    """A job that fails exits with 1 and leaves no output."""
     (tmp_path / "in" / "a.jsonl").write_text(ROW + "oops\n")
     done = run()
     assert done.returncode == 1
@@ -112,7 +114,8 @@ def test_a_folder_without_its_slash_is_told_of(run: Run) -> None:
     assert "which needs the closing slash" in done.stderr
 
 
-def test_links_to_folders_are_followed_but_not_in_circles(run: Run, tmp_path: Path) -> None:
+def test_folder_links_are_followed_without_loops(run: Run, tmp_path: Path) -> None:
+    """Links to folders are followed but not in circles."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "c.jsonl").write_text(ROW)
     (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
@@ -121,9 +124,8 @@ def test_links_to_folders_are_followed_but_not_in_circles(run: Run, tmp_path: Pa
     assert files(tmp_path / "out") == ["a.jsonl", "deep/b.jsonl", "linked/c.jsonl"]
 
 
-def test_an_output_that_is_the_input_under_another_name_is_refused(
-    run: Run, tmp_path: Path
-) -> None:
+def test_output_that_is_input_by_alias_is_refused(run: Run, tmp_path: Path) -> None:
+    """An output that is the input under another name is refused."""
     (tmp_path / "other").symlink_to(tmp_path / "in")
     done = run(output="other")
     assert done.returncode == 2
@@ -149,9 +151,10 @@ def test_inputs_repeat_and_hold_wildcards(run: Run, tmp_path: Path) -> None:
         ("x" * 300, "File name too long"),
     ],
 )
-def test_an_output_that_cannot_be_written_there_is_wrong_usage(
+def test_unwritable_output_is_wrong_usage(
     output: str, words: str, run: Run, tmp_path: Path
 ) -> None:
+    """An output that cannot be written there is wrong usage."""
     (tmp_path / "file").write_text("")
     done = run(output=output)
     assert done.returncode == 2
@@ -182,9 +185,10 @@ def test_file_uris_keep_question_marks_and_hashes(run: Run, tmp_path: Path) -> N
         ({}, 1, "which takes 4 columns, and the table has 7 for it, 3 too many: column 1, which"),
     ],
 )
-def test_names_on_the_command_line_are_separated_by_commas(
+def test_command_line_names_split_at_commas(
     options: dict[str, str | list[str]], code: int, words: str, run: Run, tmp_path: Path
 ) -> None:
+    """Names on the command line are separated by commas."""
     (tmp_path / "in.csv").write_text(',a,b,c,d,"last, first",id\n0,1,2,3,4,x,7\n')
     done = run(input="in.csv", **options)
     assert done.returncode == code, done.stderr
@@ -193,7 +197,8 @@ def test_names_on_the_command_line_are_separated_by_commas(
         assert (tmp_path / "out" / "in.csv.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n"
 
 
-def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_path: Path) -> None:
+def test_old_output_is_replaced_only_whole(run: Run, tmp_path: Path) -> None:
+    """An output that was there is replaced only by a whole one."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.jsonl").write_text("before")
     (tmp_path / "in" / "a.jsonl").write_text(ROW * 50_000 + "oops")
@@ -204,7 +209,8 @@ def test_an_output_that_was_there_is_replaced_only_by_a_whole_one(run: Run, tmp_
     assert (tmp_path / "out" / "a.jsonl").read_text() == "[10.0,20.0,30.0,40.0]\n"
 
 
-def test_without_a_model_server_program_the_error_says_how_to_get_one(run: Run) -> None:
+def test_no_program_error_says_how_to_get_one_cli(run: Run) -> None:
+    """Without a model server program the error says how to get one."""
     os.environ["TENSORFLOW_MODEL_SERVER"] = "/no/such/program"
     try:
         done = run()
@@ -283,8 +289,8 @@ def test_serve_starts_the_service() -> None:
         return bool(listening) and answers(f"http://127.0.0.1:{listening[0].laddr.port}/health")
 
     argv = [sys.executable, "-m", "app.cli", "serve", "--port", "0"]
-    with running(argv, healthy) as process:
-        assert process.poll() is None
+    with running(argv, healthy) as program:
+        assert program.process.poll() is None
 
 
 def test_settings_that_cannot_be_used_end_serve_with_2() -> None:

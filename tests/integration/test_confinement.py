@@ -26,7 +26,6 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
-from tfserving_launcher.linux import IS_LINUX
 
 ROOT = Path(__file__).parent.parent.parent
 USER = 65532
@@ -35,7 +34,7 @@ SECRET = "s3cret-of-the-service"
 Start = Callable[..., AbstractContextManager[RunningService]]
 
 pytestmark = [
-    pytest.mark.skipif(not IS_LINUX, reason="only Linux has /proc"),
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc"),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can start the service as another user"),
 ]
 
@@ -132,7 +131,7 @@ def processes(service: RunningService) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("confine", ["true", "false"])
-def test_a_graph_can_neither_read_the_environment_nor_write_the_log(
+def test_graph_reads_no_environment_writes_no_log(
     confine: str, start: Start, predict: Callable[..., Any]
 ) -> None:
     """Of the worker and of the master; also where only their being closed prevents it."""
@@ -178,9 +177,8 @@ def test_a_file_changed_in_place_ends_the_instance(
         assert '"severity":"CRITICAL"' in service.output()
 
 
-def test_a_worker_that_dies_does_not_make_what_its_job_left_the_instances_own(
-    start: Start, folder: Path
-) -> None:
+def test_dead_worker_leftovers_stay_foreign(start: Start, folder: Path) -> None:
+    """A worker that dies does not make what its job left the instances own."""
     with start() as service:
         worker, _ = processes(service)
         (folder / "left").write_text("x")

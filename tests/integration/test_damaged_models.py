@@ -53,9 +53,10 @@ def answer(service: RunningService, bucket: Bucket) -> Iterator[Answer]:
         ("saved_model.pb", "pointer", "run `git lfs pull`"),
     ],
 )
-def test_a_damaged_file_in_a_bucket_is_named_and_the_older_version_offered(
+def test_damaged_bucket_file_is_named_older_offered(
     name: str, damage: str, words: str, answer: Answer, bucket: Bucket, models: Path, tmp_path: Path
 ) -> None:
+    """A damaged file in a bucket is named and the older version offered."""
     model = copy_of(models / "shards", tmp_path / "model")
     DAMAGES[damage](model / "2" / name)
     folder = f"damaged/{damage}/{name}/m"
@@ -67,9 +68,8 @@ def test_a_damaged_file_in_a_bucket_is_named_and_the_older_version_offered(
     assert f"give {bucket.uri}/{folder}/1/ as model" in text
 
 
-def test_versions_in_a_bucket_that_cannot_be_taken_are_named(
-    answer: Answer, bucket: Bucket, models: Path
-) -> None:
+def test_untakeable_bucket_versions_are_named(answer: Answer, bucket: Bucket, models: Path) -> None:
+    """Versions in a bucket that cannot be taken are named."""
     for version in ("1", "01", "2"):
         bucket.put_folder(f"damaged/deep/versions/{version}", models / "shards" / "1")
     uri = f"{bucket.uri}/damaged/deep/versions"
@@ -88,13 +88,14 @@ def test_versions_in_a_bucket_that_cannot_be_taken_are_named(
         assert f"it belongs to the SavedModel {uri}/1/" in answer(f"{uri}/1/{part}")
 
 
-def test_an_asset_that_is_missing_is_named_by_its_path_in_the_model(
+def test_missing_asset_is_named_by_model_path(
     service: RunningService,
     bucket: Bucket,
     models: Path,
     local_root: Path,
     temporary_folder: Path,
 ) -> None:
+    """An asset that is missing is named by its path in the model."""
     local = copy_of(models / "table", local_root / "table")
     (local / "1" / "assets" / "words.txt").unlink()
     bucket.put_folder("damaged/table", local)
@@ -113,7 +114,7 @@ def test_an_asset_that_is_missing_is_named_by_its_path_in_the_model(
 
 def predicted(version_dir: Path, signature: str = "serving_default") -> object:
     """What the model server, to which nothing was told of any damage, makes of a row."""
-    inputs = {"word": ["word 7"]} if signature == "find" else {"x": [ROW]}
+    inputs: dict[str, object] = {"word": ["word 7"]} if signature == "find" else {"x": [ROW]}
     if signature == "matrix":
         inputs = {"x": [[[1.0] * 3] * 2]}
     with ModelServer(version_dir) as server:
@@ -136,9 +137,10 @@ def test_a_file_that_is_not_judged_does_no_harm(damage: str, models: Path, tmp_p
         ("table", "find", [7]),
     ],
 )
-def test_models_that_need_no_variables_work_without_their_folder(
+def test_models_without_variables_need_no_folder(
     name: str, signature: str, expected: object, models: Path, tmp_path: Path
 ) -> None:
+    """Models that need no variables work without their folder."""
     version = copy_of(models / name / "1", tmp_path / "1")
     shutil.rmtree(version / "variables", ignore_errors=True)
     assert predicted(version, signature) == expected
@@ -146,9 +148,10 @@ def test_models_that_need_no_variables_work_without_their_folder(
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", [INDEX, "variables/variables.data-00000-of-00001"])
-def test_damaged_variables_of_a_model_that_has_none_do_no_harm(
+def test_damage_to_unused_variables_is_harmless(
     name: str, damage: str, models: Path, tmp_path: Path
 ) -> None:
+    """Damaged variables of a model that has none do no harm."""
     version = copy_of(models / "zoo" / "1", tmp_path / "1")
     DAMAGES[damage](version / name)
     assert predicted(version, "matrix") == [[[1.0] * 3] * 2]

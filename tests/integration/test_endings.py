@@ -11,7 +11,8 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
-from tests.integration.test_service import error, model_servers, slow_parameters, until
+from tests.fakes.waiting import until
+from tests.integration.test_service import error, model_servers, slow_parameters
 
 # That the signals to the process above do the same is in test_service.py.
 End = Callable[[RunningService], None]
@@ -46,7 +47,7 @@ def environment(gcs_url: str, temporary_folder: Path) -> dict[str, str]:
     }
 
 
-ENDINGS = {
+ENDINGS: dict[str, End] = {
     "worker-abort": to_worker(signal.SIGABRT),
     "worker-hup": to_worker(signal.SIGHUP),
     "all-term": to_all(signal.SIGTERM),
@@ -86,10 +87,11 @@ def stuck(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
-def test_a_job_that_heeds_nothing_is_answered_503_before_its_worker_is_killed(
+def test_stuck_job_is_503_before_worker_is_killed(
     number: signal.Signals,
     stuck: tuple[RunningService, Callable[[], requests.Response]],
 ) -> None:
+    """A job that heeds nothing is answered 503 before its worker is killed."""
     service, answer = stuck
     service.process.send_signal(number)
     assert "shutting down" in error(answer(), 503, "UNAVAILABLE")["message"]

@@ -16,7 +16,7 @@ from tests.fakes.buckets import Bucket
 
 Formats = Callable[..., requests.Response]
 
-ROWS = [[1.5, -2.0, 3.25, 0.1], [0, 1, 2, 3], [1e-3, 1e10, -1, 7]]
+ROWS: list[list[float]] = [[1.5, -2.0, 3.25, 0.1], [0, 1, 2, 3], [1e-3, 1e10, -1, 7]]
 
 
 def report_of(response: requests.Response) -> dict[str, Any]:
@@ -55,9 +55,8 @@ def lines(data: bytes) -> list[Any]:
 
 
 @pytest.mark.readme("CSV", "TFRecord", "gzip in and out", "JSON lines")
-def test_5000_instances_have_the_same_predictions_in_every_format(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_5000_instances_predict_alike_in_every_format(formats: Formats, bucket: Bucket) -> None:
+    """5000 instances have the same predictions in every format."""
     random = np.random.default_rng(5)
     rows = [[float(value) for value in row] for row in random.normal(size=(5000, 4))]
     records = [example(row) for row in rows]
@@ -91,7 +90,7 @@ def test_5000_instances_have_the_same_predictions_in_every_format(
     ]
     assert len(set(outputs.values())) == 1
     first = json.loads(outputs["plain.jsonl"].splitlines()[0])
-    expected = np.float32(rows[0]) * np.float32(2) + np.float32(1)
+    expected = np.array(rows[0], np.float32) * np.float32(2) + np.float32(1)
     np.testing.assert_allclose(first["scores"], expected, rtol=1e-6)
 
 
@@ -106,9 +105,8 @@ def test_columns_in_order_are_a_vector(formats: Formats, bucket: Bucket) -> None
 
 
 @pytest.mark.readme("a bad row")
-def test_a_table_has_quotes_line_ends_in_cells_and_bad_rows_by_number(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_table_has_quotes_line_ends_and_row_numbers(formats: Formats, bucket: Bucket) -> None:
+    """A table has quotes line ends in cells and bad rows by number."""
     content = (
         "name,count,sold,price\r\n"
         '"a ""b"", c",1,true,1.5\r\n'
@@ -160,9 +158,10 @@ def test_a_table_has_quotes_line_ends_in_cells_and_bad_rows_by_number(
         ('a,b,"c', "the header is no row of a table"),
     ],
 )
-def test_a_header_that_does_not_fit_is_told_before_any_row(
+def test_unfit_header_is_refused_before_rows(
     header: str, words: str, formats: Formats, bucket: Bucket
 ) -> None:
+    """A header that does not fit is told before any row."""
     bucket.put("header/in.csv", header + "\n1,2,3,4\n")
     options = {"signature_name": "columns", "on_error": "skip", "force": True}
     assert words in error_of(formats("header/in.csv", "header-out/", **options))["message"]
@@ -173,9 +172,10 @@ def test_a_header_that_does_not_fit_is_told_before_any_row(
 
 
 @pytest.mark.readme("TFRecord")
-def test_files_that_tensorflow_writes_are_read_and_it_would_read_ours(
+def test_tfrecords_interchange_with_tensorflow(
     formats: Formats, bucket: Bucket, tmp_path: Any
 ) -> None:
+    """Files that TensorFlow writes are read and it would read ours."""
     import tensorflow as tf
 
     records = []
@@ -202,9 +202,8 @@ def test_files_that_tensorflow_writes_are_read_and_it_would_read_ours(
     assert tf.train.Example.FromString(example(ROWS[0])) == tf.train.Example.FromString(records[0])
 
 
-def test_a_damaged_record_is_a_bad_row_and_a_lost_frame_is_the_end(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_damaged_record_is_bad_lost_frame_ends(formats: Formats, bucket: Bucket) -> None:
+    """A damaged record is a bad row and a lost frame is the end."""
     frames = [frame(example(row)) for row in ROWS]
     damaged = bytearray(frames[1])
     damaged[20] ^= 1
@@ -244,9 +243,8 @@ def test_lines_of_text_are_strings_and_empty_ones_too(formats: Formats, bucket: 
 
 
 @pytest.mark.readme("file lists")
-def test_a_file_list_names_the_objects_that_are_the_instances(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_file_list_names_objects(formats: Formats, bucket: Bucket) -> None:
+    """A file list names the objects that are the instances."""
     names = [f"photos/{number}.png" for number in range(40)]
     for number, name in enumerate(names):
         bucket.put(name, b"%02d" % number + b"\xff" * number)
@@ -279,9 +277,8 @@ def test_a_file_list_names_the_objects_that_are_the_instances(
 
 
 @pytest.mark.readme("gzip in and out")
-def test_gzip_is_told_by_content_and_outputs_say_what_they_are(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_gzip_is_detected_and_declared(formats: Formats, bucket: Bucket) -> None:
+    """Gzip is told by content and outputs say what they are."""
     members = b"".join(gzip.compress(jsonl([row])) for row in ROWS) + b"\0" * 100
     bucket.put("zipped/members.jsonl.gz", members)
     bucket.put("zipped/hidden.jsonl", gzip.compress(jsonl(ROWS)))
@@ -325,13 +322,13 @@ def test_predictions_become_a_table(formats: Formats, bucket: Bucket) -> None:
     assert gzip.decompress(zipped).decode() == text
 
 
-def test_a_table_quotes_what_must_be_and_carries_the_columns_of_the_input(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_table_quotes_and_keeps_input_columns(formats: Formats, bucket: Bucket) -> None:
+    """A table quotes what must be and carries the columns of the input."""
     row = {"name": 'a "b",\nc', "count": 7, "sold": False, "price": None}
     rows = [{**row, "price": 1.5}, {**row, "name": "", "price": 2.0}]
     bucket.put("quoted/in.jsonl", jsonl([{**one, "id": {"a": [1]}} for one in rows]))
-    options = {"signature_name": "typed", "output_format": "csv", "key_field": "id"}
+    options: dict[str, Any] = {"signature_name": "typed", "output_format": "csv"}
+    options["key_field"] = "id"
     report_of(formats("quoted/in.jsonl", "quoted-out/", **options))
     text = bucket.get("quoted-out/in.jsonl.csv").decode()
     header, *cells = csv.reader(io.StringIO(text, newline=""))

@@ -39,7 +39,8 @@ def refusal(server: ModelServer, signature_name: str, *lines: str) -> str:
 # What a line is
 
 
-def test_a_bare_value_is_the_instance_of_a_signature_with_one_input(zoo: ModelServer) -> None:
+def test_bare_value_is_the_one_input(zoo: ModelServer) -> None:
+    """A bare value is the instance of a signature with one input."""
     assert predict(zoo, "serving_default", "[1, 2, 3.5]") == ["[3.0,5.0,8.0]"]
 
 
@@ -48,7 +49,8 @@ def test_the_same_as_an_object_with_the_inputs_name(zoo: ModelServer) -> None:
     assert predict(zoo, "serving_default", *lines) == ["[3.0,5.0,7.0]"] * 2 + ["[1.0,1.0,1.0]"]
 
 
-def test_several_inputs_are_an_object_and_several_outputs_too(zoo: ModelServer) -> None:
+def test_several_inputs_and_outputs_are_objects(zoo: ModelServer) -> None:
+    """Several inputs are an object and several outputs too."""
     line = '{"name": "tea", "price": 2.5, "sold": true, "count": 3}'
     assert (
         predict(zoo, "named", line, line)
@@ -81,7 +83,8 @@ def test_broken_json_is_named_with_its_place(line: str, zoo: ModelServer) -> Non
     assert message.startswith("in.jsonl, line 2: invalid JSON at character ")
 
 
-def test_lines_that_would_be_json_only_together_are_refused(zoo: ModelServer) -> None:
+def test_lines_json_only_together_are_refused(zoo: ModelServer) -> None:
+    """Lines that would be JSON only together are refused."""
     assert "line 1" in refusal(zoo, "matrix", "[[1,2,3]", "[4,5,6]]")
 
 
@@ -117,9 +120,8 @@ def test_a_boolean_among_numbers_is_found_where_it_is(zoo: ModelServer) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_integers_keep_every_digit_up_to_the_ends_of_their_range(
-    dtype: str, zoo: ModelServer
-) -> None:
+def test_integers_keep_every_digit(dtype: str, zoo: ModelServer) -> None:
+    """Integers keep every digit up to the ends of their range."""
     bits = int(dtype.lstrip("uint"))
     smallest = 0 if dtype.startswith("u") else -(2 ** (bits - 1))
     largest = smallest + 2**bits - 1
@@ -159,7 +161,8 @@ def test_a_number_beyond_a_double_is_refused(zoo: ModelServer) -> None:
     assert "invalid JSON" in refusal(zoo, "scalar_float64", "1e400")
 
 
-def test_nan_and_infinity_are_read_as_bare_tokens_and_written_as_strings(zoo: ModelServer) -> None:
+def test_nan_and_infinity_round_trip(zoo: ModelServer) -> None:
+    """Nan and infinity are read as bare tokens and written as strings."""
     lines = ["[NaN,1]", "[-Infinity,Infinity]", "[-Inf,Inf]", "[2,-NaN]"]
     assert predict(zoo, "vector_float32", *lines) == [
         '["NaN",1.0]',
@@ -195,7 +198,8 @@ def test_strings_keep_every_character(zoo: ModelServer) -> None:
     ]
 
 
-def test_b64_is_bytes_and_names_that_end_in_bytes_are_b64(zoo: ModelServer) -> None:
+def test_b64_is_bytes_both_ways(zoo: ModelServer) -> None:
+    """B64 is bytes and names that end in bytes are b64."""
     lines = ['{"b64": "/wD+"}', '"abc"', '{"data": {"b64": "YWI="}}']
     assert predict(zoo, "only_bytes", *lines) == [
         '{"b64":"/wD+"}',
@@ -231,7 +235,8 @@ def test_nothing_else_is_a_string(line: str, words: str, zoo: ModelServer) -> No
     assert words in message or "missing" in message
 
 
-def test_text_that_is_not_utf8_is_an_error_that_tells_of_bytes(zoo: ModelServer) -> None:
+def test_not_utf8_is_an_error_about_bytes(zoo: ModelServer) -> None:
+    """Text that is not UTF-8 is an error that tells of bytes."""
     with pytest.raises(InvalidModel, match="output raw is not UTF-8.*export it as raw_bytes"):
         predict(zoo, "not_text", '"fine"', '{"b64": "/w=="}')
 
@@ -323,9 +328,9 @@ def test_outputs_must_have_a_row_for_each_instance(signature: str, zoo: ModelSer
         ("total", "no batch dimension"),
     ],
 )
-def test_signatures_that_cannot_be_called_with_lines_are_refused(
-    signature: str, words: str, zoo: ModelServer
-) -> None:
+def test_uncallable_signatures_are_refused(signature: str, words: str, zoo: ModelServer) -> None:
+    """Signatures that cannot be called with lines are refused."""
+
     def check(names: Sequence[str]) -> None:
         for name in names:
             check_inputs(zoo.signature(name))

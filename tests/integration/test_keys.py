@@ -68,9 +68,8 @@ def test_the_model_sees_only_the_fields_that_it_should(
 
 
 @pytest.mark.readme("a bad row", "errors report")
-def test_bad_rows_carry_their_keys_and_the_others_keep_theirs(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_bad_rows_carry_keys(formats: Formats, bucket: Bucket) -> None:
+    """Bad rows carry their keys and the others keep theirs."""
     good = [{"k": f"row {n}", "x": n} for n in (1.0, 4.0, 9.0)]
     failing = {"k": "fails in the model", "x": -1.0}
     odd = ['{"k": "no number", "x": "1"}', '{"x": 1.0}', "[1]", "{"]

@@ -8,10 +8,9 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -20,12 +19,13 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.waiting import until
 from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.world import model_servers
 from tfserving_launcher import find_program
 
 ROW = "[1,2,3]"
-Start = Callable[..., "contextmanager[RunningService]"]
+Start = Callable[..., AbstractContextManager[RunningService]]
 
 
 @pytest.fixture
@@ -62,18 +62,11 @@ def message(response: requests.Response, code: int) -> str:
     return text
 
 
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("it did not come about")
-
-
 # Too long
 
 
-def test_a_call_gets_no_more_time_than_the_instance_allows(start: Start, bucket: Bucket) -> None:
+def test_call_is_capped_by_job_timeout(start: Start, bucket: Bucket) -> None:
+    """A call gets no more time than the instance allows."""
     parameters = job(bucket, "capped", signature_name="slow", timeout_seconds=1000)
     bucket.put("capped/in.jsonl", "100000")
     with start(JOB_TIMEOUT_SECONDS="4") as service:
@@ -84,9 +77,8 @@ def test_a_call_gets_no_more_time_than_the_instance_allows(start: Start, bucket:
 # Too large
 
 
-def test_a_model_larger_than_is_allowed_is_413_before_it_is_fetched(
-    start: Start, bucket: Bucket
-) -> None:
+def test_too_large_model_is_413_before_fetch(start: Start, bucket: Bucket) -> None:
+    """A model larger than is allowed is 413 before it is fetched."""
     with start(MODEL_MEMORY_BYTES="1000") as service:
         answer = requests.post(service.url, json=job(bucket, "large-model"), timeout=50)
     text = message(answer, 413)
@@ -110,9 +102,10 @@ def test_a_temporary_folder_without_room_is_413(start: Start, bucket: Bucket) ->
         assert requests.post(service.url, json=parameters, timeout=50).status_code == 200
 
 
-def test_a_local_output_without_room_is_502_and_leaves_nothing(
+def test_full_local_disk_is_502_and_leaves_nothing(
     start: Start, bucket: Bucket, local_root: Path
 ) -> None:
+    """A local output without room is 502 and leaves nothing."""
     bucket.put("no-room-out/in.jsonl", f"{ROW}\n" * 200_000)
     parameters = {
         "model": f"{local_root}/zoo/",
@@ -134,7 +127,7 @@ def test_a_local_output_without_room_is_502_and_leaves_nothing(
 # Not allowed
 
 
-PLACES = (
+PLACES: tuple[tuple[dict[str, str], bool], ...] = (
     ({}, True),
     ({"model": "gs://test-bucket/models-not/zoo/"}, False),
     ({"input": "gs://test-bucket/elsewhere/in.jsonl"}, False),
@@ -170,9 +163,10 @@ def test_uris_outside_the_allowed_prefixes_are_403(
 # Not told
 
 
-def test_the_model_server_sees_no_credentials_and_its_socket_is_private(
+def test_server_sees_no_credentials_socket_is_private(
     start: Start, bucket: Bucket, temporary_folder: Path
 ) -> None:
+    """The model server sees no credentials and its socket is private."""
     secrets = {
         "GOOGLE_APPLICATION_CREDENTIALS": "/no/such/key.json",
         "AWS_SECRET_ACCESS_KEY": "s3cret",
@@ -205,9 +199,10 @@ def test_the_model_server_sees_no_credentials_and_its_socket_is_private(
     assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_neither_answers_nor_logs_tell_rows_or_temporary_paths(
+def test_answers_and_logs_hide_rows_and_paths(
     start: Start, bucket: Bucket, temporary_folder: Path
 ) -> None:
+    """Neither answers nor logs tell rows or temporary paths."""
     secret = "the patient is called " + "x" * 400
     parameters = job(bucket, "discreet")
     bucket.put("discreet/in.jsonl", json.dumps([1, 2, secret]))
@@ -228,9 +223,8 @@ def test_neither_answers_nor_logs_tell_rows_or_temporary_paths(
 # Who is gone
 
 
-def test_a_caller_that_hangs_up_cancels_the_job_where_that_is_wished(
-    start: Start, bucket: Bucket
-) -> None:
+def test_disconnect_cancels_job_where_set(start: Start, bucket: Bucket) -> None:
+    """A caller that hangs up cancels the job where that is wished."""
     parameters = job(bucket, "hang-up", signature_name="slow")
     bucket.put("hang-up/in.jsonl", "100000")
     with start(CANCEL_ON_HANG_UP="true") as service:
@@ -242,9 +236,10 @@ def test_a_caller_that_hangs_up_cancels_the_job_where_that_is_wished(
     assert bucket.names("hang-up/out/") == []
 
 
-def test_what_dead_jobs_have_left_is_swept_and_nothing_else(
+def test_dead_jobs_leftovers_are_swept(
     start: Start, bucket: Bucket, temporary_folder: Path
 ) -> None:
+    """What dead jobs have left is swept and nothing else."""
     dead = temporary_folder / "embedded-tf-job-dead0000"
     (dead / "1" / "variables").mkdir(parents=True)
     (dead / "1" / "variables" / "data").write_text("x" * 1000)
@@ -276,9 +271,10 @@ def test_what_dead_jobs_have_left_is_swept_and_nothing_else(
         shutil.rmtree(folder)
 
 
-def test_a_killed_worker_leaves_nothing_that_its_model_server_has_started(
+def test_killed_worker_leaves_no_server_child(
     start: Start, bucket: Bucket, temporary_folder: Path
 ) -> None:
+    """A killed worker leaves nothing that its model server has started."""
     parameters = job(bucket, "forks", signature_name="slow")
     bucket.put("forks/in.jsonl", "100000")
     command = f"{sys.executable} -m tests.fakes.misbehaving_server forks"
@@ -318,9 +314,10 @@ def test_a_model_may_not_lead_out_of_the_local_roots(
         )
 
 
-def test_a_server_that_is_never_available_is_503_and_no_row_is_blamed(
+def test_never_available_server_is_503_no_row_blamed(
     start: Start, bucket: Bucket, tmp_path: Path
 ) -> None:
+    """A server that is never available is 503 and no row is blamed."""
     (tmp_path / "orders").mkdir()
     (tmp_path / PROGRAM_FILE).write_text(json.dumps(find_program().command))
     order = {"what": "refuses", "code": "UNAVAILABLE", "always": True}
@@ -335,9 +332,8 @@ def test_a_server_that_is_never_available_is_503_and_no_row_is_blamed(
 
 
 @pytest.mark.parametrize("restarts", ["0", "2"])
-def test_a_model_that_answers_with_other_rows_is_422_however_many_servers_there_may_be(
-    restarts: str, start: Start, bucket: Bucket
-) -> None:
+def test_model_with_wrong_row_count_is_422(restarts: str, start: Start, bucket: Bucket) -> None:
+    """A model that answers with other rows is 422 however many server's there may be."""
     parameters = job(bucket, f"short-{restarts}", signature_name="one_short", on_error="skip")
     bucket.put(f"short-{restarts}/in.jsonl", "1\n2\n3\n")
     with start(SERVER_RESTARTS=restarts) as service:
@@ -345,9 +341,8 @@ def test_a_model_that_answers_with_other_rows_is_422_however_many_servers_there_
     assert "has the shape [2] for 3 rows" in message(answer, 422)
 
 
-def test_a_server_that_may_not_be_replaced_ends_the_job_with_503(
-    start: Start, bucket: Bucket
-) -> None:
+def test_unreplaceable_server_ends_job_with_503(start: Start, bucket: Bucket) -> None:
+    """A server that may not be replaced ends the job with 503."""
     command = f"{sys.executable} -m tests.fakes.misbehaving_server exits"
     with start(SERVER_RESTARTS="0", TENSORFLOW_MODEL_SERVER=command) as service:
         answer = requests.post(service.url, json=job(bucket, "no-restart"), timeout=50)

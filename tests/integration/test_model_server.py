@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -52,7 +53,8 @@ def test_answers_without_tensor_content_are_the_same(models: Path, zoo: ModelSer
     program = dataclasses.replace(find_program(), usage="--model_base_path=")
     with ModelServer(models / "zoo" / "1", program=program) as server:
         for dtype in DTYPES:
-            values = {"string": ["a", "b"], "bool": [True, False]}.get(dtype, [3, 7])
+            of_dtype: dict[str, list[Any]] = {"string": ["a", "b"], "bool": [True, False]}
+            values = of_dtype.get(dtype, [3, 7])
             rows = {"x": [values, values[::-1]]}
             name = f"vector_{dtype}"
             answer = server.predict(rows, signature_name=name)["y"]
@@ -71,7 +73,8 @@ def test_answers_larger_than_the_grpc_default_arrive(zoo: ModelServer) -> None:
     assert zoo.predict({"x": rows}, signature_name="any_length")["y"].nbytes == rows.nbytes
 
 
-def test_an_unknown_signature_is_an_error_that_lists_those_there_are(zoo: ModelServer) -> None:
+def test_unknown_signature_lists_known_ones(zoo: ModelServer) -> None:
+    """An unknown signature is an error that lists those there are."""
     with pytest.raises(SignatureNotFound, match="no signature 'other'; it has any_length"):
         zoo.signature("other")
 
@@ -83,14 +86,16 @@ def test_an_unknown_signature_is_an_error_that_lists_those_there_are(zoo: ModelS
         ({"x": [["a", "b", "c"]]}, "the values are <U1"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused_before_the_call(
+def test_unfit_inputs_are_refused_before_call(
     inputs: dict[str, object], words: str, zoo: ModelServer
 ) -> None:
+    """Inputs that do not fit are refused before the call."""
     with pytest.raises(TensorError, match=words):
         zoo.predict(inputs)
 
 
-def test_integers_out_of_range_are_refused_before_the_call(zoo: ModelServer) -> None:
+def test_out_of_range_integers_are_refused(zoo: ModelServer) -> None:
+    """Integers out of range are refused before the call."""
     with pytest.raises(TensorError, match="out of its range"):
         zoo.predict({"x": [300]}, signature_name="scalar_int8")
 
@@ -111,17 +116,20 @@ def test_a_call_that_takes_too_long_is_given_up(models: Path) -> None:
         server.predict({"x": [1000.0]}, signature_name="slow", timeout_seconds=0.3)
 
 
-def test_the_version_asked_for_is_served_though_a_higher_one_lies_beside_it(models: Path) -> None:
+def test_asked_version_is_served_beside_higher(models: Path) -> None:
+    """The version asked for is served though a higher one lies beside it."""
     with ModelServer(models / "linear" / "9") as server:
         assert server.predict({"x": [[1, 1, 1, 1]]})["y"].tolist() == [[9.0] * 4]
 
 
-def test_python_objects_that_cannot_be_restored_do_not_matter(models: Path) -> None:
+def test_unrestorable_python_objects_do_not_matter(models: Path) -> None:
+    """Python objects that cannot be restored do not matter."""
     with ModelServer(models / "foreign_objects" / "1") as server:
         assert server.predict({"x": [[1, 0, 0, 0]]})["y"].tolist() == [[10.0, 0, 0, 0]]
 
 
-def test_tensorflows_own_loader_does_fail_on_those_objects(models: Path) -> None:
+def test_tensorflow_loader_fails_on_those_objects(models: Path) -> None:
+    """Tensorflows own loader does fail on those objects."""
     program = (
         f"import tensorflow as tf; tf.saved_model.load({str(models / 'foreign_objects' / '1')!r})"
     )
@@ -129,7 +137,8 @@ def test_tensorflows_own_loader_does_fail_on_those_objects(models: Path) -> None
     assert done.returncode != 0
 
 
-def test_a_truncated_model_is_told_apart_with_the_servers_reason(models: Path) -> None:
+def test_truncated_model_has_servers_reason(models: Path) -> None:
+    """A truncated model is told apart with the server's reason."""
     with pytest.raises(ModelLoadError) as caught, ModelServer(models / "broken" / "1"):
         pass
     assert ":" in caught.value.reason
@@ -153,9 +162,10 @@ def test_a_body_that_raises_leaves_no_server(models: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["ignores_sigterm", "forks"])
-def test_a_server_that_resists_is_stopped_with_its_whole_group(
+def test_resisting_server_is_stopped_with_its_group(
     how: str, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A server that resists is stopped with its whole group."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent.parent))
     command = (sys.executable, "-m", "tests.fakes.misbehaving_server", how)
     options = ServerOptions(stop_grace_seconds=0.2, output_tail_bytes=1000)
@@ -174,7 +184,8 @@ def _group(process: psutil.Process) -> int:
         return -1
 
 
-def test_variables_may_be_removed_once_the_model_is_loaded(models: Path, tmp_path: Path) -> None:
+def test_variables_may_go_after_load(models: Path, tmp_path: Path) -> None:
+    """Variables may be removed once the model is loaded."""
     shutil.copytree(models / "linear" / "9", tmp_path / "9")
     with ModelServer(tmp_path / "9") as server:
         shutil.rmtree(tmp_path / "9" / "variables")

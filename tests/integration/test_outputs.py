@@ -58,9 +58,10 @@ def test_an_output_inside_the_model_is_refused(
     assert get("m/1/saved_model.pb") == before
 
 
-def test_an_output_inside_the_model_through_a_link_is_refused(
+def test_output_in_model_by_link_is_refused(
     bucket: Bucket, local_root: Path, service: RunningService
 ) -> None:
+    """An output inside the model through a link is refused."""
     root = local_root / "outputs-link"
     for name in bucket.names("models/zoo/"):
         file = root / "m" / name.removeprefix("models/zoo/")
@@ -78,9 +79,10 @@ def test_an_output_inside_the_model_through_a_link_is_refused(
     ("name", "changes"),
     [("a.jsonl", {}), ("a.jsonl.errors.jsonl", {"on_error": "skip"})],
 )
-def test_a_file_that_no_job_has_made_is_replaced_only_by_force(
+def test_foreign_file_is_replaced_only_by_force(
     name: str, changes: dict[str, str], place: tuple[str, Put, Get], service: RunningService
 ) -> None:
+    """A file that no job has made is replaced only by force."""
     folder, put, get = place
     put("in/a.jsonl", f"{ROW}\nx\n" if changes else ROW)
     put("in/b.jsonl", ROW)

@@ -126,7 +126,8 @@ def test_inputs_below_the_output_are_inputs(call: Call, bucket: Bucket) -> None:
     assert bucket.names("above/") == ["above/a.jsonl", "above/in/a.jsonl"]
 
 
-def test_outputs_below_the_input_are_no_inputs_of_the_next_call(call: Call, bucket: Bucket) -> None:
+def test_outputs_below_input_are_no_inputs(call: Call, bucket: Bucket) -> None:
+    """Outputs below the input are no inputs of the next call."""
     bucket.put("nested/in/a.jsonl", ROW)
     job = {"input": f"{bucket.uri}/nested/in/", "output": f"{bucket.uri}/nested/in/out/"}
     assert states(call(**job)) == ["PREDICTED"]
@@ -135,7 +136,7 @@ def test_outputs_below_the_input_are_no_inputs_of_the_next_call(call: Call, buck
 
 
 @pytest.mark.parametrize("place", ["gs", "file"])
-def test_of_two_calls_at_the_same_time_one_wins_and_the_other_says_so(
+def test_one_of_two_calls_wins_other_says_so(
     place: str,
     service: RunningService,
     bucket: Bucket,
@@ -143,6 +144,7 @@ def test_of_two_calls_at_the_same_time_one_wins_and_the_other_says_so(
     local_root: Path,
     temporary_folder: Path,
 ) -> None:
+    """Of two calls at the same time one wins and the other says so."""
     bucket.put("twice/in.jsonl", f"{ROW}\n" * 20_000)
     out = f"{bucket.uri}/twice/out/" if place == "gs" else f"{local_root}/twice/out/"
     job = {

@@ -62,9 +62,8 @@ def test_a_gzipped_request_of_vertex_ai_is_unpacked(service: RunningService) -> 
         packed(b" " * LARGEST) * 900,
     ],
 )
-def test_what_unpacks_to_more_than_a_body_may_have_is_413(
-    body: bytes, service: RunningService
-) -> None:
+def test_too_large_unpacked_body_is_413(body: bytes, service: RunningService) -> None:
+    """What unpacks to more than a body may have is 413."""
     told = error(post(service, body, "gzip"), 413)
     assert told["message"] == "a body may have 1,048,576 bytes, unpacked, it has more"
     assert told["status"] == "OUT_OF_RANGE"

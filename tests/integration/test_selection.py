@@ -82,9 +82,10 @@ def test_inputs_repeat_and_hold_wildcards(
         ("nottfrecord-0-of-2", {}, "nottfrecord-0-of-2", False),
     ],
 )
-def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
+def test_output_name_has_suffix_of_new_format(
     name: str, options: dict[str, str], output: str, *, gzipped: bool, tmp_path: Path
 ) -> None:
+    """An output is called as its input with the suffix of another format."""
     (tmp_path / name).write_text("")
     places = {"model": "/m/", "input": f"{tmp_path}/{name}", "output": f"{tmp_path}/out/"}
     spec = parse_job_spec({**places, **options})
@@ -113,9 +114,10 @@ def test_an_output_is_called_as_its_input_with_the_suffix_of_another_format(
         ),
     ],
 )
-def test_nothing_runs_where_inputs_are_not_there_or_outputs_would_clash(
+def test_nothing_runs_on_missing_inputs_or_clashes(
     sources: list[str], code: int, words: str, days: str, formats: Formats, bucket: Bucket
 ) -> None:
+    """Nothing runs where inputs are not there or outputs would clash."""
     assert days
     bucket.put("clashing/a.csv", "a,b,c,d\n1,2,3,4\n")
     bucket.put("clashing/a.csv.jsonl", ROW)

@@ -5,7 +5,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
+from tests.fakes.waiting import until
 
 ROW = "[1,2,3,4]"
 PREDICTED = "[10.0,20.0,30.0,40.0]"
@@ -40,14 +40,6 @@ def error(response: requests.Response, code: int, status: str) -> dict[str, Any]
     body: dict[str, Any] = response.json()["error"]
     assert (body["code"], body["status"]) == (code, status)
     return body
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Probes, within a deadline; the event only paces it."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 @pytest.mark.readme("counters")
@@ -89,7 +81,8 @@ def test_a_job_answers_with_its_report(call: Call, bucket: Bucket) -> None:
 
 
 @pytest.mark.readme("output naming")
-def test_a_hundred_files_in_a_nested_tree_become_the_same_tree(call: Call, bucket: Bucket) -> None:
+def test_nested_tree_of_100_files_is_mirrored(call: Call, bucket: Bucket) -> None:
+    """A hundred files in a nested tree become the same tree."""
     names = [f"{number % 3}/{number % 7}/site {number}.jsonl" for number in range(100)]
     for number, name in enumerate(names):
         bucket.put(f"tree/in/{name}", f"[{number},0,0,0]\n")
@@ -103,9 +96,8 @@ def test_a_hundred_files_in_a_nested_tree_become_the_same_tree(call: Call, bucke
         assert bucket.get(f"tree/out/{name}").decode() == expected
 
 
-def test_a_model_folder_without_versions_works_and_needs_no_slash(
-    call: Call, bucket: Bucket
-) -> None:
+def test_plain_model_folder_needs_no_slash(call: Call, bucket: Bucket) -> None:
+    """A model folder without versions works and needs no slash."""
     bucket.put("unversioned/in.jsonl", ROW)
     model = f"{bucket.uri}/models/unversioned"
     response = call(
@@ -229,9 +221,10 @@ def test_head_runs_no_job(service: RunningService, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../escaped.jsonl", "../in-out/x", "./x", "a/../../x"])
-def test_an_objects_name_cannot_place_a_file_outside_the_output(
+def test_object_name_stays_inside_output(
     name: str, call: Call, bucket: Bucket, local_root: Any
 ) -> None:
+    """An objects name cannot place a file outside the output."""
     folder = f"escape-{len(name)}/in"
     bucket.put(f"{folder}/{name}", ROW)
     response = call(input=f"{bucket.uri}/{folder}/", output=f"{local_root}/deep/er/out/")
@@ -349,16 +342,16 @@ def test_a_folder_without_a_saved_model_is_422(model_call: Call, bucket: Bucket)
     assert "expected saved_model.pb in it or in a numbered folder, found readme.txt" in message
 
 
-def test_a_signature_that_is_not_there_is_422_and_the_others_are_listed(model_call: Call) -> None:
+def test_missing_signature_is_422_with_others_listed(model_call: Call) -> None:
+    """A signature that is not there is 422 and the others are listed."""
     response = model_call("models/linear", signature_name="classify")
     message = error(response, 422, "FAILED_PRECONDITION")["message"]
     assert message == "the model has no signature 'classify'; it has serving_default"
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "assets//x", "../x", "assets/../../../x", "./x"])
-def test_a_name_that_would_leave_the_models_folder_is_422(
-    name: str, model_call: Call, bucket: Bucket
-) -> None:
+def test_name_leaving_model_folder_is_422(name: str, model_call: Call, bucket: Bucket) -> None:
+    """A name that would leave the models folder is 422."""
     folder = f"evil-{len(name)}"
     bucket.put(f"{folder}/saved_model.pb", "")
     bucket.put(f"{folder}/{name}", "x")
@@ -391,7 +384,8 @@ def test_a_bad_line_is_422_and_its_file_does_not_appear(
     assert bucket.names(output) == [f"{output}/a.jsonl"]
 
 
-def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, bucket: Bucket) -> None:
+def test_failing_rows_are_422_with_lines(call: Call, bucket: Bucket) -> None:
+    """Rows on which the model fails are 422 with their lines."""
     bucket.put("fails/in.jsonl", "1\n1\n1\n-1\n")
     response = call(
         model=f"{bucket.uri}/models/zoo/",
@@ -407,9 +401,8 @@ def test_rows_on_which_the_model_fails_are_422_with_their_lines(call: Call, buck
     assert bucket.names("fails/out") == []
 
 
-def test_an_object_of_an_encoding_that_is_not_read_is_refused_by_name(
-    call: Call, bucket: Bucket
-) -> None:
+def test_unread_encoding_is_refused_by_name(call: Call, bucket: Bucket) -> None:
+    """An object of an encoding that is not read is refused by name."""
     bucket.put("brotli/in.jsonl", ROW, content_encoding="br")
     response = call(input=f"{bucket.uri}/brotli/in.jsonl", output=f"{bucket.uri}/brotli/out/")
     assert "Content-Encoding br" in error(response, 422, "INVALID_ARGUMENT")["message"]
@@ -463,9 +456,10 @@ def arguments(process: psutil.Process) -> list[str]:
     return command_line
 
 
-def test_during_a_job_health_answers_and_a_second_job_is_429_until_time_is_up(
+def test_busy_instance_answers_health_and_429(
     service: RunningService, slow_job: Any, call: Call, bucket: Bucket
 ) -> None:
+    """During a job health answers and a second job is 429 until time is up."""
     job = slow_job("6")
     until(lambda: requests.get(service.url + "/health", timeout=5).json()["busy"])
     response = call(input=f"{bucket.uri}/slow/in.jsonl", output=f"{bucket.uri}/slow/out/")
@@ -482,13 +476,14 @@ def test_during_a_job_health_answers_and_a_second_job_is_429_until_time_is_up(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("while_starting", [True, False])
-def test_a_signal_stops_the_job_with_503_and_then_the_service(
+def test_signal_stops_job_with_503_then_service(
     number: signal.Signals,
     while_starting: bool,  # noqa: FBT001  # pytest passes by name
     gcs_url: str,
     bucket: Bucket,
     temporary_folder: Path,
 ) -> None:
+    """A signal stops the job with 503 and then the service."""
     environment = {
         **NOT_FORKED,
         "STORAGE_EMULATOR_HOST": gcs_url,
@@ -526,7 +521,8 @@ def test_a_killed_worker_takes_its_model_server_with_it(
         assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_storage_that_stays_silent_is_504_when_time_is_up(temporary_folder: Path) -> None:
+def test_silent_storage_is_504_at_deadline(temporary_folder: Path) -> None:
+    """Storage that stays silent is 504 when time is up."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -540,9 +536,8 @@ def test_storage_that_stays_silent_is_504_when_time_is_up(temporary_folder: Path
             error(response, 504, "DEADLINE_EXCEEDED")
 
 
-def test_every_record_of_a_failed_job_carries_its_id_and_trace(
-    gcs_url: str, temporary_folder: Path
-) -> None:
+def test_failed_job_records_carry_id_and_trace(gcs_url: str, temporary_folder: Path) -> None:
+    """Every record of a failed job carries its id and trace."""
     trace = "105445aa7843bc8bf206b12000100000"
     environment = {
         "STORAGE_EMULATOR_HOST": gcs_url,
@@ -561,9 +556,10 @@ def test_every_record_of_a_failed_job_carries_its_id_and_trace(
     assert failure["logging.googleapis.com/trace"] == f"projects/p/traces/{trace}"
 
 
-def test_during_a_job_no_tensorflow_is_in_the_service_and_no_port_is_open_for_it(
+def test_service_has_no_tensorflow_and_no_port(
     gcs_url: str, bucket: Bucket, temporary_folder: Path
 ) -> None:
+    """During a job no TensorFlow is in the service and no port is open for it."""
     environment = {
         **NOT_FORKED,
         "STORAGE_EMULATOR_HOST": gcs_url,

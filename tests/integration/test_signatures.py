@@ -9,9 +9,8 @@ from tests.integration.test_formats import Formats, error_of, jsonl, lines, repo
 
 
 @pytest.mark.readme("classify and regress")
-def test_features_are_classified_as_tf_servings_classify_api_does(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_classify_takes_features_as_tf_serving(formats: Formats, bucket: Bucket) -> None:
+    """Features are classified as TF Serving's classify api does."""
     rows: list[Any] = [
         {"x": [0.5, 1.0, 2.25, -1.0], "other": "text", "more": [1, 2], "flag": True},
         {"x": [1, 2, 3.0, 4]},
@@ -82,9 +81,8 @@ def test_inputs_with_defaults_may_be_left_out(formats: Formats, bucket: Bucket) 
 
 
 @pytest.mark.readme("signature choice")
-def test_a_format_that_a_signature_cannot_be_given_is_told_before_any_row(
-    formats: Formats, bucket: Bucket
-) -> None:
+def test_unfit_format_is_refused_before_rows(formats: Formats, bucket: Bucket) -> None:
+    """A format that a signature cannot be given is told before any row."""
     bucket.put("unfit/a.jsonl", "[1,2,3,4]\n")
     bucket.put("unfit/b.tfrecord", b"")
     failed = error_of(formats("unfit/", "unfit-out/"))

@@ -103,9 +103,10 @@ def test_half_sent_bodies_do_not_silence_health(
     assert is_healthy(service)
 
 
-def test_a_thousand_idle_connections_do_not_silence_health(
+def test_1000_idle_connections_leave_health_alive(
     connect: Connect, service: RunningService
 ) -> None:
+    """A thousand idle connections do not silence health."""
     for number in range(1100):
         connection = connect()
         if number % 2:
@@ -151,9 +152,8 @@ def test_large_bodies_that_pause_do_not_fill_the_memory(
 # Slow to read, or to go
 
 
-def test_clients_that_read_no_answer_do_not_silence_health(
-    connect: Connect, service: RunningService
-) -> None:
+def test_unread_answers_leave_health_alive(connect: Connect, service: RunningService) -> None:
+    """Clients that read no answer do not silence health."""
     for _ in range(20):
         connection = connect()
         connection.setblocking(False)
@@ -165,9 +165,10 @@ def test_clients_that_read_no_answer_do_not_silence_health(
     assert is_healthy(service)
 
 
-def test_connections_left_open_after_their_answer_do_not_silence_health(
+def test_open_answered_connections_leave_health_alive(
     connect: Connect, service: RunningService
 ) -> None:
+    """Connections left open after their answer do not silence health."""
     for _ in range(50):
         connection = connect(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert answer_on(connection).status == 200
@@ -185,18 +186,18 @@ def test_connections_that_are_reset_harm_nothing(connect: Connect, service: Runn
 # Too many
 
 
-def test_three_times_as_many_connections_as_files_do_not_silence_health(
+def test_more_connections_than_files_leave_health_alive(
     connect: Connect, own_service: RunningService
 ) -> None:
+    """Three times as many connections as files do not silence health."""
     limit_files(own_service, 256)
     for number in range(768):
         connect(HALF_A_HEADER if number % 2 else b"", own_service)
     assert is_healthy(own_service)
 
 
-def test_the_connection_that_is_idle_for_longest_makes_room(
-    connect: Connect, own_service: RunningService
-) -> None:
+def test_longest_idle_connection_makes_room(connect: Connect, own_service: RunningService) -> None:
+    """The connection that is idle for longest makes room."""
     limit_files(own_service, 100)
     connections = [connect(b"", own_service) for _ in range(60)]
     assert connections[0].recv(1) == b""
@@ -204,9 +205,10 @@ def test_the_connection_that_is_idle_for_longest_makes_room(
     assert answer_on(connections[-1]).status == 200
 
 
-def test_a_request_under_way_outlives_any_number_of_connections(
+def test_running_request_outlives_connections(
     connect: Connect, own_service: RunningService, tmp_path: Path
 ) -> None:
+    """A request under way outlives any number of connections."""
     url = f"{own_service.url}/wait?for={tmp_path / 'go'}"
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(requests.get, url, timeout=50)
@@ -223,7 +225,8 @@ def test_a_request_under_way_outlives_any_number_of_connections(
 # What is sent quickly is answered as ever
 
 
-def test_requests_sent_at_once_are_answered_in_their_order(connect: Connect) -> None:
+def test_pipelined_requests_answer_in_order(connect: Connect) -> None:
+    """Requests sent at once are answered in their order."""
     body = b'{"model": "gs://bkt/m"}'
     post = POST + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
@@ -244,7 +247,8 @@ def test_requests_sent_at_once_are_answered_in_their_order(connect: Connect) -> 
     assert stream.read() == b""
 
 
-def test_a_client_that_asks_before_it_sends_is_told_to_once(connect: Connect) -> None:
+def test_expect_100_is_answered_once(connect: Connect) -> None:
+    """A client that asks before it sends is told to once."""
     connection = connect(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
     assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
     connection.sendall(b"{}")

@@ -54,9 +54,10 @@ def in_process(model: Path, signature: str, table: str) -> dict[str, Any]:
 
 @pytest.mark.readme("CSV", "classify and regress")
 @pytest.mark.parametrize("signature", ["serving_default", "classify", "regress"])
-def test_a_taxi_table_from_pandas_is_predicted_as_tensorflow_does(
+def test_taxi_table_predicts_as_tensorflow(
     signature: str, formats: Formats, bucket: Bucket, models: Path
 ) -> None:
+    """A taxi table from pandas is predicted as TensorFlow does."""
     bucket.put("taxi/in.csv", RIDES)
     rows = [
         {name: json.loads(cell) if is_number(cell) else cell or None for name, cell in row.items()}
@@ -82,7 +83,7 @@ def test_a_taxi_table_from_pandas_is_predicted_as_tensorflow_does(
             scores = [row[0][1] for row in found]
         case _:
             score, scores = "outputs", found
-    np.testing.assert_array_equal(np.float32(scores), expected[score].ravel())
+    np.testing.assert_array_equal(np.array(scores, np.float32), expected[score].ravel())
 
 
 def is_number(text: str) -> bool:

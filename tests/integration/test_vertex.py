@@ -82,9 +82,8 @@ def test_a_job_answers_with_the_resource_filled_in(service: RunningService, buck
 
 
 @pytest.mark.readme("request body of Vertex AI", "keys and instances")
-def test_without_a_key_instances_come_back_and_tables_work(
-    service: RunningService, bucket: Bucket
-) -> None:
+def test_without_key_instances_return(service: RunningService, bucket: Bucket) -> None:
+    """Without a key instances come back and tables work."""
     bucket.put("vertex-table/in.csv", "a,b,c,d\n1,2,3,4\n")
     asked = body_of(bucket, "vertex-table/in.csv", model=f"{bucket.uri}/models/formats/")
     del asked["unmanagedContainerModel"]
@@ -98,9 +97,8 @@ def test_without_a_key_instances_come_back_and_tables_work(
     assert row["prediction"]["total"] == 10.0
 
 
-def test_a_job_that_fails_is_a_resource_with_the_status_of_its_error(
-    service: RunningService, bucket: Bucket
-) -> None:
+def test_failed_job_is_resource_with_error_status(service: RunningService, bucket: Bucket) -> None:
+    """A job that fails is a resource with the status of its error."""
     response = post(service, body_of(bucket, "vertex-absent/*"))
     assert response.status_code == 404
     job = response.json()
@@ -133,9 +131,10 @@ def test_a_job_that_fails_is_a_resource_with_the_status_of_its_error(
         ({"manualBatchTuningParameters": {"batchSize": -1}}, "batch_size must be a whole number"),
     ],
 )
-def test_what_is_asked_wrongly_is_400_and_names_the_field(
+def test_wrong_request_is_400_and_names_field(
     changes: dict[str, Any], words: str, service: RunningService, bucket: Bucket
 ) -> None:
+    """What is asked wrongly is 400 and names the field."""
     response = post(service, body_of(bucket, "vertex/a.jsonl", **changes))
     assert response.status_code == 400, response.text
     assert words in response.json()["error"]["message"]

@@ -23,8 +23,8 @@ from tfserving_launcher import (
     end_orphans,
     remove,
 )
-from tfserving_launcher.landlock import landlock_abi
-from tfserving_launcher.linux import IS_LINUX, PR_SET_CHILD_SUBREAPER, prctl
+from tfserving_launcher._landlock import landlock_abi
+from tfserving_launcher._linux import IS_LINUX, PR_SET_CHILD_SUBREAPER, prctl
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -146,9 +146,8 @@ def test_a_daemon_without_a_mark_is_found_and_killed(told: dict[str, Any]) -> No
     assert not daemon.is_running()
 
 
-def test_neither_running_servers_nor_other_children_are_orphans(
-    version_dir: Path, zoo: ModelServer
-) -> None:
+def test_servers_and_other_children_are_no_orphans(version_dir: Path, zoo: ModelServer) -> None:
+    """Neither running server's nor other children are orphans."""
     sleeper = (sys.executable, "-c", "import threading; threading.Event().wait()")
     child = psutil.Popen(["sleep", "1000"])
 
@@ -172,9 +171,8 @@ def test_neither_running_servers_nor_other_children_are_orphans(
         child.wait()
 
 
-def test_without_confinement_a_program_may_write_anywhere(
-    version_dir: Path, tmp_path: Path
-) -> None:
+def test_without_confinement_program_writes_anywhere(version_dir: Path, tmp_path: Path) -> None:
+    """Without confinement a program may write anywhere."""
     script = (
         f"open({str(tmp_path / 'written')!r}, 'w'); import socket; socket.create_server(('', 0))"
     )
@@ -187,9 +185,8 @@ def test_without_confinement_a_program_may_write_anywhere(
     assert (tmp_path / "written").exists()
 
 
-def test_only_the_starting_thread_of_this_process_is_confined(
-    told: dict[str, Any], outside: Path
-) -> None:
+def test_only_starting_thread_is_confined(told: dict[str, Any], outside: Path) -> None:
+    """Only the starting thread of this process is confined."""
     assert told["writes in its home"] == "done"
     (outside / "ours").write_text("ours")
     with socket.create_server(("127.0.0.1", 0)):
@@ -198,14 +195,14 @@ def test_only_the_starting_thread_of_this_process_is_confined(
 
 
 @pytest.mark.parametrize("abi", range(1, 8))
-def test_each_version_of_landlock_is_asked_for_what_it_knows(abi: int, tmp_path: Path) -> None:
+def test_each_landlock_version_gets_its_rights(abi: int, tmp_path: Path) -> None:
     """A kernel that knows more takes what an older one would be given; 0 is the child's success."""
     if landlock_abi() < abi:
         pytest.skip(f"this kernel has Landlock ABI {landlock_abi()}, not {abi}")
     script = f"""
 from pathlib import Path
-from tfserving_launcher.landlock import restrict_writing
-from tfserving_launcher.linux import PR_SET_NO_NEW_PRIVS, prctl
+from tfserving_launcher._landlock import restrict_writing
+from tfserving_launcher._linux import PR_SET_NO_NEW_PRIVS, prctl
 prctl(PR_SET_NO_NEW_PRIVS, 1)
 restrict_writing(Path({str(tmp_path)!r}), {abi})
 Path({str(tmp_path)!r}, "inside").write_text("x")
@@ -234,7 +231,8 @@ def test_removal_leaves_what_a_link_leads_to(tmp_path: Path) -> None:
     assert (kept / "file").read_text() == "x"
 
 
-def test_a_system_call_that_fails_raises_what_the_kernel_says() -> None:
+def test_failed_system_call_raises_os_error() -> None:
+    """A system call that fails raises what the kernel says."""
     with pytest.raises(OSError, match=os.strerror(22)):
         prctl(99999, 0)
     assert ctypes.get_errno() == 22

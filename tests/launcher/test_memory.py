@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from tfserving_launcher.errors import ServerExited
-from tfserving_launcher.memory import (
+from tfserving_launcher._errors import ServerExited
+from tfserving_launcher._memory import (
     Memory,
     OutOfMemoryKills,
     memory_left,
@@ -20,7 +20,8 @@ def version_2(folder: Path, limit: str, current: int, dropped: int, kills: int) 
     (folder / "memory.events").write_text(f"low 0\noom 5\noom_kill {kills}\n")
 
 
-def test_of_version_2_the_tightest_group_counts_without_what_can_be_dropped(tmp_path: Path) -> None:
+def test_tightest_cgroup2_counts(tmp_path: Path) -> None:
+    """Of version 2 the tightest group counts without what can be dropped."""
     version_2(tmp_path, "1000", 500, 0, 0)
     version_2(tmp_path / "a", "max", 10, 0, 0)
     version_2(tmp_path / "a" / "b", "800", 700, 100, 3)
@@ -46,7 +47,8 @@ def test_of_version_1_the_group_of_the_controller_counts(tmp_path: Path) -> None
     assert memory_left(tmp_path, absent, absent) is None
 
 
-def test_without_a_group_the_machine_counts_and_kills_are_unknown(tmp_path: Path) -> None:
+def test_without_cgroup_machine_counts(tmp_path: Path) -> None:
+    """Without a group the machine counts and kills are unknown."""
     (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemAvailable: 90 kB\n")
     absent = tmp_path / "absent"
     assert memory_left(tmp_path, absent, tmp_path / "meminfo") == Memory(102_400, 92_160)
@@ -59,7 +61,8 @@ def test_this_machine_has_memory_left() -> None:
     assert 0 < left.left <= left.limit
 
 
-def test_an_end_for_memory_is_told_with_how_much_was_in_use() -> None:
+def test_out_of_memory_end_tells_peak() -> None:
+    """An end for memory is told with how much was in use."""
     kills = OutOfMemoryKills(1, 500 * MEBIBYTE, 512 * MEBIBYTE)
     error = ServerExited(-9, "loading\n", when="while it was serving", out_of_memory=kills)
     assert str(error) == (

@@ -1,7 +1,13 @@
+import dataclasses
 from pathlib import Path
 
-from tfserving_launcher import Program
-from tfserving_launcher.options import server_argv
+from tfserving_launcher import Program, ServerOptions, ServerOptionValues
+from tfserving_launcher._options import server_argv
+
+
+def test_named_values_are_the_options() -> None:
+    fields = {field.name for field in dataclasses.fields(ServerOptions)}
+    assert set(ServerOptionValues.__annotations__) == fields
 
 
 def argv(usage: str, *extra: str) -> list[str]:
@@ -16,7 +22,8 @@ def argv(usage: str, *extra: str) -> list[str]:
     )
 
 
-def test_the_command_line_names_one_model_a_socket_and_every_thread_count() -> None:
+def test_argv_has_one_model_socket_and_threads() -> None:
+    """The command line names one model a socket and every thread count."""
     assert argv(usage="") == [
         "server",
         "--here",
@@ -32,7 +39,8 @@ def test_the_command_line_names_one_model_a_socket_and_every_thread_count() -> N
     ]
 
 
-def test_tensor_content_is_asked_for_only_where_the_program_knows_it() -> None:
+def test_tensor_content_only_where_known() -> None:
+    """Tensor content is asked for only where the program knows it."""
     knows = argv("\t--enable_serialization_as_tensor_content=false\tbool\t...")
     assert knows[-1] == "--enable_serialization_as_tensor_content=true"
     assert knows[:-1] == argv(usage="\t--port=8500\tint32")

@@ -65,9 +65,10 @@ def test_a_model_without_a_binary_file_tells_nothing(tmp_path: Path) -> None:
     assert read_parse_spec(tmp_path / "saved_model.pb", "serving_default") is None
 
 
-def test_a_file_or_a_graph_that_is_too_large_tells_nothing(
+def test_oversized_file_or_graph_tells_nothing(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A file or a graph that is too large tells nothing."""
     file = models / "estimator" / "1" / "saved_model.pb"
     with monkeypatch.context() as patch:
         patch.setattr(parse_spec, "LARGEST_FILE_BYTES", file.stat().st_size - 1)
@@ -82,7 +83,7 @@ def test_a_file_or_a_graph_that_is_too_large_tells_nothing(
     "damage",
     [lambda data: data[:-9], lambda data: data.replace(b"trip_miles", b"trip_mi\xff\xff\xff")],
 )
-def test_a_file_that_cannot_be_read_tells_nothing_and_is_logged(
+def test_unreadable_file_tells_nothing_and_is_logged(
     damage: Callable[[bytes], bytes],
     models: Path,
     tmp_path: Path,
@@ -95,9 +96,7 @@ def test_a_file_that_cannot_be_read_tells_nothing_and_is_logged(
     assert "cannot be read" in caplog.text
 
 
-def test_a_constant_that_stands_for_many_names_is_not_unpacked(
-    models: Path, tmp_path: Path
-) -> None:
+def test_constant_of_many_names_is_not_unpacked(models: Path, tmp_path: Path) -> None:
     """Its shape may tell of any number of values, of which it holds the first one."""
     program = f"""
 from pathlib import Path

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tfserving_launcher import ProgramNotFound, find_program
+from tfserving_launcher import ProgramNotFound, _program, find_program, needs_stand_in
 
 
 def program(folder: Path, name: str, usage: str = "--model_base_path=''") -> Path:
@@ -13,7 +13,8 @@ def program(folder: Path, name: str, usage: str = "--model_base_path=''") -> Pat
     return path
 
 
-def test_the_variable_holds_a_command_line_and_comes_first(tmp_path: Path) -> None:
+def test_variable_is_command_line_and_first(tmp_path: Path) -> None:
+    """The variable holds a command line and comes first."""
     program(tmp_path, "tensorflow_model_server")
     named = program(tmp_path, "my server")
     environ = {"TENSORFLOW_MODEL_SERVER": f"'{named}' --nice", "PATH": str(tmp_path)}
@@ -32,20 +33,38 @@ def test_the_python_model_server_comes_last(tmp_path: Path) -> None:
     assert not found.knows("enable_serialization")
 
 
-def test_without_any_program_the_error_says_how_to_get_one(
+def test_stand_in_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It names what to install; once a process, so the question is asked anew here."""
+    _program._warn_of_stand_in.cache_clear()
+    assert needs_stand_in({"PATH": str(tmp_path)})
+    find_program({"PATH": str(tmp_path)})
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "tensorflow-model-server" in record.getMessage()
+
+
+def test_no_stand_in_beside_a_program(tmp_path: Path) -> None:
+    assert not needs_stand_in({"PATH": str(tmp_path), "TENSORFLOW_MODEL_SERVER": "server"})
+    program(tmp_path, "tensorflow_model_server")
+    assert not needs_stand_in({"PATH": str(tmp_path)})
+
+
+def test_no_program_error_says_how_to_get_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without any program the error says how to get one."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ProgramNotFound, match=r"TENSORFLOW_MODEL_SERVER.*tensorflow-cpu"):
         find_program({"PATH": str(tmp_path)})
 
 
-def test_a_named_program_that_is_not_there_is_an_error_that_names_it() -> None:
+def test_missing_named_program_is_named() -> None:
+    """A named program that is not there is an error that names it."""
     with pytest.raises(ProgramNotFound, match=r"/no/such/program.*No such file"):
         find_program({"TENSORFLOW_MODEL_SERVER": "/no/such/program"})
 
 
-def test_a_variable_that_is_no_command_line_is_an_error_that_shows_it() -> None:
+def test_unparsable_variable_is_shown() -> None:
+    """A variable that is no command line is an error that shows it."""
     with pytest.raises(ProgramNotFound, match="not a command line"):
         find_program({"TENSORFLOW_MODEL_SERVER": "server 'open quote"})
 

@@ -31,7 +31,8 @@ print(tf.make_ndarray(ours).tolist(), type(tf.make_tensor_proto(1)) is type(ours
     assert run(program) == "[0.0, 1.0, 2.0] True"
 
 
-def test_tensorflow_that_is_loaded_already_is_left_as_it_is() -> None:
+def test_loaded_tensorflow_is_left_alone() -> None:
+    """Tensorflow that is loaded already is left as it is."""
     program = """
 import tensorflow as tf
 import tfserving_launcher.tensors as tensors

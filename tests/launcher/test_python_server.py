@@ -26,7 +26,8 @@ def test_an_unknown_flag_is_reported_and_ignored(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("flag", ["--port=many", "--help=1"])
-def test_a_value_that_cannot_be_read_ends_the_program_with_255(flag: str) -> None:
+def test_unreadable_value_ends_program_with_255(flag: str) -> None:
+    """A value that cannot be read ends the program with 255."""
     done = run(flag)
     assert done.returncode == 255
     assert "Flags:" in done.stdout
@@ -52,9 +53,8 @@ def test_version_says_that_it_is_a_stand_in() -> None:
         (["--port=0", "--grpc_socket_path=/s", "--model_base_path=m"], "absolute path"),
     ],
 )
-def test_flags_that_cannot_work_end_the_program_with_its_last_words(
-    flags: list[str], words: str
-) -> None:
+def test_impossible_flags_end_program_with_words(flags: list[str], words: str) -> None:
+    """Flags that cannot work end the program with its last words."""
     done = run(*flags)
     assert done.returncode == 255
     assert done.stdout.startswith("Failed to start server. Error: INVALID_ARGUMENT")

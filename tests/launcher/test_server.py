@@ -41,7 +41,8 @@ def misbehaving(how: str) -> Program:
     return Program(command, "a test", usage="")
 
 
-def test_a_child_that_exits_is_reported_with_its_status_and_last_words(version_dir: Path) -> None:
+def test_exited_child_reports_status_and_output(version_dir: Path) -> None:
+    """A child that exits is reported with its status and last words."""
     with (
         pytest.raises(
             ServerExited, match=r"exit status 3 before it was ready.*last words"
@@ -53,9 +54,10 @@ def test_a_child_that_exits_is_reported_with_its_status_and_last_words(version_d
     assert "first words" in caught.value.output
 
 
-def test_a_model_that_cannot_be_loaded_is_reported_with_the_servers_reason(
+def test_unloadable_model_has_servers_reason(
     version_dir: Path,
 ) -> None:
+    """A model that cannot be loaded is reported with the server's reason."""
     with (
         pytest.raises(ModelLoadError) as caught,
         ModelServer(version_dir, program=misbehaving("cannot_load")),
@@ -65,9 +67,8 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_servers_reason(
 
 
 @pytest.mark.parametrize("how", ["hangs", "hangs_deaf"])
-def test_a_server_that_never_becomes_ready_is_ended_at_the_deadline(
-    how: str, version_dir: Path
-) -> None:
+def test_never_ready_server_ends_at_deadline(how: str, version_dir: Path) -> None:
+    """A server that never becomes ready is ended at the deadline."""
     options = ServerOptions(start_timeout_seconds=1.0, stop_grace_seconds=0.2)
     with (
         pytest.raises(ServerTimeout, match=r"not ready within 1.0 s.*hanging"),
@@ -89,7 +90,7 @@ def test_what_the_check_raises_ends_the_start(version_dir: Path) -> None:
 
 def test_options_may_be_given_by_name(version_dir: Path) -> None:
     with pytest.raises(TypeError, match="no_such_option"):
-        ModelServer(version_dir, no_such_option=1)
+        ModelServer(version_dir, no_such_option=1)  # type: ignore[call-arg]  # on purpose
     echo = Program((sys.executable, "-c", "import sys; print(sys.argv)"), "a test", usage="")
     options = ServerOptions(cpus=7, max_calls_in_flight=1)
     with (
@@ -121,7 +122,8 @@ with ModelServer(sys.argv[1], program=Program((sys.executable, "-c", sleeper), "
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_program_that_is_not_there_is_an_error_that_names_it(version_dir: Path) -> None:
+def test_missing_program_is_named(version_dir: Path) -> None:
+    """A program that is not there is an error that names it."""
     with (
         pytest.raises(ProgramNotFound, match="/no/such/server"),
         ModelServer(version_dir, program=Program(("/no/such/server",), "a test", usage="")),
@@ -141,7 +143,8 @@ def test_an_empty_folder_is_not_a_saved_model(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_of_other_things_is_named_with_what_is_in_it(tmp_path: Path) -> None:
+def test_folder_of_other_things_names_its_content(tmp_path: Path) -> None:
+    """A folder of other things is named with what is in it."""
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "model.h5").touch()
     with pytest.raises(NotASavedModel, match=r"only model\.h5"), ModelServer(tmp_path / "1"):
@@ -149,9 +152,10 @@ def test_a_folder_of_other_things_is_named_with_what_is_in_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["d" * 100, "pc%41t"])
-def test_a_temporary_folder_that_a_socket_cannot_be_in_is_not_used(
+def test_folder_unfit_for_socket_is_not_used(
     name: str, version_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A temporary folder that a socket cannot be in is not used."""
     deep = tmp_path / name
     deep.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(deep))

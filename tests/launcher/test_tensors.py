@@ -8,6 +8,7 @@ from tfserving_launcher import TensorError
 from tfserving_launcher.protos import DataType, TensorProto
 from tfserving_launcher.tensors import (
     STRING,
+    Array,
     from_proto,
     to_proto,
     to_proto_with_content,
@@ -24,23 +25,24 @@ NUMBERS = [
 @pytest.mark.parametrize("encode", [to_proto, to_proto_with_fields])
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_an_array_of_every_dtype_comes_back_as_it_was(
-    dtype: type, encode: Callable[[np.ndarray], object]
+    dtype: type, encode: Callable[[Array], object]
 ) -> None:
-    array = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
+    array: Array = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
     back = from_proto(encode(array))
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
 
 
 @pytest.mark.parametrize("encode", [to_proto, to_proto_with_content, to_proto_with_fields])
-def test_strings_come_back_as_bytes_in_their_shape(encode: Callable[[np.ndarray], object]) -> None:
+def test_strings_come_back_as_bytes_in_their_shape(encode: Callable[[Array], object]) -> None:
     array = np.array([[b"a", b""], [b"\xff\x00" * 100_000, "é".encode()]], STRING)
     back = from_proto(encode(array))
     assert back.dtype == STRING
     assert back.tolist() == array.tolist()
 
 
-def test_strings_in_tensor_content_are_lengths_and_then_bytes() -> None:
+def test_tensor_content_strings_have_lengths_first() -> None:
+    """Strings in tensor content are lengths and then bytes."""
     proto = TensorProto(dtype=DataType.Value("DT_STRING"))
     proto.tensor_shape.dim.add(size=3)
     proto.tensor_content = b"\x02\x00\x80\x01" + b"ab" + b"c" * 128
@@ -49,7 +51,8 @@ def test_strings_in_tensor_content_are_lengths_and_then_bytes() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\x02\x01ab", b"\x02", b"\x01\x01abc", b"\x80"])
-def test_strings_in_tensor_content_that_do_not_add_up_are_an_error(content: bytes) -> None:
+def test_wrong_tensor_content_strings_are_errors(content: bytes) -> None:
+    """Strings in tensor content that do not add up are an error."""
     proto = TensorProto(dtype=DataType.Value("DT_STRING"), tensor_content=content)
     proto.tensor_shape.dim.add(size=2)
     with pytest.raises(TensorError, match="2 strings"):
@@ -93,7 +96,8 @@ def test_repeated_fields_are_read_like_tensor_content(
     np.testing.assert_array_equal(back, expected)
 
 
-def test_the_last_value_stands_for_those_that_are_missing() -> None:
+def test_last_value_fills_missing_ones() -> None:
+    """The last value stands for those that are missing."""
     proto = TensorProto(dtype=DataType.Value("DT_FLOAT"), float_val=[1.0, 2.0])
     proto.tensor_shape.dim.add(size=4)
     assert from_proto(proto).tolist() == [1.0, 2.0, 2.0, 2.0]

@@ -47,7 +47,8 @@ def main(socket_path: str, arguments: list[str]) -> int:
         return _NOT_STARTED
     status = int(answer)
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

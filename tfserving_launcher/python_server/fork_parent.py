@@ -1,6 +1,8 @@
 """A process that has imported TensorFlow, and forks a model server for each client.
 
-    python -m tfserving_launcher.python_server.fork_parent SOCKET
+    python -m tfserving_launcher.python_server.fork_parent DESCRIPTOR
+
+DESCRIPTOR is that of a listening socket.
 
 A fork saves the seconds of the import, and shares its pages. The parent has one thread and never
 runs an operation: a fork after one hangs. It ends when its standard input does, and what it has
@@ -22,8 +24,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfserving_launcher.confinement import confine_this_thread
-from tfserving_launcher.linux import IS_LINUX, prctl
+from tfserving_launcher._confinement import confine_this_thread
+from tfserving_launcher._linux import IS_LINUX, prctl
 from tfserving_launcher.python_server import services  # noqa: F401  # imported before the forks
 from tfserving_launcher.python_server.__main__ import main as serve
 from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
@@ -185,13 +187,9 @@ def _limit_like(client: int, arguments: list[str]) -> None:
         confine_this_thread(Path(sockets[0].removeprefix(_SOCKET_FLAG)).parent)
 
 
-def main(socket_path: str) -> None:
-    load_runtime(
-        [sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", socket_path]
-    )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(socket_path)
-        listener.listen(128)
+def main(descriptor: str) -> None:
+    load_runtime([sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", descriptor])
+    with socket.socket(fileno=int(descriptor)) as listener:
         ForkParent(listener).run()
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import grpc
 import numpy as np
 
-from tfserving_launcher.errors import TensorError
+from tfserving_launcher._errors import TensorError
 from tfserving_launcher.protos import (
     GetModelMetadataResponse,
     GetModelStatusResponse,

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from tfserving_launcher.plain_tensorflow import put_plain_tensorflow
+from tfserving_launcher._plain_tensorflow import put_plain_tensorflow
 
 _LOADER_MODULE = "tensorflow.python.saved_model.loader_impl"
 _WHOLE_PACKAGE = "PYTHON_MODEL_SERVER_WHOLE_TENSORFLOW"

@@ -1,5 +1,6 @@
 """The quick way and the slow way of reading a batch: they agree, or the quick one declines."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,11 +53,12 @@ def text_batch(*lines: str) -> Lines:
 
 
 @given(st.sampled_from(sorted(SPECS)), st.lists(VALUES, min_size=1, max_size=4), st.booleans())
-def test_both_ways_give_the_same_tensors_or_the_same_refusal(
+def test_fast_and_slow_path_agree(
     name: str,
     values: list[Any],
     named: bool,  # noqa: FBT001  # hypothesis passes by position
 ) -> None:
+    """Both ways give the same tensors or the same refusal."""
     try:
         rows = batch([{name: value} for value in values] if named else values)
     except TypeError:
@@ -107,7 +109,8 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 @example("pair", ['{"pair": [1,2]}', "", '{"pair": [3,4]}'])
 @example("pair", ['{"pair": [1,2]}}', '{"pair": [3,4]'])
 @example("float", ["1", " ", "2"])
-def test_no_text_is_read_quickly_that_is_not_read_carefully(name: str, lines: list[str]) -> None:
+def test_fast_path_reads_nothing_slow_path_refuses(name: str, lines: list[str]) -> None:
+    """No text is read quickly that is not read carefully."""
     rows = text_batch(*lines)
     quick = encoder(name).fast(rows)
     if quick is not None:
@@ -119,7 +122,7 @@ def test_no_text_is_read_quickly_that_is_not_read_carefully(name: str, lines: li
 
 @given(st.sampled_from(sorted(SPECS)), st.lists(st.integers(-100, 100), min_size=1, max_size=4))
 def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
-    makers = {
+    makers: dict[str, Callable[[int], object]] = {
         "pair": lambda n: [n, n + 0.5],
         "free": lambda n: [[n]],
         "small": lambda n: n,
@@ -134,7 +137,8 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
 
 
 @pytest.mark.parametrize("odd", ["", " ", "NaN"])
-def test_large_integers_become_the_same_floats_whatever_lies_beside_them(odd: str) -> None:
+def test_large_integers_round_alike_beside_anything(odd: str) -> None:
+    """Large integers become the same floats whatever lies beside them."""
     number = "1152921573326323713"
     alone = encoder("float").encode(text_batch(number))["float"]
     beside = encoder("float").encode(text_batch(number, odd))["float"]
@@ -154,7 +158,8 @@ def test_nesting_has_one_limit_on_every_way(beside: list[str]) -> None:
         encoder("free").encode(text_batch(deep, *beside))
 
 
-def test_two_rows_that_only_together_are_json_are_refused() -> None:
+def test_two_rows_json_only_together_are_refused() -> None:
+    """Two rows that only together are JSON are refused."""
     rows = text_batch("[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]")
     with pytest.raises(InvalidInstance, match="line 1"):
         encoder("pair").encode(rows)
@@ -178,7 +183,10 @@ def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> 
     np.testing.assert_array_equal(tensor, slow[name])
 
 
-BIGQUERY = {"large": [["1", "-2"], ["9007199254740993", "0"]], "float": ["4", "-16777217"]}
+BIGQUERY: dict[str, list[Any]] = {
+    "large": [["1", "-2"], ["9007199254740993", "0"]],
+    "float": ["4", "-16777217"],
+}
 
 
 def with_integer_strings(*names: str) -> InstanceEncoder:
@@ -187,7 +195,8 @@ def with_integer_strings(*names: str) -> InstanceEncoder:
 
 
 @pytest.mark.parametrize("name", sorted(BIGQUERY))
-def test_whole_numbers_in_strings_are_taken_where_asked_for(name: str) -> None:
+def test_integer_strings_are_taken_where_asked(name: str) -> None:
+    """Whole numbers in strings are taken where asked for."""
     rows = BIGQUERY[name]
     lines = batch([{name: row} for row in rows])
     expected = np.array(rows, np.int64).astype(SPECS[name].dtype)

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from app.codec.predictions import encode_predictions
 from app.errors import InvalidModel
+from tfserving_launcher.tensors import Array
 
 
 def lines(outputs: dict[str, np.ndarray]) -> list[str]:
@@ -59,7 +60,7 @@ def test_integers_print_every_digit() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_nan_and_infinities_have_names(dtype: type) -> None:
-    array = np.array([[np.nan, 1], [np.inf, -np.inf]], dtype)
+    array: Array = np.array([[np.nan, 1], [np.inf, -np.inf]], dtype)
     assert lines({"y": array}) == ['["NaN",1.0]', '["Infinity","-Infinity"]']
 
 
@@ -78,7 +79,8 @@ def test_bytes_outputs_are_base64() -> None:
     ]
 
 
-def test_text_that_is_not_utf8_is_an_error_that_tells_of_bytes() -> None:
+def test_not_utf8_is_an_error_about_bytes() -> None:
+    """Text that is not UTF-8 is an error that tells of bytes."""
     with pytest.raises(InvalidModel, match=r"output y is not UTF-8.*export it as y_bytes"):
         lines({"y": strings(b"fine", b"\xff")})
 
@@ -89,7 +91,8 @@ def test_rows_without_values_keep_their_shape(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("array", [np.array(1.0), np.zeros(3), np.zeros((1, 2))])
-def test_another_number_of_rows_is_an_error_that_names_the_output(array: np.ndarray) -> None:
+def test_wrong_row_count_names_the_output(array: np.ndarray) -> None:
+    """Another number of rows is an error that names the output."""
     with pytest.raises(InvalidModel, match="output y has the shape .* for 2 rows"):
         encode_predictions({"y": array}, 2, rows_sent=2)
 

@@ -50,9 +50,8 @@ def test_strings_are_followed_from_piece_to_piece() -> None:
     ids=["keys", "one key", "lists", "objects", "numbers", "strings"],
 )
 @pytest.mark.parametrize("goes_on", [True, False])
-def test_a_costly_row_is_too_large_and_its_neighbours_are_read(
-    row: bytes, *, goes_on: bool
-) -> None:
+def test_costly_row_is_too_large_neighbours_are_read(row: bytes, *, goes_on: bool) -> None:
+    """A costly row is too large and its neighbours are read."""
     faults = RowErrors(skip=goes_on)
     signature = Signature("s", "", {"x": NUMBERS}, {})
     encoder = InstanceEncoder(signature, faults, max_line_bytes=LONGEST)

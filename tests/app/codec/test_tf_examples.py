@@ -67,7 +67,7 @@ def rows_of(
 
     tensors, beside, errors = read(text, reader, rows=rows)
     (name,) = signature.inputs
-    numbers = [error.get("row", error.get("line")) for error in errors]
+    numbers = [error["row"] if "row" in error else error["line"] for error in errors]
     messages = [error["error"]["message"] for error in errors]
     return tensors.get(name, []), beside, list(zip(numbers, messages, strict=True))
 
@@ -88,9 +88,10 @@ def rows_of(
         ({"other": 8.0}, ("float", [8.0])),
     ],
 )
-def test_a_number_goes_as_the_type_that_the_graph_asks_for(
+def test_number_has_type_that_graph_asks_for(
     value: dict[str, Any], feature: tuple[str, list[Any]]
 ) -> None:
+    """A number goes as the type that the graph asks for."""
     assert list(features_of(example_of(value, TYPES)).values()) == [feature]
 
 
@@ -117,9 +118,8 @@ def test_a_missing_value_is_a_feature_left_out(name: str, missing: Any) -> None:
         ({"other": [None]}, "expected a string, a number or a boolean, found null"),
     ],
 )
-def test_a_value_that_the_graph_does_not_ask_for_is_told_with_its_field(
-    value: dict[str, Any], words: str
-) -> None:
+def test_unasked_feature_is_named(value: dict[str, Any], words: str) -> None:
+    """A value that the graph does not ask for is told with its field."""
     with pytest.raises(Misfit) as caught:
         example_of(value, TYPES)
     assert words in str(caught.value)
@@ -137,9 +137,8 @@ PANDAS = (
 
 @pytest.mark.parametrize("rows", [1, 100])
 @pytest.mark.parametrize("signature", [PREDICT, CLASSIFY])
-def test_a_row_of_a_table_as_pandas_writes_it_is_an_example(
-    signature: Signature, rows: int
-) -> None:
+def test_pandas_row_is_an_example(signature: Signature, rows: int) -> None:
+    """A row of a table as pandas writes it is an example."""
     found, _, errors = rows_of(PANDAS, signature, rows=rows)
     assert errors == []
     assert [features_of(one) for one in found] == [
@@ -170,7 +169,8 @@ def test_a_row_of_a_table_as_pandas_writes_it_is_an_example(
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_bad_cells_of_features_are_told_and_the_others_go_on(rows: int) -> None:
+def test_bad_feature_cells_leave_others(rows: int) -> None:
+    """Bad cells of features are told and the others go on."""
     text = b'miles,area\n1,8.5\n2,x\n3,3\n4,"[4, 5]"\n5,"[4, "\n"True",6\n7,True\n8\n9,8\xff\n'
     found, _, errors = rows_of(text, rows=rows)
     assert [features_of(one)["area"][1] for one in found] == [[3], [4, 5], [1]]
@@ -216,13 +216,15 @@ def test_a_column_of_the_inputs_own_name_holds_strings() -> None:
         rows_of(b"examples,miles\na,1\n")
 
 
-def test_a_table_for_a_graph_that_parses_nothing_needs_the_input() -> None:
+def test_table_for_parseless_graph_needs_input() -> None:
+    """A table for a graph that parses nothing needs the input."""
     with pytest.raises(UnsupportedInput, match="no column for the input examples"):
         rows_of(b"miles\n1\n", PREDICT, None)
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_strings_and_objects_of_features_stand_in_one_file(rows: int) -> None:
+def test_strings_and_features_mix_in_one_file(rows: int) -> None:
+    """Strings and objects of features stand in one file."""
     text = b"""{"miles": 8, "area": 8.0, "company": null, "note": [1, 2]}
 "as it is"
 {"b64": "AP8="}
@@ -249,7 +251,8 @@ def test_strings_and_objects_of_features_stand_in_one_file(rows: int) -> None:
     assert errors[2][1].startswith("field miles: the signature has no such input")
 
 
-def test_a_feature_of_the_inputs_name_does_not_hide_the_others() -> None:
+def test_feature_named_like_input_hides_none() -> None:
+    """A feature of the inputs name does not hide the others."""
     types: FeatureTypes = {"examples": "float", "miles": "float"}
     found, _, _ = rows_of(b'{"examples": 1, "miles": 2}\n{"examples": "x"}\n', PREDICT, types)
     assert features_of(found[0]) == {"examples": ("float", [1.0]), "miles": ("float", [2.0])}

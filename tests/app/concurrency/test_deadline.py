@@ -30,7 +30,8 @@ def test_work_that_is_stuck_is_left_when_time_is_up() -> None:
         release.set()
 
 
-def test_work_that_heeds_the_deadline_has_ended_when_it_is_left() -> None:
+def test_work_heeding_deadline_has_ended() -> None:
+    """Work that heeds the deadline has ended when it is left."""
     deadline = Deadline.after(100)
     started, ended = threading.Event(), threading.Event()
 
@@ -43,13 +44,18 @@ def test_work_that_heeds_the_deadline_has_ended_when_it_is_left() -> None:
         finally:
             ended.set()
 
-    threading.Thread(target=lambda: started.wait(10) and deadline.stop_signal.stop(STOPPED)).start()
+    def stop_once_started() -> None:
+        if started.wait(10):
+            deadline.stop_signal.stop(STOPPED)
+
+    threading.Thread(target=stop_once_started).start()
     with pytest.raises(ShuttingDown):
         deadline.run(work)
     assert ended.is_set()
 
 
-def test_the_first_error_of_several_copies_ends_the_others() -> None:
+def test_first_error_of_copies_ends_others() -> None:
+    """The first error of several copies ends the others."""
     begun = threading.Event()
     abandoned = []
 

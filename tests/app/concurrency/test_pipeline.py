@@ -7,7 +7,7 @@ import pytest
 from app.concurrency.deadline import Deadline, StopSignal
 from app.concurrency.pipeline import Pipeline
 from app.errors import Cancelled, DeadlineExceeded, ShuttingDown
-from app.telemetry.log import JobContext, _current, job_context
+from app.telemetry.log import LogContext, _current, job_context
 
 
 def threads() -> set[str]:
@@ -37,7 +37,8 @@ class Counting:
             yield number
 
 
-def test_a_step_works_ahead_but_no_further_than_its_depth() -> None:
+def test_step_prefetches_up_to_its_limit() -> None:
+    """A step works ahead but no further than its depth."""
     numbers = Counting()
     with Pipeline(Deadline.never()) as pipeline:
         step = pipeline.prefetch(numbers, name="ahead", max_items=3)
@@ -98,7 +99,8 @@ def test_leaving_early_ends_every_step() -> None:
     assert not {"endless", "waiting"} & threads()
 
 
-def test_a_stream_that_is_left_early_does_not_look_complete_to_its_steps() -> None:
+def test_stream_left_early_looks_incomplete() -> None:
+    """A stream that is left early does not look complete to its steps."""
     completed = []
 
     def passed_on(items: Iterator[int]) -> Iterator[int]:
@@ -119,7 +121,8 @@ def test_a_stream_that_is_left_early_does_not_look_complete_to_its_steps() -> No
     assert completed == []
 
 
-def test_a_step_that_waits_for_nothing_is_told_when_time_is_up() -> None:
+def test_waiting_step_is_told_when_time_is_up() -> None:
+    """A step that waits for nothing is told when time is up."""
     release = threading.Event()
 
     def items() -> Iterator[int]:
@@ -136,7 +139,8 @@ def test_a_step_that_waits_for_nothing_is_told_when_time_is_up() -> None:
             release.set()
 
 
-def test_a_job_that_is_told_to_stop_says_that_the_instance_ends() -> None:
+def test_stopped_job_says_that_instance_ends() -> None:
+    """A job that is told to stop says that the instance ends."""
     stop_signal = StopSignal()
     stop_signal.stop(ShuttingDown("the instance ends"))
     stop_signal.stop(Cancelled("a later reason"))
@@ -150,5 +154,5 @@ def test_threads_log_for_the_job_that_started_them() -> None:
         assert context is not None
         yield context.job_id
 
-    with job_context(JobContext("j1")), Pipeline(Deadline.never()) as pipeline:
+    with job_context(LogContext("j1")), Pipeline(Deadline.never()) as pipeline:
         assert list(pipeline.prefetch(items(), name="step", max_items=1)) == ["j1"]

@@ -20,7 +20,8 @@ def test_the_required_parameters_make_a_job() -> None:
     )
 
 
-def test_values_may_be_text_as_in_a_url_or_typed_as_in_json() -> None:
+def test_values_are_url_text_or_json_types() -> None:
+    """Values may be text as in a url or typed as in JSON."""
     text = {"batch_size": "32", "timeout_seconds": "1.5", "signature_name": "other"}
     typed = {"batch_size": 32, "timeout_seconds": 1.5, "signature_name": "other"}
     assert parse_job_spec({**GOOD, **text}) == parse_job_spec({**GOOD, **typed})
@@ -43,7 +44,8 @@ def test_an_input_of_nothing_is_missing(value: Any) -> None:
         parse_job_spec({**GOOD, "input": value})
 
 
-def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
+def test_unknown_name_is_refused_known_are_listed() -> None:
+    """An unknown name is refused and the known ones are listed."""
     with pytest.raises(InvalidArgument, match="unknown parameter 'modle'; known are model, input"):
         parse_job_spec({**GOOD, "modle": "x"})
 
@@ -84,9 +86,8 @@ def test_an_unknown_name_is_refused_and_the_known_ones_are_listed() -> None:
         ("output_compression", "zip", "gzip or none, it is 'zip'"),
     ],
 )
-def test_a_malformed_value_is_named_with_what_was_expected(
-    name: str, value: object, words: str
-) -> None:
+def test_malformed_value_is_named_with_expectation(name: str, value: object, words: str) -> None:
+    """A malformed value is named with what was expected."""
     with pytest.raises(InvalidArgument, match=words) as caught:
         parse_job_spec({**GOOD, name: value})
     assert name in caught.value.message
@@ -102,7 +103,8 @@ def test_local_paths_become_absolute(tmp_path: Any, monkeypatch: pytest.MonkeyPa
     assert str(spec.output) == "/o ut/"
 
 
-def test_relative_paths_are_refused_where_they_mean_nothing() -> None:
+def test_relative_paths_are_refused_over_http() -> None:
+    """Relative paths are refused where they mean nothing."""
     with pytest.raises(
         InvalidArgument, match="expected a gs:// URI or an absolute path, it is 'm'"
     ):

@@ -78,7 +78,7 @@ def test_columns_without_a_name_can_be_the_only_ones() -> None:
     assert message.startswith("f: key_field names one column, and 3 have no name: column 2, which")
 
 
-def test_a_name_of_the_table_comes_before_one_that_pandas_would_give() -> None:
+def test_given_name_wins_over_pandas_name() -> None:
     """A table that was read and written twice has both."""
     text = b",Unnamed: 0,a,b,c\n5,6,1,2,3\n"
     assert values(text, InstanceFields(excluded=("Unnamed: 0", "")), x=THREE) == [[1, 2, 3]]
@@ -87,7 +87,8 @@ def test_a_name_of_the_table_comes_before_one_that_pandas_would_give() -> None:
     assert '1 too many: column 1, which has no name ("Unnamed: 0.1")' in message
 
 
-def test_a_column_without_a_name_is_no_input_and_named_as_such() -> None:
+def test_unnamed_column_is_named_by_position() -> None:
+    """A column without a name is no input and named as such."""
     message = refusal(b",x\n0,1\n", x=FLOAT)
     assert message == (
         'f: the signature has no input column 1, which has no name ("Unnamed: 0"), only x;'
@@ -148,9 +149,7 @@ def test_columns_too_many_or_too_few_are_told_in_numbers(
     ],
 )
 @pytest.mark.parametrize("cell", ["{}", " {}", '"{}"'])
-def test_columns_called_by_place_fill_an_input_of_more_dimensions(
-    header: str, order: list[int], cell: str
-) -> None:
+def test_numbered_columns_fill_more_dimensions(header: str, order: list[int], cell: str) -> None:
     """In order of their numbers, whichever way the cells are read."""
     rows = [[10, 11, 12, 13, 14, 15], [20, 21, 22, 23, 24, 25]]
     lines = "".join(",".join(cell.format(one) for one in row) + "\n" for row in rows)

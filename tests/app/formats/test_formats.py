@@ -108,9 +108,10 @@ def read(
         (b"k,x,s\na,+1,c\nb,.5,d\nc,1_0,e\n", [1.0, 0.5], {3: 'found "1_0"'}),
     ],
 )
-def test_what_is_a_good_row_of_a_table_does_not_depend_on_its_neighbours(
+def test_table_rows_do_not_depend_on_neighbours(
     text: bytes, good: list[float] | None, bad: dict[int, str], rows: int
 ) -> None:
+    """What is a good row of a table does not depend on its neighbours."""
     fields = InstanceFields(key="k")
 
     def reader(faults: RowErrors) -> CsvReader:
@@ -124,7 +125,8 @@ def test_what_is_a_good_row_of_a_table_does_not_depend_on_its_neighbours(
         assert words in error["error"]["message"]
 
 
-def test_blanks_are_the_cell_of_a_table_with_one_column_and_nothing_is_no_row() -> None:
+def test_blank_cell_and_blank_row_of_one_column() -> None:
+    """Blanks are the cell of a table with one column and nothing is no row."""
     tensors, _, errors = read(b's\na\n   \n\n""\nb', lambda faults: csv_reader(faults, s=STRING))
     assert (tensors, errors) == ({"s": [b"a", b"   ", b"", b"b"]}, [])
 
@@ -153,7 +155,8 @@ def test_a_regression_is_one_column_of_a_table(shape: tuple[int | None, ...] | N
         )
 
 
-def test_all_rows_of_a_table_have_one_shape_whatever_batch_they_are_in() -> None:
+def test_table_rows_have_one_shape_in_all_batches() -> None:
+    """All rows of a table have one shape whatever batch they are in."""
     text = b'x\n"[1,2]"\n"[1,2,3]"\n"[4,5]"\n"[6"\n'
     for rows in (1, 4):
         tensors, _, errors = read(text, lambda faults: csv_reader(faults, x=LISTS), rows=rows)
@@ -161,7 +164,8 @@ def test_all_rows_of_a_table_have_one_shape_whatever_batch_they_are_in() -> None
         assert [error["row"] for error in errors] == [2, 4]
 
 
-def test_of_a_record_of_which_only_the_beginning_is_kept_no_key_is_told() -> None:
+def test_cut_record_has_no_key() -> None:
+    """Of a record of which only the beginning is kept no key is told."""
     text = b"x,k\n1," + b"K" * 1100 + b"\n2,short\n"
     fields = InstanceFields(key="k")
     tensors, _, (error,) = read(text, lambda faults: csv_reader(faults, fields, x=FLOAT))
@@ -197,7 +201,8 @@ def test_a_default_for_all_rows_together_is_no_column() -> None:
         read(b"x,offset\n1,2\n", reader)
 
 
-def test_a_quote_that_is_never_closed_costs_one_row_and_a_bounded_group() -> None:
+def test_unclosed_quote_costs_one_row() -> None:
+    """A quote that is never closed costs one row and a bounded group."""
     text = b'x\n"1\n' + b"2\n" * 400_000
     faults = RowErrors(skip=True)
     reader = csv_reader(faults, x=FLOAT)
@@ -277,7 +282,8 @@ def test_every_line_of_a_list_is_found_or_told_of(folder: Path) -> None:
     assert set(listed.errors) == set(uris[2:])
 
 
-def test_a_list_names_nothing_outside_the_allowed_prefixes(folder: Path) -> None:
+def test_list_stays_inside_allowed_prefixes(folder: Path) -> None:
+    """A list names nothing outside the allowed prefixes."""
     (folder / "secret").write_text("s")
     (folder / "in" / "a").write_text("a")
     uris = [f"{folder}/in/a", f"{folder}/secret", f"{folder}/in/../secret", "gs://elsewhere/x"]
@@ -337,7 +343,8 @@ def plan(folder: Path, **changes: Any) -> list[str]:
     return [task.output.path.removeprefix(f"{folder}/") for task in tasks]
 
 
-def test_outputs_in_the_folder_of_their_inputs_are_no_inputs_of_the_next_call(folder: Path) -> None:
+def test_outputs_beside_inputs_are_no_inputs(folder: Path) -> None:
+    """Outputs in the folder of their inputs are no inputs of the next call."""
     (folder / "in" / "r.csv").write_text("x\n")
     assert plan(folder) == ["in/r.csv.jsonl"]
     storage = Storage()
@@ -352,7 +359,8 @@ def test_outputs_in_the_folder_of_their_inputs_are_no_inputs_of_the_next_call(fo
         plan(folder)
 
 
-def test_a_link_that_leads_out_is_refused_before_anything_runs(folder: Path) -> None:
+def test_link_out_is_refused_before_anything_runs(folder: Path) -> None:
+    """A link that leads out is refused before anything runs."""
     (folder / "secret.jsonl").write_text("1\n")
     (folder / "in" / "a.jsonl").write_text("1\n")
     (folder / "in" / "link.jsonl").symlink_to(folder / "secret.jsonl")
@@ -362,7 +370,8 @@ def test_a_link_that_leads_out_is_refused_before_anything_runs(folder: Path) -> 
         plan_files(spec, storage, [], Settings(), lambda: None)
 
 
-def test_an_output_that_would_be_the_folder_of_another_is_refused(folder: Path) -> None:
+def test_output_that_is_others_folder_is_refused(folder: Path) -> None:
+    """An output that would be the folder of another is refused."""
     (folder / "in" / "a").write_text("")
     (folder / "more" / "a").mkdir(parents=True)
     (folder / "more" / "a" / "b").write_text("")

@@ -22,7 +22,8 @@ def batches(*groups: list[bytes], rows: int = 3, size: int = 1000) -> list[list[
     return [batch.rows() for batch in made]
 
 
-def test_batches_are_filled_across_groups_and_the_rest_comes_last() -> None:
+def test_batches_fill_across_groups() -> None:
+    """Batches are filled across groups and the rest comes last."""
     assert batches([b"a", b"b"], [b"c", b"d"]) == [
         [(1, b"a"), (2, b"b"), (3, b"c")],
         [(4, b"d")],
@@ -38,7 +39,8 @@ def test_blank_lines_alone_have_no_rows() -> None:
     assert batches() == []
 
 
-def test_a_batch_holds_so_many_bytes_unless_a_single_line_has_more() -> None:
+def test_batch_is_bounded_by_bytes_or_one_line() -> None:
+    """A batch holds so many bytes unless a single line has more."""
     lines = [b"aaaa", b"bb", b"c", b"dddddddddd", b"e"]
     made = batches(lines, rows=9, size=8)
     assert [[number for number, _ in batch] for batch in made] == [[1, 2], [3], [4], [5]]

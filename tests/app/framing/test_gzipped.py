@@ -30,14 +30,16 @@ def test_what_was_packed_comes_out_wherever_blocks_end(data: bytes, block: int) 
     assert content(data, block) == TEXT[:2000]
 
 
-def test_no_piece_is_much_larger_than_a_mebibyte_however_well_it_was_packed() -> None:
+def test_unpacked_pieces_stay_near_a_mebibyte() -> None:
+    """No piece is much larger than a mebibyte however well it was packed."""
     packed = gzip.compress(b"\0" * 30_000_000)
     pieces = list(unpacked([packed], file="f"))
     assert sum(map(len, pieces)) == 30_000_000
     assert max(map(len, pieces)) <= 1024 * 1024
 
 
-def test_records_whose_length_looks_like_gzip_are_no_gzip() -> None:
+def test_gzip_like_length_is_no_gzip() -> None:
+    """Records whose length looks like gzip are no gzip."""
     record = frame(b"x" * 0x08_8B_1F)
     assert record.startswith(b"\x1f\x8b\x08")
     assert content(record, 5000) == record
@@ -61,7 +63,8 @@ def test_damage_is_told_of(damage: Callable[[bytes], bytes], words: str, block: 
         content(damage(gzip.compress(TEXT)), block)
 
 
-def test_what_is_packed_here_is_read_by_others_and_always_the_same() -> None:
+def test_packing_is_standard_and_stable() -> None:
+    """What is packed here is read by others and always the same."""
     packed = []
     for _ in range(2):
         compressor = GzipCompressor()

@@ -14,7 +14,7 @@ from tests.fakes.row_errors import raising
 
 
 def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, bytes]]:
-    numbered_lines = []
+    numbered_lines: list[tuple[int, bytes]] = []
     on_row_error = raising("f")
     for lines in read_lines(blocks, max_line_bytes=max_line_bytes, on_row_error=on_row_error):
         texts = lines.text.split(b"\n")
@@ -24,7 +24,8 @@ def numbered(*blocks: bytes, max_line_bytes: int = 1000) -> list[tuple[int, byte
     return numbered_lines
 
 
-def test_lines_are_numbered_from_one_and_blank_ones_count() -> None:
+def test_lines_count_from_one_with_blanks() -> None:
+    """Lines are numbered from one and blank ones count."""
     assert numbered(b"a\n\nb\n") == [(1, b"a"), (2, b""), (3, b"b")]
 
 
@@ -78,10 +79,9 @@ def test_a_longer_line_is_an_error_that_names_it(blocks: tuple[bytes, ...]) -> N
     st.lists(st.binary(max_size=15).filter(lambda line: b"\n" not in line), max_size=9),
     st.lists(st.integers(0, 150), max_size=8),
 )
-def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
-    lines: list[bytes], cuts: list[int]
-) -> None:
+def test_too_long_lines_keep_other_numbers(lines: list[bytes], cuts: list[int]) -> None:
     # None of what means something at the beginning of a file or at the end of a line.
+    """Lines that are too long are skipped and the others keep their numbers."""
     lines = [line.translate(bytes.maketrans(b"\r\xef\x1f", b"cef")) for line in lines]
     data = b"\n".join(lines)
     edges = [0, *sorted(cuts), len(data)]
@@ -101,7 +101,9 @@ def test_lines_that_are_too_long_are_skipped_and_the_others_keep_their_numbers(
 
 
 @pytest.mark.parametrize("size", [8, 100_000, 3_000_000])
-def test_where_the_first_bad_row_ends_the_job_nothing_after_it_is_read(size: int) -> None:
+def test_nothing_after_first_fatal_row_is_read(size: int) -> None:
+    """Where the first bad row ends the job nothing after it is read."""
+
     def blocks() -> Iterator[bytes]:
         yield b"a\nb\n" + b"x" * size + b"\n" + b"y\n"
         yield from (b"z" * 1000 + b"\n" for _ in range(3000))
@@ -127,7 +129,9 @@ def test_of_an_endless_line_only_its_beginning_is_kept() -> None:
     assert len(row.text) < 1000
 
 
-def test_an_endless_line_is_refused_before_it_is_read_to_its_end() -> None:
+def test_endless_line_is_refused_early() -> None:
+    """An endless line is refused before it is read to its end."""
+
     def endless() -> Iterator[bytes]:
         for count in range(1000):
             assert count < 20, "read on beyond the limit"
@@ -146,9 +150,7 @@ def test_blocks_larger_than_a_piece_give_the_same_lines() -> None:
     st.lists(st.sampled_from(["", " ", "\t \r", "x", " x", "xy z", "\x0b\x0c"]), max_size=60),
     st.integers(1, 7),
 )
-def test_rows_keep_their_numbers_where_blank_lines_are_left_out(
-    texts: list[str], size: int
-) -> None:
+def test_rows_keep_numbers_without_blank_lines(texts: list[str], size: int) -> None:
     """Also in parts, and in batches that are joined from several of them."""
     content = "".join(text + "\n" for text in texts).encode()
     blocks = [content[at : at + size] for at in range(0, len(content), size)]

@@ -49,7 +49,8 @@ def requests_of(reader: RequestReader, pieces: list[bytes]) -> list[tuple[Any, A
 
 
 @given(cuts=st.sets(st.integers(1, len(ALL) - 1)))
-def test_requests_are_the_same_however_their_bytes_are_cut(cuts: set[int]) -> None:
+def test_requests_are_alike_however_cut(cuts: set[int]) -> None:
+    """Requests are the same however their bytes are cut."""
     reader = RequestReader(Config(), ("127.0.0.1", 1))
     edges = [0, *sorted(cuts), len(ALL)]
     pieces = [ALL[start:end] for start, end in itertools.pairwise(edges)]
@@ -58,12 +59,14 @@ def test_requests_are_the_same_however_their_bytes_are_cut(cuts: set[int]) -> No
     assert reader.held_bytes == 0
 
 
-def test_requests_are_the_same_when_every_byte_comes_alone(reader: RequestReader) -> None:
+def test_requests_are_alike_byte_by_byte(reader: RequestReader) -> None:
+    """Requests are the same when every byte comes alone."""
     assert requests_of(reader, [bytes([byte]) for byte in ALL]) == REQUESTS
 
 
 @given(data=st.binary(max_size=60), start=st.sampled_from([b"", b"GET /", CHUNKED, CHUNKED[:30]]))
-def test_any_bytes_are_a_request_or_refused_or_waited_for(data: bytes, start: bytes) -> None:
+def test_any_bytes_are_request_refusal_or_wait(data: bytes, start: bytes) -> None:
+    """Any bytes are a request or refused or waited for."""
     reader = RequestReader(Config(), ("127.0.0.1", 1))
     try:
         reader.feed(start + data)

@@ -30,11 +30,13 @@ def test_what_fails_because_the_instance_ends_is_503(error: Exception, ending: S
     assert told.details == (error.details if isinstance(error, JobError) else {})
 
 
-def test_what_is_the_callers_fault_stays_so_while_the_instance_ends(ending: Service) -> None:
+def test_callers_error_stays_while_instance_ends(ending: Service) -> None:
+    """What is the callers fault stays so while the instance ends."""
     error = InvalidInstance("line 3")
     assert ending.as_seen_by_callers(error) is error
 
 
-def test_a_fault_of_an_instance_that_goes_on_is_told_as_it_is() -> None:
+def test_internal_error_is_told_while_instance_lives() -> None:
+    """A fault of an instance that goes on is told as it is."""
     error = RuntimeError("a fault")
     assert Service(Settings()).as_seen_by_callers(error) is error

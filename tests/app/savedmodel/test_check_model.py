@@ -47,7 +47,8 @@ def test_whole_models_of_all_kinds_are_taken(models: Path, tmp_path: Path) -> No
         judge(models / name, tmp_path)
 
 
-def test_each_file_of_a_model_damaged_in_each_way_is_named(models: Path, tmp_path: Path) -> None:
+def test_each_damage_of_each_file_is_named(models: Path, tmp_path: Path) -> None:
+    """Each file of a model damaged in each way is named."""
     source = models / "shards" / "1"
     harmless = set()
     for path in sorted(source.rglob("*")):
@@ -65,9 +66,8 @@ def test_each_file_of_a_model_damaged_in_each_way_is_named(models: Path, tmp_pat
     assert harmless == {("fingerprint.pb", damage) for damage in DAMAGES}
 
 
-def test_a_data_file_that_is_cut_off_is_named_with_both_numbers(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_cut_off_data_file_names_both_sizes(shards: Path, tmp_path: Path) -> None:
+    """A data file that is cut off is named with both numbers."""
     data = shards / "1" / DATA.format(1)
     data.write_bytes(data.read_bytes()[:63])
     text = fault(shards, tmp_path)
@@ -115,9 +115,10 @@ def test_all_pointers_are_named_with_what_to_do(shards: Path, tmp_path: Path) ->
     assert "`git lfs pull`" in text
 
 
-def test_pointers_among_files_that_nobody_reads_are_a_warning(
+def test_unread_lfs_pointers_are_a_warning(
     shards: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Pointers among files that nobody reads are a warning."""
     (shards / "1" / "picture.png").write_bytes(POINTER)
     with caplog.at_level(logging.WARNING):
         judge(shards, tmp_path)
@@ -147,24 +148,25 @@ def test_a_model_that_works_without_variables_is_taken(
 
 @pytest.mark.parametrize("damage", ["removed", "emptied", "halved"])
 @pytest.mark.parametrize("name", [INDEX, "variables/variables.data-00000-of-00001"])
-def test_damaged_variables_of_a_model_that_has_none_are_harmless(
+def test_damage_without_variables_is_harmless(
     name: str, damage: str, models: Path, tmp_path: Path
 ) -> None:
+    """Damaged variables of a model that has none are harmless."""
     model = copy_of(models / "zoo", tmp_path / "model")
     DAMAGES[damage](model / "1" / name)
     judge(model, tmp_path)
 
 
-def test_leftovers_of_variables_that_no_graph_reads_are_harmless(
-    models: Path, tmp_path: Path
-) -> None:
+def test_unread_variable_leftovers_are_harmless(models: Path, tmp_path: Path) -> None:
+    """Leftovers of variables that no graph reads are harmless."""
     model = copy_of(models / "tf1_constant", tmp_path / "model")
     (model / "1" / "variables").mkdir(exist_ok=True)
     (model / "1" / INDEX).write_bytes(b"cut off")
     judge(model, tmp_path)
 
 
-def test_a_bad_version_offers_the_older_one_that_looks_whole(models: Path, tmp_path: Path) -> None:
+def test_bad_version_offers_older_whole_one(models: Path, tmp_path: Path) -> None:
+    """A bad version offers the older one that looks whole."""
     model = copy_of(models / "shards", tmp_path / "model")
     copy_of(model / "1", model / "0")
     (model / "2" / DATA.format(2)).unlink()
@@ -172,7 +174,7 @@ def test_a_bad_version_offers_the_older_one_that_looks_whole(models: Path, tmp_p
     (model / "1" / INDEX).unlink()
     assert f"give {model}/0/ as model" in fault(model, tmp_path)
     (model / "0" / DATA.format(0)).unlink()
-    assert "older" not in fault(model, tmp_path)
+    assert "as model" not in fault(model, tmp_path)
 
 
 @pytest.mark.parametrize("part", ["node", "input"])

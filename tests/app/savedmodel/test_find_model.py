@@ -37,16 +37,18 @@ def make(tmp_path: Path) -> Callable[..., Path]:
     return make_files
 
 
-def test_the_highest_number_is_taken_and_not_the_last_name(make: Callable[..., Path]) -> None:
+def test_highest_number_wins_not_last_name(make: Callable[..., Path]) -> None:
+    """The highest number is taken and not the last name."""
     model = find(make("9/saved_model.pb", "10/saved_model.pb", "10/assets/a", "latest/x"))
     assert model.version == "10"
     assert set(model.sizes()) == {"saved_model.pb", "assets/a"}
 
 
 @pytest.mark.parametrize("names", [("1", "01"), ("7", "07", "007"), ("0", "00")])
-def test_two_names_of_the_highest_number_are_refused_by_name(
+def test_two_names_of_highest_number_are_refused(
     names: tuple[str, ...], make: Callable[..., Path]
 ) -> None:
+    """Two names of the highest number are refused by name."""
     folder = make(*(f"{name}/saved_model.pb" for name in names))
     text = refused(folder)
     assert all(f"{folder}/{name}/" in text for name in names)
@@ -57,9 +59,10 @@ def test_two_names_of_a_lower_number_do_no_harm(make: Callable[..., Path]) -> No
     assert find(make(*(f"{name}/saved_model.pb" for name in ("1", "01", "2")))).version == "2"
 
 
-def test_a_number_beyond_int64_is_left_out_with_a_warning(
+def test_version_beyond_int64_is_left_out_with_warning(
     make: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """A number beyond int64 is left out with a warning."""
     beyond = (str(2**63), "1" + "0" * 200)
     folder = make(*(f"{name}/saved_model.pb" for name in (*beyond, INT64_MAX, "5")))
     with caplog.at_level(logging.WARNING):
@@ -68,9 +71,10 @@ def test_a_number_beyond_int64_is_left_out_with_a_warning(
     assert f"{folder}/5/" not in caplog.text
 
 
-def test_only_numbers_beyond_int64_are_refused_with_what_to_name(
+def test_only_beyond_int64_is_refused(
     make: Callable[..., Path],
 ) -> None:
+    """Only numbers beyond int64 are refused with what to name."""
     folder = make(f"{2**63}/saved_model.pb")
     assert f"SavedModels are in {folder}/{2**63}/: name one" in refused(folder)
     assert find(folder / str(2**63)).version == "1"
@@ -81,15 +85,17 @@ def test_a_number_with_many_zeros_before_it_is_read(make: Callable[..., Path]) -
     assert find(make("7/saved_model.pb", f"{name}/saved_model.pb")).version == name
 
 
-def test_names_that_only_look_like_numbers_are_no_versions(make: Callable[..., Path]) -> None:
+def test_names_like_numbers_are_no_versions(make: Callable[..., Path]) -> None:
+    """Names that only look like numbers are no versions."""
     names = ("1", "²", "٣", "+4", "-5", "6.0", "1e9", " 7", "..data", "latest")
     model = find(make(*(f"{name}/saved_model.pb" for name in names)))
     assert model.version == "1"
 
 
-def test_a_highest_version_without_a_model_is_refused_and_the_older_offered(
+def test_highest_version_without_model_is_refused(
     make: Callable[..., Path],
 ) -> None:
+    """A highest version without a model is refused and the older offered."""
     folder = make("1/saved_model.pb", "2/saved_model.pb", "3/variables/variables.index")
     text = refused(folder)
     assert f"{folder}/3/ is the highest version and no SavedModel" in text
@@ -154,9 +160,8 @@ def test_a_volume_of_links_is_taken_by_its_visible_names(layout: str, tmp_path: 
 @pytest.mark.parametrize(
     "name", ["saved_model.pb", "variables", "variables/variables.index", "assets", "assets/deep/er"]
 )
-def test_a_part_of_a_model_is_answered_with_the_folder_to_name(
-    name: str, make: Callable[..., Path]
-) -> None:
+def test_part_of_model_names_its_folder(name: str, make: Callable[..., Path]) -> None:
+    """A part of a model is answered with the folder to name."""
     folder = make("1/saved_model.pb", "1/variables/variables.index", "1/assets/deep/er/x")
     text = refused(folder / "1" / name)
     assert f"it belongs to the SavedModel {folder}/1/: name that" in text

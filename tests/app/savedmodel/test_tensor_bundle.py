@@ -20,9 +20,8 @@ def index(variables: Path) -> bytes:
     return (variables / "variables.index").read_bytes()
 
 
-def test_each_data_file_has_just_the_bytes_that_the_index_tells(
-    variables: Path, index: bytes
-) -> None:
+def test_data_files_have_the_bytes_of_the_index(variables: Path, index: bytes) -> None:
+    """Each data file has just the bytes that the index tells."""
     there = {
         path.name.removeprefix("variables."): path.stat().st_size
         for path in variables.glob("*.data-*")
@@ -31,7 +30,8 @@ def test_each_data_file_has_just_the_bytes_that_the_index_tells(
     assert shard_sizes(index) == there
 
 
-def test_partitioned_variables_are_measured_by_their_slices(models: Path) -> None:
+def test_partitioned_variables_measure_slices(models: Path) -> None:
+    """Partitioned variables are measured by their slices."""
     folder = models / "tf1" / "1" / "variables"
     (data,) = folder.glob("*.data-*")
     assert shard_sizes((folder / "variables.index").read_bytes()) == {
@@ -45,7 +45,8 @@ def test_an_index_cut_off_anywhere_is_damaged(index: bytes) -> None:
             shard_sizes(index[:length])
 
 
-def test_an_index_with_another_byte_in_a_block_is_damaged(index: bytes) -> None:
+def test_changed_index_block_is_damaged(index: bytes) -> None:
+    """An index with another byte in a block is damaged."""
     with pytest.raises(DamagedIndex, match="checksum"):
         shard_sizes(index[:40] + bytes([index[40] ^ 1]) + index[41:])
 

@@ -41,7 +41,8 @@ def test_shapes_of_the_signature_bound_the_rows(outputs: dict[str, TensorSpec], 
     "output",
     [spec("float32", None, None), TensorSpec(np.dtype(np.float32), None), spec("object", None)],
 )
-def test_open_shapes_begin_with_two_rows_and_grow_by_what_came(output: TensorSpec) -> None:
+def test_open_shapes_start_with_two_rows(output: TensorSpec) -> None:
+    """Open shapes begin with two rows and grow by what came."""
     size = AnswerSize({"y": output}, LARGEST)
     assert (size.rows(), size.of_rows(2)) == (2, MOST_WAITING_BYTES)
     for rows in (2, 8, 32):
@@ -50,7 +51,8 @@ def test_open_shapes_begin_with_two_rows_and_grow_by_what_came(output: TensorSpe
     assert size.of_rows(100) == 100 * 40
 
 
-def test_long_answers_make_batches_small_at_once_and_not_for_ever() -> None:
+def test_long_answers_shrink_batches_for_a_while() -> None:
+    """Long answers make batches small at once and not for ever."""
     size = AnswerSize({"y": spec("float32", None, None)}, LARGEST)
     size.answered({"y": np.zeros((2, 250_000), np.float32)}, 2)
     assert size.rows() == 2
@@ -67,7 +69,8 @@ def test_an_answer_without_room_makes_batches_smaller() -> None:
     assert size.rows() <= 200
 
 
-def test_rows_that_fail_have_no_size_and_let_batches_grow() -> None:
+def test_failing_rows_have_no_size() -> None:
+    """Rows that fail have no size and let batches grow."""
     size = AnswerSize({"y": spec("float32", None, None)}, LARGEST)
     size.failed(2)
     assert size.rows() == 8

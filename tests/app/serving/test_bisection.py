@@ -33,9 +33,8 @@ def rows_of(count: int) -> Tensors:
 
 
 @given(st.integers(1, 70), st.sets(st.integers(0, 69)))
-def test_the_rows_that_fail_are_found_and_the_others_are_answered_in_order(
-    count: int, bad: set[int]
-) -> None:
+def test_failing_rows_are_bisected_in_order(count: int, bad: set[int]) -> None:
+    """The rows that fail are found and the others are answered in order."""
     bad = {row for row in bad if row < count} or {0}
     model = Model(bad)
     outputs, refused = predict_bisected(rows_of(count), REFUSAL, model.predict, first_only=False)
@@ -52,7 +51,8 @@ def test_the_rows_that_fail_are_found_and_the_others_are_answered_in_order(
 
 
 @given(st.integers(2, 70), st.sets(st.integers(0, 69), min_size=1))
-def test_where_the_first_one_is_enough_nothing_after_it_is_tried(count: int, bad: set[int]) -> None:
+def test_nothing_after_first_failure_is_tried(count: int, bad: set[int]) -> None:
+    """Where the first one is enough nothing after it is tried."""
     bad = {row for row in bad if row < count} or {count - 1}
     model = Model(bad)
     outputs, refused = predict_bisected(rows_of(count), REFUSAL, model.predict, first_only=True)

@@ -39,9 +39,8 @@ def test_a_temporary_folder_behind_a_link_is_not_told(
     assert text == ".../1/x and .../y in ..."
 
 
-def test_a_servers_folder_in_the_systems_temporary_folder_is_not_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_folder_in_temp_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server's folder in the systems temporary folder is not told."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert without_own_paths("/tmp/tfs-abcdefgh/m/1/assets/a: none") == ".../1/assets/a: none"
 

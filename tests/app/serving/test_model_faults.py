@@ -50,7 +50,8 @@ def test_a_row_that_differs_clears_the_model(last: str | None) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 100, 4096])
-def test_the_rows_that_are_tried_are_spread_over_the_batch(rows: int) -> None:
+def test_probed_rows_are_spread_over_batch(rows: int) -> None:
+    """The rows that are tried are spread over the batch."""
     places = list(rows_to_try(rows))
     assert places == sorted(set(places))
     assert len(places) == min(rows, 8)

@@ -11,7 +11,7 @@ from app.config.job_spec import parse_job_spec
 from app.errors import NotFound, PermissionDenied, UnsupportedInput
 from app.planning.selection import Selection, select_files
 from app.savedmodel.find_model import find_model
-from app.storage import Location, Storage, StoredFile, local_folders, parse_location
+from app.storage import Location, Storage, StoredFile, parse_location
 
 os_scandir = os.scandir
 
@@ -193,7 +193,7 @@ def swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "a").write_text(name)
     swapping = Swapping(tmp_path / "root" / "folder", tmp_path / "outside")
-    monkeypatch.setattr(local_folders.os, "open", swapping)
+    monkeypatch.setattr(os, "open", swapping)
     yield Storage(local_roots=(tmp_path / "root",))
     assert (tmp_path / "outside" / "a").read_text() == "outside"
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["a"]
@@ -216,7 +216,7 @@ def test_a_folder_exchanged_for_a_link_is_not_written(swapped: Storage, tmp_path
         writer.finish({})
 
 
-def test_what_is_written_stays_in_the_folder_that_was_opened(tmp_path: Path) -> None:
+def test_writes_stay_in_the_opened_folder(tmp_path: Path) -> None:
     """A folder that is moved away while a file is written to it still gets that file."""
     (tmp_path / "root" / "folder").mkdir(parents=True)
     (tmp_path / "outside").mkdir()

@@ -37,7 +37,8 @@ def test_a_models_file_stays_in_its_folder_or_is_refused(name: str) -> None:
 
 
 @given(NAMES)
-def test_an_outputs_local_name_stays_in_its_folder_or_is_refused(name: str) -> None:
+def test_local_output_name_stays_in_folder(name: str) -> None:
+    """An outputs local name stays in its folder or is refused."""
     output = Location("file", "", "/no/such/out/").below(name)
     try:
         Storage(local_roots=None).check_target(output)
@@ -47,7 +48,8 @@ def test_an_outputs_local_name_stays_in_its_folder_or_is_refused(name: str) -> N
 
 
 @given(st.text(max_size=40) | NAMES.map("gs://bucket/".__add__) | NAMES.map("file:///".__add__))
-def test_a_uri_is_taken_apart_or_refused_and_means_the_same_when_written_again(uri: str) -> None:
+def test_uri_round_trips_or_is_refused(uri: str) -> None:
+    """A URI is taken apart or refused and means the same when written again."""
     try:
         location = parse_location(uri, parameter="p")
     except InvalidArgument as error:

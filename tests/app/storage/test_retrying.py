@@ -14,10 +14,12 @@ from app.storage.retrying import RetryPolicy, in_words
 
 PLACE = Location("gs", "bucket", "name")
 POOL = urllib3.HTTPConnectionPool("storage")
+CONNECTION = urllib3.connection.HTTPConnection("storage")
 
 
 def refused() -> requests.ConnectionError:
-    new = urllib3.exceptions.NewConnectionError(POOL, "failed: [Errno 111] Connection refused")
+    words = "failed: [Errno 111] Connection refused"
+    new = urllib3.exceptions.NewConnectionError(CONNECTION, words)
     new.__cause__ = ConnectionRefusedError(111, "Connection refused")
     error = requests.ConnectionError(urllib3.exceptions.MaxRetryError(POOL, "/secret-url", new))
     error.__cause__ = new

@@ -14,7 +14,7 @@ from app.storage.gcs import GcsClients
 _TOKEN = b'{"access_token": "t", "expires_in": 3600}'
 
 
-class _Credentials(auth_credentials.Credentials):  # type: ignore[misc]  # carries no types
+class _Credentials(auth_credentials.Credentials):
     """Ask for a token by the request that they are given, as a service account's do."""
 
     token_url = ""
@@ -55,7 +55,7 @@ def clients(
 ) -> Iterator[Any]:
     """Made as the service makes them, with passwords planted where `requests` looks for them."""
     _Credentials.token_url = f"http://{seen[0]}/token"
-    monkeypatch.setattr("app.storage.gcs._credentials", lambda _: _Credentials())
+    monkeypatch.setattr("app.storage.gcs._credentials", lambda _: _Credentials())  # type: ignore[no-untyped-call]  # carries no types
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (".netrc", "elsewhere"):
@@ -70,7 +70,7 @@ def clients(
     yield connect
     for one in opened:
         one.client.close()
-        one.session.close()
+        one.session.close()  # type: ignore[no-untyped-call]  # carries no types
 
 
 @pytest.mark.parametrize("by_variable", [False, True])
@@ -92,9 +92,10 @@ def test_passwords_of_planted_files_are_never_sent(
     assert requests_seen == [("/token", None), ("/object", "Bearer ours")] * 2
 
 
-def test_proxies_of_the_environment_are_used_but_where_it_says_no(
+def test_environment_proxies_respect_exceptions(
     clients: Any, seen: tuple[str, list[tuple[str, str | None]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Proxies of the environment are used but where it says no."""
     address, requests_seen = seen
     for name in ("no_proxy", "NO_PROXY", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -112,9 +113,10 @@ def test_proxies_of_the_environment_are_used_but_where_it_says_no(
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_certificates_that_the_environment_names_are_used(
+def test_environment_certificates_are_used(
     name: str, clients: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Certificates that the environment names are used."""
     for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(other, raising=False)
     assert clients().session.verify is True

@@ -107,9 +107,11 @@ def test_a_writer_that_fails_leaves_nothing(size: int, storage: Storage, place: 
     assert storage.find(place("new/deep/b.txt")) is None
 
 
-def test_an_upload_that_cannot_be_cancelled_is_not_finished_either(
+def test_uncancellable_upload_is_not_finished(
     storage: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An upload that cannot be cancelled is not finished either."""
+
     def refuse(*_: object, **__: object) -> None:
         raise requests.ConnectionError("broke off")
 
@@ -123,9 +125,8 @@ def test_an_upload_that_cannot_be_cancelled_is_not_finished_either(
     assert bucket.names("half.txt") == []
 
 
-def test_a_local_writer_that_fails_takes_its_folders_with_it(
-    storage: Storage, tmp_path: Path
-) -> None:
+def test_failed_local_writer_removes_its_folders(storage: Storage, tmp_path: Path) -> None:
+    """A local writer that fails takes its folders with it."""
     (tmp_path / "old").mkdir()
     target = Location("file", "", str(tmp_path / "old" / "new" / "deep" / "b.txt"))
     with pytest.raises(ZeroDivisionError), storage.create(target):
@@ -164,9 +165,8 @@ def test_fetch_copies_to_a_local_file(storage: Storage, place: Place, tmp_path: 
     assert (tmp_path / "copy").read_bytes() == b"data"
 
 
-def test_content_that_does_not_match_its_checksum_is_an_error(
-    storage: Storage, bucket: Bucket
-) -> None:
+def test_wrong_checksum_is_an_error(storage: Storage, bucket: Bucket) -> None:
+    """Content that does not match its checksum is an error."""
     bucket.put("checksum", b"data")
     file = storage.find(Location("gs", "test-bucket", "checksum"))
     assert file is not None
@@ -176,9 +176,8 @@ def test_content_that_does_not_match_its_checksum_is_an_error(
         list(storage.read(wrong))
 
 
-def test_an_object_replaced_since_it_was_listed_is_not_read(
-    storage: Storage, bucket: Bucket
-) -> None:
+def test_replaced_object_is_not_read(storage: Storage, bucket: Bucket) -> None:
+    """An object replaced since it was listed is not read."""
     bucket.put("replaced", b"old")
     file = storage.find(Location("gs", "test-bucket", "replaced"))
     assert file is not None
@@ -285,7 +284,7 @@ def test_without_roots_no_local_file_may_be_used(tmp_path: Path) -> None:
         Storage(local_roots=()).find(Location("file", "", str(tmp_path)))
 
 
-def test_a_file_that_is_replaced_keeps_its_note_until_then(tmp_path: Path) -> None:
+def test_replaced_file_keeps_its_note_until_then(tmp_path: Path) -> None:
     """A job that is killed between a file's note and the file itself leaves the old one known."""
     target = parse_location(f"{tmp_path}/a", parameter="p")
     storage = Storage(local_roots=None)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.telemetry.log import (
-    JobContext,
     JsonFormatter,
+    LogContext,
     TextFormatter,
     job_context,
     printable,
@@ -28,7 +28,8 @@ def record(message: str = "hello %s", *args: object, error: bool = False) -> log
     return logging.LogRecord("app.job.run", logging.WARNING, "f", 1, message, args, exc_info)
 
 
-def test_a_record_is_one_line_of_json_as_cloud_logging_reads_it() -> None:
+def test_log_record_is_one_cloud_logging_line() -> None:
+    """A record is one line of JSON as cloud logging reads it."""
     line = JsonFormatter().format(record("hello\n%s", "you"))
     assert "\n" not in line
     entry = json.loads(line)
@@ -39,7 +40,7 @@ def test_a_record_is_one_line_of_json_as_cloud_logging_reads_it() -> None:
 
 
 def test_a_record_of_a_job_carries_its_id_and_trace() -> None:
-    with job_context(JobContext("j1", f"{TRACE}/1;o=1")):
+    with job_context(LogContext("j1", f"{TRACE}/1;o=1")):
         entry = json.loads(JsonFormatter("my-project").format(record("x")))
     assert entry["job_id"] == "j1"
     assert entry["logging.googleapis.com/trace"] == f"projects/my-project/traces/{TRACE}"
@@ -49,7 +50,7 @@ def test_a_record_of_a_job_carries_its_id_and_trace() -> None:
 
 @pytest.mark.parametrize("header", ["", "nonsense", "'; DROP TABLE"])
 def test_a_header_that_is_no_trace_is_left_out(header: str) -> None:
-    with job_context(JobContext("j1", header)):
+    with job_context(LogContext("j1", header)):
         entry = json.loads(JsonFormatter("p").format(record("x")))
     assert not [name for name in entry if "trace" in name]
 
@@ -65,7 +66,8 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_people_at_a_terminal_read_text_and_machines_json() -> None:
+def test_terminal_gets_text_machine_gets_json() -> None:
+    """People at a terminal read text and machines JSON."""
     before = logging.getLogger().handlers[:], logging.getLogger().level
     try:
         for stream, start in ((Terminal(), ""), (io.StringIO(), "{")):

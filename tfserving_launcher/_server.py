@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
-from tfserving_launcher.client import ModelServerClient, PredictCall
-from tfserving_launcher.cpus import available_cpus
-from tfserving_launcher.errors import (
+from tfserving_launcher._client import ModelServerClient, PredictCall
+from tfserving_launcher._cpus import available_cpus
+from tfserving_launcher._errors import (
     BadVersionFolder,
     NotASavedModel,
     PredictError,
@@ -24,12 +24,12 @@ from tfserving_launcher.errors import (
     SignatureNotFound,
     TensorError,
 )
-from tfserving_launcher.options import ServerOptions, server_argv
-from tfserving_launcher.process import ChildProcess
-from tfserving_launcher.program import Program, find_program
-from tfserving_launcher.readiness import wait_until_ready
-from tfserving_launcher.removal import remove
-from tfserving_launcher.signatures import Signature, as_tensor, read_signature
+from tfserving_launcher._options import ServerOptions, ServerOptionValues, server_argv
+from tfserving_launcher._process import ChildProcess
+from tfserving_launcher._program import Program, find_program
+from tfserving_launcher._readiness import wait_until_ready
+from tfserving_launcher._removal import remove
+from tfserving_launcher._signatures import Signature, as_tensor, read_signature
 from tfserving_launcher.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -61,14 +61,14 @@ class ModelServer:
         options: ServerOptions | None = None,
         *,
         program: Program | None = None,
-        **changes: Any,
+        **values: Unpack[ServerOptionValues],
     ) -> None:
         self._version_dir = Path(version_dir)
-        self._options = dataclasses.replace(options or ServerOptions(), **changes)
+        self._options = dataclasses.replace(options or ServerOptions(), **values)
         self._program = program
         self._signatures: dict[str, Signature] = {}
         self._signature_defs: dict[str, object] = {}
-        self._places = threading.BoundedSemaphore(self._options.max_calls_in_flight)
+        self._slots = threading.BoundedSemaphore(self._options.max_calls_in_flight)
 
     def __enter__(self) -> Self:
         options = self._options
@@ -161,14 +161,14 @@ class ModelServer:
         dimension. An answer of more than `max_answer_bytes` is refused as RESOURCE_EXHAUSTED; None
         takes any. Waits only while `max_calls_in_flight` calls are under way. Raises
         SignatureNotFound, TensorError where names or values do not fit, ServerTimeout where no
-        place came free in `timeout_seconds` (default: the option `call_timeout_seconds`).
+        slot came free in `timeout_seconds` (default: the option `call_timeout_seconds`).
         """
         signature = self.signature(signature_name)
         tensors = _tensors(inputs, signature)
         seconds = self._options.call_timeout_seconds if timeout_seconds is None else timeout_seconds
         started = time.monotonic()
-        if not self._places.acquire(timeout=seconds):
-            raise ServerTimeout(f"no call ended within {seconds:.1f} s to make place for another")
+        if not self._slots.acquire(timeout=seconds):
+            raise ServerTimeout(f"no call ended within {seconds:.1f} s to make room for another")
         try:
             call = self._client.predict(
                 tensors,
@@ -176,9 +176,9 @@ class ModelServer:
                 timeout_seconds=max(0.0, seconds - (time.monotonic() - started)),
                 max_answer_bytes=max_answer_bytes,
             )
-            call.future.add_done_callback(lambda _: self._places.release())
+            call.future.add_done_callback(lambda _: self._slots.release())
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
         return PredictFuture(call, self._process, seconds)
 

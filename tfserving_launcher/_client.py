@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import grpc
 
-from tfserving_launcher.errors import ModelLoadError, PredictError
+from tfserving_launcher._errors import ModelLoadError, PredictError
+from tfserving_launcher._readiness import Readiness
 from tfserving_launcher.protos import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
@@ -17,7 +18,6 @@ from tfserving_launcher.protos import (
     PredictRequest,
     SignatureDefMap,
 )
-from tfserving_launcher.readiness import Readiness
 from tfserving_launcher.tensors import Array, from_proto, to_proto
 
 _ANY_SIZE = -1

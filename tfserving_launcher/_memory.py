@@ -9,7 +9,7 @@ proc_meminfo(5).
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfserving_launcher.cgroups import CGROUP_ROOT, OWN_CGROUPS, cgroups_of
+from tfserving_launcher._cgroups import CGROUP_ROOT, OWN_CGROUPS, cgroups_of
 
 _MEMINFO = Path("/proc/meminfo")
 _KIBIBYTE = 1024

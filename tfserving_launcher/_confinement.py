@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tfserving_launcher.errors import ConfinementFailed
-from tfserving_launcher.landlock import landlock_abi, restrict_writing
-from tfserving_launcher.linux import IS_LINUX, PR_SET_NO_NEW_PRIVS, drop_capabilities, prctl
-from tfserving_launcher.socket_filter import forbid_network
+from tfserving_launcher._errors import ConfinementFailed
+from tfserving_launcher._landlock import landlock_abi, restrict_writing
+from tfserving_launcher._linux import IS_LINUX, PR_SET_NO_NEW_PRIVS, drop_capabilities, prctl
+from tfserving_launcher._socket_filter import forbid_network
 
 # The first to be killed when memory runs out (proc_pid_oom_score_adj(5)).
 _FIRST_TO_BE_KILLED = "1000"

@@ -15,8 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfserving_launcher.linux import IS_LINUX, PR_SET_CHILD_SUBREAPER, prctl
-from tfserving_launcher.process import running_servers
+from tfserving_launcher._linux import (
+    IS_LINUX,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    prctl,
+)
+from tfserving_launcher._process import running_servers
 
 _PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.002
@@ -35,6 +40,18 @@ def adopt_orphans() -> None:
     """Has this process become the parent of what its descendants leave. Only on Linux."""
     if IS_LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def protect_this_process() -> None:
+    """Closes this process to the models that it runs, and has it adopt what they leave.
+
+    Its memory, environment and descriptors are closed to other processes of its user. What it forks
+    is closed as well; a program that it executes is not. Only on Linux. Source: PR_SET_DUMPABLE in
+    prctl(2), proc_pid_environ(5).
+    """
+    if IS_LINUX:
+        prctl(PR_SET_DUMPABLE, 0)
+        adopt_orphans()
 
 
 def end_orphans() -> list[int]:

@@ -15,7 +15,7 @@ ModelServerError
 
 import signal
 
-from tfserving_launcher.memory import OutOfMemoryKills
+from tfserving_launcher._memory import OutOfMemoryKills
 
 _MEBIBYTE = 1024 * 1024
 

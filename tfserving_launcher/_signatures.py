@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfserving_launcher.errors import TensorError
+from tfserving_launcher._errors import TensorError
 from tfserving_launcher.tensors import (
     STRING,
     Array,

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tfserving_launcher.linux import IS_LINUX, system_call
+from tfserving_launcher._linux import IS_LINUX, system_call
 
 # The same numbers on every architecture but one that TensorFlow does not know.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446

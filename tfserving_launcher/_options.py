@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
-from tfserving_launcher.program import Program
+from tfserving_launcher._program import Program
 
 TENSOR_CONTENT_FLAG = "enable_serialization_as_tensor_content"
 
@@ -13,12 +14,29 @@ TENSOR_CONTENT_FLAG = "enable_serialization_as_tensor_content"
 _GRPC_THREADS_BEYOND_CALLS = 8
 
 
+class ServerOptionValues(TypedDict, total=False):
+    """Fields of ServerOptions that are given by name; a test holds both against each other."""
+
+    cpus: int | None
+    max_calls_in_flight: int
+    start_timeout_seconds: float
+    call_timeout_seconds: float
+    stop_grace_seconds: float
+    output_tail_bytes: int
+    check_while_waiting: Callable[[], object] | None
+    temporary_folder: Path | None
+    environment: Mapping[str, str] | None
+    confine: bool
+    largest_file_bytes: int
+    extra_arguments: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
     """Settings of one model server; durations are seconds.
 
     cpus                   threads for kernels; None counts the CPUs that this process may use
-    max_calls_in_flight    calls that may be under way at once; `submit` waits for a place
+    max_calls_in_flight    calls that may be in flight; `submit` waits for a free slot
     start_timeout_seconds  from launch to the model being available
     call_timeout_seconds   for one call
     stop_grace_seconds     between SIGTERM and SIGKILL

@@ -9,12 +9,12 @@ import re
 import time
 from collections.abc import Callable
 
-from tfserving_launcher.errors import (
+from tfserving_launcher._errors import (
     ModelLoadError,
     ServerExited,
     ServerTimeout,
 )
-from tfserving_launcher.process import ChildProcess
+from tfserving_launcher._process import ChildProcess
 
 _POLL_SECONDS = 0.003
 

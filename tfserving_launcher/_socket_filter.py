@@ -12,7 +12,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from tfserving_launcher.linux import IS_LINUX, system_call
+from tfserving_launcher._linux import IS_LINUX, system_call
 
 _SET_MODE_FILTER = 1
 # Without it older kernels slow down everything that a filtered process computes.

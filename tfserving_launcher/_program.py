@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
-from tfserving_launcher.errors import ProgramNotFound
+from tfserving_launcher._errors import ProgramNotFound
 
 PROGRAM_VARIABLE = "TENSORFLOW_MODEL_SERVER"
 PROGRAM_NAME = "tensorflow_model_server"
@@ -33,7 +33,6 @@ class Program:
     command: tuple[str, ...]
     found_by: str
     usage: str
-    is_python_server: bool = False
 
     def knows(self, flag: str) -> bool:
         """Whether the program's own usage lists `--flag`."""
@@ -53,17 +52,38 @@ def find_program(environ: Mapping[str, str] | None = None) -> Program:
     named = environ.get(PROGRAM_VARIABLE, "").strip()
     if named:
         return _program(_split(named), PROGRAM_VARIABLE)
-    on_path = shutil.which(PROGRAM_NAME, path=environ.get("PATH"))
-    if on_path:
+    if on_path := _on_path(environ):
         return _program((on_path,), "found on PATH")
     if _tensorflow_is_installed():
+        _warn_of_stand_in()
         command = _python_server(environ.get(FORK_SERVER_VARIABLE))
-        return replace(_program(command, "stand-in on TensorFlow"), is_python_server=True)
+        return _program(command, "stand-in on TensorFlow")
     raise ProgramNotFound(
         f"no model server program: {PROGRAM_VARIABLE} is not set, {PROGRAM_NAME} is not on PATH,"
         " and TensorFlow is not installed for the Python model server; set"
         f" {PROGRAM_VARIABLE} to the program's command line, or install tensorflow-cpu"
     )
+
+
+@cache
+def _warn_of_stand_in() -> None:
+    logger.warning(
+        "a stand-in in Python serves the models: %s is not on PATH; install the Debian package"
+        " tensorflow-model-server of TensorFlow Serving, or name the program in %s",
+        PROGRAM_NAME,
+        PROGRAM_VARIABLE,
+    )
+
+
+def needs_stand_in(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `find_program` takes the Python model server; starts nothing."""
+    environ = os.environ if environ is None else environ
+    is_there = environ.get(PROGRAM_VARIABLE, "").strip() or _on_path(environ)
+    return not is_there and _tensorflow_is_installed()
+
+
+def _on_path(environ: Mapping[str, str]) -> str | None:
+    return shutil.which(PROGRAM_NAME, path=environ.get("PATH"))
 
 
 def _python_server(fork_server: str | None) -> tuple[str, ...]:

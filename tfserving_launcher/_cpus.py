@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-from tfserving_launcher.cgroups import CGROUP_ROOT, OWN_CGROUPS, cgroups_of
+from tfserving_launcher._cgroups import CGROUP_ROOT, OWN_CGROUPS, cgroups_of
 
 
 def available_cpus(cgroup_root: Path = CGROUP_ROOT, own_cgroups: Path = OWN_CGROUPS) -> int:

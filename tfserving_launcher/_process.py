@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tfserving_launcher.confinement import Confinement, confine_this_thread, limit, tell_once
-from tfserving_launcher.errors import ProgramNotFound, ServerExited
-from tfserving_launcher.memory import OutOfMemoryKills, out_of_memory_kills
+from tfserving_launcher._confinement import Confinement, confine_this_thread, limit, tell_once
+from tfserving_launcher._errors import ProgramNotFound, ServerExited
+from tfserving_launcher._memory import OutOfMemoryKills, out_of_memory_kills
 
 _READ_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 4 * 1024
