@@ -205,7 +205,7 @@ class Busy(JobError):
 
 
 class Cancelled(JobError):
-    """The caller has hung up, and the instance is told to take that for a wish."""
+    """The client disconnected, and CANCEL_ON_HANG_UP is set."""
 
     code = 499
     status = "CANCELLED"

@@ -40,7 +40,7 @@ class Settings:
                                                       used over HTTP; None: any file
     allowed_uri_prefixes     ALLOWED_URI_PREFIXES     folders (separated by ,) below which model,
                                                       input and output are; None: any
-    cancel_on_hang_up        CANCEL_ON_HANG_UP        true ends a job whose caller hangs up
+    cancel_on_hang_up        CANCEL_ON_HANG_UP        true ends a job whose client disconnects
     server_environment       SERVER_ENVIRONMENT       names (separated by ,) of more variables that
                                                       the model server is given
     confine_model            CONFINE_MODEL            false lets the model server write where this

@@ -1,4 +1,4 @@
-"""Regular rows of anything, read input by input: one NumPy conversion for a whole column."""
+"""The fast path for regular rows of any type: one NumPy conversion for each input."""
 
 from collections.abc import Iterable, Mapping
 from itertools import chain

@@ -36,8 +36,8 @@ class InstanceEncoder:
 
     Rows that take several times `max_line_bytes` of memory as Python objects are bad as well.
     With `integer_strings`, whole numbers in strings are numbers where the input takes such.
-    `as_instance` is given each row that cannot be read the fast ways, and gives the instance that
-    it stands for; it raises Misfit where it stands for none.
+    `as_instance` is given each row of the slow path, and returns the instance that it stands for,
+    or raises Misfit.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class InstanceEncoder:
         return tensors
 
     def slow(self, batch: Lines) -> dict[str, Array]:
-        """Row by row, without those that do not fit; up to the first, where that ends it all."""
+        """Row by row, without invalid rows, or up to the first one if it ends the job."""
         rows: list[dict[str, Array]] = []
         shapes = dict(self._row_shapes)
         for number, text in batch.rows():

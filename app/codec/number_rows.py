@@ -1,13 +1,13 @@
-"""Regular rows of numbers, read as one buffer: the quickest way from text to a tensor.
+"""The fast path for rows of numbers: a batch is parsed into one buffer.
 
 The lines of a batch are made one JSON array, which simdjson parses and copies out as a flat buffer
 of numbers. A flat buffer says nothing of where lists began and ended, so it is taken only with a
 proof that each line is exactly one list of the same shape:
 
-- each line, without `{"name": ` and `}` where all have them, starts with as many context brackets
+- each line, without `{"name": ` and `}` where all have them, starts with as many opening brackets
   as rows have dimensions, and ends with as many closing ones;
 - the array has as many elements as there are lines, and all lists of one depth are equally long;
-- there is no context bracket beyond those lists.
+- there is no opening bracket beyond those lists.
 
 Nothing then lies deeper than the rows' rank, so a line starts and ends outside of every row and
 holds at least one; with as many rows as lines, it holds exactly one. simdjson refuses to copy out

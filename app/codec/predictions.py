@@ -64,11 +64,11 @@ def prediction_pieces(outputs: Mapping[str, Array]) -> Iterator[bytes]:
     }
 
     def pieces() -> Iterator[bytes]:
-        context = b"{"
+        opening = b"{"
         for name, array in sorted(outputs.items()):
             if len(outputs) > 1:
-                yield context + orjson.dumps(name) + b":"
-                context = b","
+                yield opening + orjson.dumps(name) + b":"
+                opening = b","
             if name in cells:
                 yield cells[name]
             else:
@@ -137,9 +137,9 @@ def json_column(name: str, array: Array) -> list[bytes]:
     if array.size == 0:
         return [orjson.dumps(row) for row in array.tolist()]
     text, brackets = _dump(array)
-    context, closing = b"[" * brackets, b"]" * brackets
-    cells = text[1 + brackets : -1 - brackets].split(closing + b"," + context)
-    return [context + cell + closing for cell in cells] if brackets else cells
+    opening, closing = b"[" * brackets, b"]" * brackets
+    cells = text[1 + brackets : -1 - brackets].split(closing + b"," + opening)
+    return [opening + cell + closing for cell in cells] if brackets else cells
 
 
 def _dump(array: Array) -> tuple[bytes, int]:

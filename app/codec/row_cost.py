@@ -1,4 +1,4 @@
-"""What the Python objects of a JSON row would take in memory, told before they are made.
+"""Estimates the memory that the Python objects of a JSON row take, before they are made.
 
 A row of ten million keys is 60 MB of text and ten times as much as a dict. So long rows are looked
 at first: a count of the marks outside of strings, in time and memory in proportion to the text.

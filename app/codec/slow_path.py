@@ -1,4 +1,4 @@
-"""Rows read value by value: whatever is odd is either taken or named with its path."""
+"""The slow path: rows read value by value. An invalid value is named with its path."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What every format does with an input file."""
+"""What readers of all formats have in common."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ def _not_told() -> FeatureTypes | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderContext:
-    """What every reader is made with: the URI of its `file` is for errors.
+    """What every reader is made with. `file` is the URI for error messages.
 
-    `parse_spec` gives the features that the signature's graph parses, or None; it is called only
-    by readers that need it, because it reads the model's file.
+    `parse_spec` returns the features that the signature's graph parses, or None. It reads the
+    model's file, so only readers that need it call it.
     """
 
     file: str
@@ -36,16 +36,16 @@ class ReaderContext:
 
 @dataclass(frozen=True, slots=True)
 class PassthroughFields:
-    """What is written beside each prediction: a JSON text for every name, row by row.
+    """Fields written beside each prediction: for each row, a JSON text for each name.
 
-    With no names there is nothing, and `rows` is empty.
+    `rows` is empty if there are no names.
     """
 
     names: tuple[str, ...] = ()
     rows: list[tuple[bytes, ...]] = field(default_factory=list)
 
     def at(self, indices: Sequence[int]) -> "PassthroughFields":
-        """Those of the rows at these indices."""
+        """The fields of the rows at these indices."""
         if not self.names:
             return self
         return PassthroughFields(self.names, [self.rows[index] for index in indices])
@@ -53,14 +53,14 @@ class PassthroughFields:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The good rows of a batch: tensors by input, the batch first; empty where no row is good."""
+    """The valid rows of a batch: tensors by input, [rows, ...] each; empty if there are none."""
 
     tensors: dict[str, Array]
     passthrough: PassthroughFields = field(default_factory=PassthroughFields)
 
 
 class InstanceReader(Protocol, Generic[R]):
-    """Reads one input file from its beginning. Made anew for each file.
+    """Reads one input file, from its beginning. Each file has a reader of its own.
 
     Making one raises UnsupportedInput where the signature cannot be given rows of this format.
     """
@@ -69,22 +69,22 @@ class InstanceReader(Protocol, Generic[R]):
     unit: ClassVar[str]
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[R]:
-        """The records of the file, which comes in blocks that are not compressed.
+        """The records of the file. `blocks` are its uncompressed bytes.
 
-        Raises UnsupportedInput where the file cannot be read any further.
+        Raises UnsupportedInput if the file cannot be read any further.
         """
 
     def instances(self, batch: R) -> Instances:
-        """Without the bad rows, of which the reader's error sink is told first."""
+        """The valid instances. Row errors go to the sink first."""
 
     def rows(self, batch: R) -> list[tuple[int, bytes]]:
         """The records that may be instances, each with its number."""
 
     def passthrough_names(self) -> tuple[str, ...]:
-        """What comes beside each prediction; known once the first record is read."""
+        """The names of the passthrough fields. Known once the first record is read."""
 
     def as_json(self, text: bytes) -> bytes:
-        """A bad record as JSON, for the file of these."""
+        """An invalid record as JSON, for the errors file."""
 
     def key(self, text: bytes) -> bytes | None:
-        """The JSON text of a bad row's key; None where there is none, or none to be found."""
+        """The JSON text of an invalid record's key, or None if none can be found."""

@@ -1,7 +1,8 @@
-"""Tables: RFC 4180 with a header. Types are the signature's; an empty cell is a string or a fault.
+"""Tables: RFC 4180 with a header. Types are the signature's. An empty cell is a string or a row
+error.
 
-As for JSON lines there is a quick way, which gives up where anything is not as expected, and a
-careful one, row by row, which finds the fault or agrees.
+As for JSON lines there are two paths. The fast path declines where anything is unexpected. The slow
+path reads row by row, and finds the row error or agrees.
 """
 
 import csv
@@ -87,7 +88,7 @@ class CsvReader:
     def instances(self, batch: Lines) -> Instances:
         assert self._encoder is not None
         if not _is_plain_text(batch.text):
-            return self._careful(self._encoder, self.rows(batch))
+            return self._slow(self._encoder, self.rows(batch))
         has_quotes = b'"' in batch.text
         if not has_quotes and not batch.dropped and not passthrough_names(self._fields):
             tensors = self._encoder.batch(batch)
@@ -97,7 +98,7 @@ class CsvReader:
         cells = self._cells(rows, has_quotes=has_quotes)
         tensors = None if cells is None else self._encoder.columns(cells)
         if cells is None or tensors is None:
-            return self._careful(self._encoder, rows)
+            return self._slow(self._encoder, rows)
         return Instances(tensors, self._passthrough(cells))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
@@ -124,8 +125,10 @@ class CsvReader:
             return None
         return list(zip(*cells, strict=True))
 
-    def _careful(self, encoder: RowEncoder, rows: list[tuple[int, bytes]]) -> Instances:
-        """Row by row, without those that do not fit; up to the first, where that ends it all."""
+    def _slow(self, encoder: RowEncoder, rows: list[tuple[int, bytes]]) -> Instances:
+        """The slow path: row by row, without invalid rows, or up to the first one if it ends the
+        job.
+        """
         good: list[tuple[bytes, ...]] = []
         values: dict[str, list[Array]] = {}
         for number, text in rows:
@@ -205,7 +208,7 @@ class CsvReader:
 
 
 def _is_plain_text(text: bytes) -> bool:
-    """UTF-8, with CR only at line ends: what the careful way would not complain of."""
+    """UTF-8 with CR only at line ends, which the slow path would accept."""
     if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
         return False
     try:

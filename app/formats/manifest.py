@@ -1,7 +1,7 @@
-"""The objects that a file list names, found before the job begins.
+"""The manifest of a file list: the objects that it names, found before the job begins.
 
-A list is a file of URIs, one on each line. What an output follows from is then not the list alone
-but all that it names, and each of these is read as it was when it was found.
+A list is a file of URIs, one on each line. The output depends on the list and on all objects that
+it names, so each object is pinned to the generation that was found.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _LONGEST_LINE_BYTES = 16 * 1024
 
 
 class NameBudget:
-    """How many names, of how many bytes together, the lists of a job may still have."""
+    """How many names, and bytes of names, the lists of a job may still have."""
 
     def __init__(self) -> None:
         self._names = _MOST_FILES
@@ -51,20 +51,20 @@ class NameBudget:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a list names, by the text of its lines: files, or why one cannot be had."""
+    """What a list names, by the text of its lines: a file, or the error instead of one."""
 
     files: dict[str, StoredFile]
     errors: dict[str, JobError]
 
     def found(self) -> list[StoredFile]:
-        """In an order that is always the same."""
+        """All files, in a stable order."""
         return [file for _, file in sorted(self.files.items())]
 
 
 def read_manifest(
     list_file: StoredFile, storage: Storage, left: NameBudget, check: Callable[[], object]
 ) -> Manifest:
-    """Finds what the list names; a name that is nowhere is in neither mapping.
+    """Finds what the list names. A name that does not exist is in neither mapping.
 
     Raises UnsupportedInput for lists that are too long together, and what storage and `check`
     raise.

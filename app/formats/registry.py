@@ -20,7 +20,7 @@ _HEADER_BYTES = 12
 
 
 def recognise_tfrecord(blocks: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
-    """Whether this content is TFRecord, told by its first bytes; and all of the content."""
+    """Whether the first bytes are those of a TFRecord file; and the whole content."""
     beginning = b""
     while len(beginning) < _HEADER_BYTES and (block := next(blocks, b"")):
         beginning += block

@@ -1,4 +1,4 @@
-"""What is written of a batch of predictions, in each format of outputs."""
+"""How a batch of predictions is written, for each output format."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
@@ -97,8 +97,8 @@ class JsonLinesWriter:
             orjson.dumps(name) + b":" + text
             for name, text in zip(passthrough.names, beside, strict=True)
         ]
-        context = b"{" + b",".join(members) + b',"prediction":'
-        return chain([context], prediction_pieces(outputs), [b"}\n"])
+        opening = b"{" + b",".join(members) + b',"prediction":'
+        return chain([opening], prediction_pieces(outputs), [b"}\n"])
 
 
 class CsvWriter:

@@ -20,7 +20,7 @@ class BatchLimits:
 
 
 def make_batches(groups: Iterable[R], limits: BatchLimits) -> Iterator[R]:
-    """All records in order, blank lines included. A group that fits becomes a batch as it is."""
+    """All records in order, blank lines included. A group within the limits becomes one batch."""
     waiting: list[R] = []
     room = limits
     for group in groups:

@@ -3,9 +3,8 @@
 A line ends at LF or CRLF; the last one needs no end. A UTF-8 byte order mark at the start of a
 file is no part of its first line.
 
-Lines stay together as one text with the places of their ends, because most of them are never
-needed as objects of their own: cutting a text apart costs more than all else that is done to it
-before it is parsed.
+Lines stay one text with the offsets of their ends. Most of them are never needed as objects of
+their own, and cutting a text apart costs more than everything else before parsing.
 """
 
 from collections.abc import Iterable, Iterator

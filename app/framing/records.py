@@ -36,7 +36,7 @@ class Records(Protocol):
     def ends(self) -> NDArray[np.intp]: ...
 
     def part(self, start: int, end: int) -> Self:
-        """The records from place `start` to before place `end`."""
+        """The records from index `start` to before index `end`."""
 
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
@@ -53,7 +53,7 @@ def size_of(records: Records) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ByteRecords:
-    """Records of any bytes; None in the place of one that is known to be bad."""
+    """Records of any bytes; None instead of one that is known to be invalid."""
 
     first: int
     contents: tuple[bytes | None, ...]

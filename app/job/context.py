@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """What a job was asked for, what it may use, and how far it has come."""
+    """The request of a job, the resources that it may use, and its progress."""
 
     job_id: str
     spec: JobSpec
@@ -70,7 +70,7 @@ class JobContext:
 
     @contextmanager
     def phase(self, name: str, sentence: str) -> Iterator[None]:
-        """Tells of a phase, and takes its time under `name`."""
+        """Reports a phase, and records its duration under `name`."""
         self.progress.phase(sentence)
         with self.stopwatch.phase(name):
             yield

@@ -1,4 +1,4 @@
-"""What an input file becomes: its predictions and, where rows were bad, the file of these."""
+"""The output of one input file: its predictions, and its row errors if there are any."""
 
 import logging
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ logger = logging.getLogger(__name__)
 
 
 class FileOutput:
-    """Both files of a task, which appear when they are finished, or not at all.
+    """Both files of a task. They appear when they are finished, or not at all.
 
-    It may be begun again where a transfer broke; what an earlier attempt has left is replaced then.
-    `job_id` tells the writes of this job from those of another one for the same output.
+    It can be begun again after a broken transfer, and then replaces what the earlier attempt left.
+    `job_id` distinguishes the writes of this job from those of another one for the same output.
     """
 
     def __init__(self, task: FileTask, storage: Storage, job_id: str) -> None:
         self._task = task
         self._storage = storage
         self._job_id = job_id
-        # What is at each location, as far as this job knows.
+        # What is at each location, as this job last saw it.
         self._there: dict[Location, StoredFile | None] = {
             task.output: task.old_output,
             task.errors_output: task.old_errors,
@@ -48,7 +48,7 @@ class FileOutput:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Takes the file from its beginning while the block runs."""
+        """Writes the file from its beginning while the block runs."""
         self._errors, self._first_bad_row = None, b""
         self.rows = self.bad_rows = self.bytes = 0
         with ExitStack() as self._stack:
@@ -58,20 +58,20 @@ class FileOutput:
             yield
 
     def again(self) -> None:
-        """Looks at what the attempt that broke has left, before the next one."""
+        """Looks at what a broken attempt left, before the next attempt."""
         there = self._storage.find_all(self._there)
         for location in self._there:
-            # Damaged content is taken away again. That somebody else has written, writing tells.
+            # A damaged object was deleted. If another job wrote here, create() raises Aborted.
             if location not in there:
                 self._there[location] = None
 
     def write(self, predictions: bytes, rows: int) -> None:
-        """`predictions` are so many whole lines."""
+        """Appends `predictions`, which are `rows` whole lines."""
         self._write(predictions if self._gzip is None else self._gzip.compress(predictions))
         self.rows += rows
 
     def write_bad_rows(self, errors: bytes, rows: int) -> None:
-        """`errors` are so many whole lines of the errors file, which may be none."""
+        """Appends `errors`, which are `rows` whole lines, to the errors file."""
         if rows == 0:
             return
         if self._errors is None:
@@ -81,9 +81,9 @@ class FileOutput:
         self.bad_rows += rows
 
     def finish(self, max_error_fraction: float) -> None:
-        """The predictions appear last: where they are, the bad rows are as well.
+        """Publishes both files, the predictions last: where they are, the errors file is too.
 
-        Raises TooManyRowErrors and what storage raises; nothing has appeared then.
+        Raises TooManyRowErrors and what storage raises. Nothing has appeared then.
         """
         if self._gzip is not None:
             self._write(self._gzip.finish())
@@ -105,16 +105,16 @@ class FileOutput:
             self._storage.delete(stale)
 
     def withdraw_bad_rows(self) -> None:
-        """Takes back what was written of them, where the predictions will not follow.
+        """Deletes the errors file of predictions that will not appear.
 
-        That the job has no time left is no reason to leave them.
+        It does so even after the job's deadline.
         """
         if self._errors_written is None:
             return
         try:
             self._storage.for_cleaning_up().delete(self._errors_written)
         except JobError as error:
-            # The job already ends for a reason of its own, and the next call replaces them.
+            # The job already fails for another reason, and the next call replaces the file.
             logger.warning("bad rows without predictions are left: %s", error)
 
     def _write(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One input file goes through the model into its output file.
+"""The prediction of one input file.
 
 The steps overlap, each in a thread of its own:
 
@@ -31,13 +31,13 @@ from app.serving.supervised_server import Call, Tensors
 from app.settings import MEBIBYTE
 from app.telemetry.report import FileReport
 
-# How often a file is begun whose content came damaged, or whose upload was lost.
+# How often a file is tried whose content came damaged, or whose upload was lost.
 _ATTEMPTS = 3
 _MAX_CALLS_AHEAD = 3
-# What storage takes at once; the steps before it go on meanwhile.
+# A large upload block takes storage a while. The steps before it go on meanwhile.
 _MAX_PIECES_AHEAD = 256
 _MAX_BYTES_AHEAD = 6 * MEBIBYTE
-# Of answers that are made JSON at once; the JSON has three to six times as many.
+# Of tensors that are encoded at once. Their JSON is three to six times as long.
 _PIECE_BYTES = MEBIBYTE
 
 logger = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Records on their way; `call` is None where no row of them is left.
+    """Records in flight. `call` is None if none of them is a valid instance.
 
-    `input_bytes` of the file have been read since the batch before it, and about `answer_bytes` are
-    expected.
+    `input_bytes` were read since the batch before it. `answer_bytes` is the expected size of the
+    answer.
     """
 
     records: Records | None
@@ -62,7 +62,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Predicted:
-    """A piece of the output, and the rows whose lines begin in it."""
+    """A piece of the output. `rows` counts the lines that begin in it."""
 
     text: bytes = b""
     rows: int = 0
@@ -72,7 +72,7 @@ class _Predicted:
 
 
 class FilePrediction:
-    """One file of a job, with what its steps share."""
+    """The prediction of one file: its state, and the steps that share it."""
 
     def __init__(self, job: JobContext, served: ServedModel, task: FileTask) -> None:
         self._job = job
@@ -151,9 +151,9 @@ class FilePrediction:
         return self._report()
 
     def _send(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
-        """The content of the file in batches that are on their way to the server."""
+        """Reads the file, and sends its batches."""
         content = unpacked(self._counted(blocks), file=self._task.input.uri)
-        # A few kilobytes may unpack to gigabytes without a single row.
+        # A few kilobytes may unpack to gigabytes without a row, so the deadline is checked here.
         content = checked(content, self._job.deadline.remaining)
         is_tfrecord, content = recognise_tfrecord(content)
         if is_tfrecord:
@@ -177,7 +177,7 @@ class FilePrediction:
             yield _Batch(None, 0, PassthroughFields(), bad_rows, None, self._bytes_read)
 
     def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Bounded by what goes in, and each of these by what comes out of the model."""
+        """Batches bounded by the size of the input, and then by the expected size of the answer."""
         for batch in make_batches(records, self._served.limits):
             rows = len(batch.ends)
             start = 0
@@ -194,9 +194,9 @@ class FilePrediction:
             yield block
 
     def _answers(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
-        """The lines of the output, and those of the bad rows, batch by batch.
+        """Encodes the answers, batch by batch, and the row errors of each batch.
 
-        Raises what the first bad row becomes, where bad rows are not skipped.
+        Raises the first row error if bad rows are not skipped.
         """
         has_header = False
         for batch in batches:
@@ -205,7 +205,7 @@ class FilePrediction:
                 yield _Predicted(self._header())
                 has_header = True
             bad_rows = list(batch.bad_rows)
-            # Each piece is handed from thread to thread, so the last one takes all counts along.
+            # Handing a piece to the next thread costs time, so the last piece carries the counts.
             last = _Predicted()
             for part in self._parts(batch):
                 failed = dict(part.failed)
@@ -235,7 +235,9 @@ class FilePrediction:
     def _encoded(
         self, batch: _Batch, part: Part, failed: dict[int, Failure]
     ) -> Iterator[_Predicted]:
-        """The lines of a part. Adds the rows that have none to `failed`, by index in the batch."""
+        """The lines of a part. Adds rows that have no line to `failed`, by their index in the
+        batch.
+        """
         good: Sequence[int] = part.rows
         if failed:
             good = [index for index in part.rows if index not in failed]
@@ -256,11 +258,11 @@ class FilePrediction:
             rows = len(indices)
             for text in texts:
                 yield _Predicted(text, rows)
-                # Counted with the first piece of their lines.
+                # The rows were counted with the first piece.
                 rows = 0
 
     def _texts(self, batch: _Batch, outputs: Tensors, indices: Sequence[int]) -> Iterable[bytes]:
-        """The lines of these rows of the batch. Raises NotText before the first of them."""
+        """The lines of the rows with these indices. Raises NotText before the first line."""
         writer = self._served.writer
         passthrough = batch.passthrough.at(indices)
         if len(indices) == 1 and answer_bytes(outputs) > _PIECE_BYTES:
@@ -279,7 +281,7 @@ class FilePrediction:
         ]
 
     def _write(self, pieces: Iterable[_Predicted]) -> Iterator[_Predicted]:
-        """Finishes the output only when all that came before has ended well."""
+        """Writes the pieces, and publishes the output after the last one."""
         for piece in pieces:
             self._output.write(piece.text, piece.rows)
             self._output.write_bad_rows(piece.errors, piece.bad_rows)

@@ -1,4 +1,4 @@
-"""Rows that cannot be predicted: where they go, and how they are told."""
+"""Row errors: collected while a file is predicted, and written to its errors file."""
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -12,34 +12,34 @@ from app.formats.context import InstanceReader
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A bad row and its record, or the beginning of one that is too long."""
+    """A row error with its record, or with the beginning of a record that is too long."""
 
     error: RowError
     text: bytes
 
 
 class RowErrors:
-    """Keeps the bad rows of a file until the batch that they belonged to is answered.
+    """Collects the row errors of a file until their batch is answered.
 
-    Rows are found bad by several steps, and not in order: one that is too long before it is in any
-    batch, one that the model fails on after those that were no JSON. Where the first bad row ends
-    the job, nothing after it matters (`skip` is false).
+    Several steps find them, and not in order: a line that is too long before there is a batch, a
+    line that is no JSON after that, and a row on which the model fails last. Without `skip` the
+    first one ends the job, and nothing after it matters.
     """
 
     def __init__(self, *, skip: bool) -> None:
         self.skip = skip
-        # A heap by number; those of one number stay in the order in which they came.
+        # A heap by number. Errors of one number keep the order in which they came.
         self._waiting: list[tuple[int, int, InvalidRecord]] = []
         self._count = 0
 
     def __call__(self, error: RowError, text: bytes) -> bool:
-        """Takes note of a bad row; false where the rows after it do not matter any more."""
+        """Adds a row error. Returns whether the rows after it still matter."""
         self._count += 1
         heappush(self._waiting, (error.number, self._count, InvalidRecord(error, text)))
         return self.skip
 
     def up_to(self, number: int | None) -> list[InvalidRecord]:
-        """Those that are not after record `number`, in order; all that wait where that is None."""
+        """Removes and returns, in order, those up to record `number`, or all if that is None."""
         taken = []
         while self._waiting and (number is None or self._waiting[0][0] <= number):
             taken.append(heappop(self._waiting)[2])
@@ -49,8 +49,8 @@ class RowErrors:
 def encode_row_error(row: InvalidRecord, reader: InstanceReader[Any]) -> bytes:
     """A line of the errors file: `{"line": n, "key": ..., "instance": ..., "error": {...}}`.
 
-    The number is called as the format calls its records. There is a key where one was asked for
-    and found. The instance is as it was in the input, or a string where it is not whole.
+    The first field is named after the reader's unit. `key` is there if a key field was given and
+    found. The instance is as it was in the input, or a string if only its beginning is known.
     """
     error = row.error
     message = error.message if error.field is None else f"field {error.field}: {error.message}"
@@ -60,7 +60,7 @@ def encode_row_error(row: InvalidRecord, reader: InstanceReader[Any]) -> bytes:
             line["key"] = orjson.Fragment(key)
         line["instance"] = orjson.Fragment(reader.as_json(row.text))
     else:
-        # The beginning of a long number is a number as well, and another one.
+        # The beginning of a long number is another number, so it becomes a string.
         line["instance"] = row.text.decode(errors="replace")
     line["error"] = {"code": error.kind.code, "status": error.kind.status, "message": message}
     return orjson.dumps(line) + b"\n"

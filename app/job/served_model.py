@@ -1,4 +1,4 @@
-"""The model as a job calls it: on a server, with a signature, in batches of a certain size."""
+"""The model as a job calls it: its server, its signature and the size of its batches."""
 
 import os
 import sys
@@ -27,14 +27,14 @@ from app.settings import MEBIBYTE
 from tfserving_launcher import ModelServer, Signature
 from tfserving_launcher.parse_spec import SAVED_MODEL_FILE, FeatureTypes, read_parse_spec
 
-# Where the caller leaves the batch size to us: large enough to make a call's own cost vanish,
-# small enough that a few batches in flight stay far below the memory of the smallest instance.
+# The default batch size: large enough that the cost of a call vanishes, small enough that a few
+# batches in flight fit easily into the smallest instance.
 ROWS_PER_BATCH = 4096
 BYTES_PER_BATCH = 1 * MEBIBYTE
-# A batch size that was asked for is bounded as well.
+# The bounds of a batch size that was asked for.
 _MAX_ROWS_PER_BATCH = 32 * 1024
 _MAX_BYTES_PER_BATCH = 8 * MEBIBYTE
-# An instance that is told to end has ten seconds for all that the job has begun.
+# Cloud Run gives an instance ten seconds to stop everything.
 _STOP_GRACE_SECONDS = 1.0
 
 
@@ -88,7 +88,7 @@ class ServedModel:
     def check_formats(self, job: JobContext, tasks: Iterable[FileTask]) -> None:
         """Raises UnsupportedInput for the first file whose format the signature cannot be given.
 
-        Before the first row, so that no file of the job is begun in vain.
+        This comes before the first row, so that no file is predicted in vain.
         """
         first_by_format: dict[str, FileTask] = {}
         for task in tasks:
@@ -165,7 +165,7 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
 
 def _batch_limits(fixed_rows: int | None, batch_size: int | None) -> BatchLimits:
     if fixed_rows is not None:
-        # The model takes nothing else, however many bytes that is.
+        # The model takes no other size, whatever it is in bytes.
         return BatchLimits(max_rows=fixed_rows, max_bytes=sys.maxsize)
     if batch_size is not None:
         return BatchLimits(

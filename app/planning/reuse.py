@@ -1,8 +1,7 @@
-"""Outputs that an earlier call has finished are recognised, and not made again.
+"""Recognises outputs that an earlier call has finished, so that they are not made again.
 
-Each output carries, as metadata, a fingerprint of all that its bytes follow from, and the counts
-for the report. A call that is repeated, because it was cut off or delivered twice, goes on with
-what is missing.
+The metadata of each output has a fingerprint of everything that its bytes depend on, and the counts
+for the report. A repeated call goes on with what is missing.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Whether the files of a model are whole, judged before a model server is started for it.
+"""Checks that the files of a model are whole, before a model server is started.
 
 A model is refused only where TensorFlow would fail on it; what is in doubt is left to the server.
 Source: github.com/git-lfs/git-lfs/blob/main/docs/spec.md (pointers); tensorflow/cc/saved_model/

@@ -1,4 +1,4 @@
-"""The model's files come into a local version folder that a model server can load."""
+"""Fetches the model's files into a local version folder that a model server can load."""
 
 import errno
 import shutil

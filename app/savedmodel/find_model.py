@@ -1,4 +1,4 @@
-"""Which version of a model is taken; folders without one are refused with what to name instead."""
+"""Finds the version of a model to serve. A folder without one is refused with a suggestion."""
 
 import logging
 import os

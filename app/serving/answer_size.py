@@ -1,4 +1,4 @@
-"""How many rows a batch may have, so that the model's answer to it stays small.
+"""Limits the rows of a batch by the size of the model's answers.
 
 An image mask of 65,536 floats is made from one number: batches that only follow their input would
 fill the memory. Where the signature gives the shapes of all outputs, the size of a row's answer is
@@ -27,7 +27,7 @@ _STRING_BYTES = 40
 
 
 class AnswerSize:
-    """Learned by the thread that waits for answers, used by the one that makes batches.
+    """Updated by the thread that waits for answers, read by the one that makes batches.
 
     All files of a job share it. `largest` is the most bytes that the answer to one row may have.
     """

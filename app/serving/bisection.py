@@ -1,8 +1,7 @@
-"""Which rows of a batch a model fails on.
+"""Bisects a batch to find the rows on which the model fails.
 
-TF Serving refuses a batch as a whole and does not say which row it was, so the batch is halved
-until it is known. The other rows then go once more as one batch of the same size, so that each
-gets the very prediction that it would have had: kernels may round differently for another size.
+TF Serving refuses a batch as a whole and does not name the row. The other rows are then sent once
+more as one batch of the same size, because kernels may round differently for another size.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ _Refusal = PredictError | PoisonBatch
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Some rows of a batch, by their indices in it, all of which have failed for one reason."""
+    """Rows of a batch, by index, that failed for one reason."""
 
     rows: range
     reason: str

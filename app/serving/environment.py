@@ -1,6 +1,6 @@
-"""What the model server learns of this process's environment.
+"""Filters the environment that the model server is given.
 
-A SavedModel is a program: it is handed what a program needs to run, and nothing of this service's
+A SavedModel is a program. It gets what a program needs to run, and none of this service's
 credentials and settings.
 """
 

@@ -1,4 +1,4 @@
-"""What goes wrong with the model server, told in the terms of a job."""
+"""Translates errors of the launcher into errors of a job."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def model_server_errors(deadline: Deadline) -> Iterator[None]:
 
 
 def without_own_paths(words: object) -> str:
-    """The server's words for a caller: shortened, and without this instance's temporary paths.
+    """The server's message, shortened, and without this instance's temporary paths.
 
     What a path has below the temporary folder stays, so that files of the model are named: a job's
     own folders within it are left out as well.

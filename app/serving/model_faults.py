@@ -1,4 +1,4 @@
-"""Errors that are the model's, not a row's, and what helps against each.
+"""Recognises errors of the model, as opposed to a row, and names the remedy.
 
 The words are those of TensorFlow's operations: core/kernels/resource_variable_ops.cc,
 core/kernels/lookup_util.cc, core/framework/op.cc and op_kernel.cc.
@@ -69,7 +69,7 @@ def _op_remedy(op: str) -> str:
 
 
 class FailuresSoFar:
-    """Whether all rows that a job has tried alone fail with the same words.
+    """Whether all rows that were tried alone fail with the same message.
 
     That ends with the first row that has a prediction: from then on, rows are to blame.
     """

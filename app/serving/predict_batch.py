@@ -1,4 +1,4 @@
-"""The answer to one batch: as a whole, in halves, or without the rows that the model fails on."""
+"""The answer to one batch: whole, split because it is large, or without the failing rows."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ from app.serving.model_faults import FailuresSoFar, remedy, rows_to_try
 from app.serving.supervised_server import Call, PoisonBatch, SupervisedServer, Tensors
 from tfserving_launcher import PredictError
 
-# The server, or gRPC on this side, has no room for the answer or for what leads to it.
+# The server ran out of memory, or gRPC refused an answer that is too large.
 _NO_ROOM = "RESOURCE_EXHAUSTED"
 # What gRPC says of a message that is larger than the channel takes; for a server, "SERVER: " is
 # before it: src/core/ext/filters/message_size/message_size_filter.cc.
@@ -29,13 +29,13 @@ _SHOWN_CHARACTERS = 400
 
 
 class CallsInFlight:
-    """Calls that are cancelled when the block is left: nobody may wait for them any more."""
+    """Cancels the calls that are in flight when the block ends."""
 
     def __init__(self, server: SupervisedServer, *, ahead: int) -> None:
         self._server = server
         self._lock = threading.Lock()
         self._ahead: deque[Call] = deque(maxlen=ahead + 2)
-        # Of a batch that was refused, one piece at a time is under way beside those.
+        # Of a refused batch, one piece at a time is in flight beside those.
         self._piece: deque[Call] = deque(maxlen=1)
         self._left = False
 
@@ -85,7 +85,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswers:
-    """What a job has learned of its model so far; all files share it."""
+    """What a job has learned about its model so far. All files share it."""
 
     size: AnswerSize
     failures: FailuresSoFar = field(default_factory=FailuresSoFar)
@@ -152,7 +152,7 @@ class BatchPredictor:
     def _split_large_answer(
         self, tensors: Tensors, rows: range, refusal: PredictError
     ) -> Iterator[Part]:
-        """No row is to blame for an answer that is too large, unless it is the only one."""
+        """Splits the batch, because no row is to blame for an answer that is too large."""
         if len(rows) == 1 or self._padded_rows:
             yield Part(rows, {}, dict.fromkeys(rows, self._no_room(refusal)))
             return
@@ -230,14 +230,14 @@ class BatchPredictor:
         return {name: array[:rows] for name, array in outputs.items()}
 
     def _call(self, tensors: Tensors) -> Call:
-        """What can still be halved need not have an answer as large as what cannot."""
+        """A batch that can be split needs less room for its answer than a single row."""
         largest = self._size.largest
         if self._padded_rows is None and len(next(iter(tensors.values()))) > 1:
             largest = min(largest, _LARGEST_ANSWER_TO_MANY)
         return Call(self._padded(tensors), largest)
 
     def _padded(self, tensors: Tensors) -> Tensors:
-        """The last row repeated: a row that is known to fit."""
+        """Pads with the last row, because that is known to fit."""
         missing = (self._padded_rows or 0) - len(next(iter(tensors.values())))
         if missing <= 0:
             return tensors
@@ -252,7 +252,7 @@ def _one_line(words: str) -> str:
 
 
 def _why(refused: Refused) -> str:
-    # A model's own words may tell of other rows of the batch.
+    # The model's message may contain values of other rows, so it is shortened.
     reason = _one_line(refused.reason)
     if len(refused.rows) > 1:
         return (

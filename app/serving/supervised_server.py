@@ -1,8 +1,7 @@
-"""A model server that is replaced when it dies, and the batches that it takes with it.
+"""A model server that is replaced when it dies, and the batches that were in flight then.
 
-Which batch a server died of cannot be told while several are under way. So all that were are sent
-again to the next server, one at a time and nothing beside them; one on which that server dies as
-well is to blame.
+Several batches may be in flight when a server dies, so the guilty one is unknown. All of them go to
+the next server again, one at a time. A batch on which that server dies too is the poison batch.
 """
 
 import logging
@@ -37,21 +36,20 @@ logger = logging.getLogger(__name__)
 
 
 class PoisonBatch(Exception):
-    """Two servers died, or hung, on the same batch; the message tells how the second one did."""
+    """Two servers died or hung on the same batch. The message is about the second one."""
 
 
 class GivenUp(Exception):
-    """Nobody waits for the batch any more, or there is no server left to send it to."""
+    """The batch was cancelled, or no server is left to send it to."""
 
 
 class WrongRowCount(Exception):
-    """The server has answered with another number of rows than it was sent."""
+    """The server answered with another number of rows than it was sent."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A batch on its way. `generation` numbers the server that it was sent to; it may not be sent
-    yet.
+    """A batch in flight, or not sent yet; `generation` is that of the server that it was sent to.
 
     An answer of more than `max_answer_bytes` is refused.
     """
@@ -122,7 +120,7 @@ class SupervisedServer:
         """Sends a batch ahead, with the signature asked for last, and does not wait for it."""
         with self._lock:
             if not self._one_at_a_time:
-                # Those beside it take their part of the machine.
+                # Concurrent calls share the CPUs, so the timeout is scaled.
                 self._send(call, self._call_timeout_seconds * _CALLS_AT_ONCE)
         return call
 
@@ -158,7 +156,7 @@ class SupervisedServer:
                 call.future = None
                 is_last_word = call.crashes == _MAX_CRASHES or self._restarts_left == 0
                 if isinstance(error, WrongRowCount) and is_last_word:
-                    # As far as can be told that is what the model answers: the caller judges it.
+                    # Two servers agree, so it is what the model answers. The caller judges it.
                     return outputs
                 if call.generation == self._generation:
                     self._replace_server(error)
@@ -188,7 +186,7 @@ class SupervisedServer:
         )
 
     def _is_lost(self, call: Call, error: Exception) -> bool:
-        """Whether the server, not the batch, is at fault as far as can be told."""
+        """Whether the call failed because of the server, and not because of the batch."""
         if call.generation != self._generation:
             return True
         return not isinstance(error, PredictError) or error.code == "UNAVAILABLE"
@@ -234,7 +232,7 @@ class SupervisedServer:
 
 
 def _final_error(error: Exception, otherwise: Exception) -> Exception:
-    """A server that lives and is not available is no fault of any batch."""
+    """A server that is alive but unavailable is no fault of a batch."""
     return ServerFailed(without_own_paths(error)) if isinstance(error, PredictError) else otherwise
 
 

@@ -1,4 +1,4 @@
-"""Notices that the caller of a job has closed its connection."""
+"""Notices that the client of a job has disconnected."""
 
 import select
 import socket
@@ -26,10 +26,10 @@ def stop_on_disconnect(connection: socket.socket, stop_signal: StopSignal) -> It
         poll.register(connection, select.POLLRDHUP)
         while not over.is_set():
             if poll.poll(_POLL_MILLISECONDS):
-                stop_signal.stop(Cancelled("the caller hung up; the job was stopped"))
+                stop_signal.stop(Cancelled("the client disconnected; the job was stopped"))
                 return
 
-    watcher = threading.Thread(target=watch, name="hang-up", daemon=True)
+    watcher = threading.Thread(target=watch, name="client-disconnect", daemon=True)
     watcher.start()
     try:
         yield

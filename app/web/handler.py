@@ -199,7 +199,7 @@ def _told_as_callers_see_it(service: Service) -> Iterator[None]:
 def _watching_the_caller(
     stop_signal: StopSignal, settings: Settings
 ) -> AbstractContextManager[None]:
-    """Ends the job when its caller hangs up, where the instance is told to."""
+    """Ends the job when its client disconnects, if CANCEL_ON_HANG_UP is set."""
     # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
     connection = request.environ.get("gunicorn.socket")
     if not settings.cancel_on_hang_up or connection is None:

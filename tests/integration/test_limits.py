@@ -224,14 +224,14 @@ def test_answers_and_logs_hide_rows_and_paths(
 
 
 def test_disconnect_cancels_job_where_set(start: Start, bucket: Bucket) -> None:
-    """A caller that hangs up cancels the job where that is wished."""
+    """A client that disconnects cancels the job where that is set."""
     parameters = job(bucket, "hang-up", signature_name="slow")
     bucket.put("hang-up/in.jsonl", "100000")
     with start(CANCEL_ON_HANG_UP="true") as service:
         with pytest.raises(requests.ReadTimeout):
             requests.post(service.url, json=parameters, timeout=(5, 3))
         until(lambda: not requests.get(f"{service.url}/health", timeout=5).json()["busy"])
-        assert "the caller hung up" in service.output()
+        assert "the client disconnected" in service.output()
         assert model_servers(service) == []
     assert bucket.names("hang-up/out/") == []
 
