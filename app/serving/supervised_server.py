@@ -39,7 +39,7 @@ class PoisonBatch(Exception):
     """Two servers died or hung on the same batch. The message is about the second one."""
 
 
-class GivenUp(Exception):
+class CallAbandoned(Exception):
     """The batch was cancelled, or no server is left to send it to."""
 
 
@@ -127,7 +127,7 @@ class SupervisedServer:
     def result(self, call: Call) -> Tensors:
         """The outputs by name, from as many servers as it takes.
 
-        Raises PredictError where the server refuses the batch, PoisonBatch, GivenUp, and what
+        Raises PredictError where the server refuses the batch, PoisonBatch, CallAbandoned, and what
         ends the last server that there may be.
         """
         outputs = self.predict(call)
@@ -149,7 +149,7 @@ class SupervisedServer:
             except (ServerExited, ServerTimeout, WrongRowCount, PredictError) as error:
                 self._deadline.remaining()
                 if call.is_cancelled:
-                    raise GivenUp from None
+                    raise CallAbandoned from None
                 if not self._is_lost(call, error):
                     raise
                 call.crashes += 1
@@ -176,7 +176,7 @@ class SupervisedServer:
 
     def _send(self, call: Call, seconds: float) -> None:
         if call.is_cancelled or self._server is None:
-            raise GivenUp
+            raise CallAbandoned
         call.generation = self._generation
         call.future = self._server.submit(
             call.tensors,
@@ -217,7 +217,7 @@ class SupervisedServer:
 
     def _start_server(self) -> None:
         if self._is_closed:
-            raise GivenUp
+            raise CallAbandoned
         self._server = self._launch().__enter__()
         self._loaded()
 

@@ -1,0 +1,66 @@
+"""Outputs of an earlier call are reused if they are of the same fingerprint, and whole."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from app.job.file_output import FileOutput
+from app.planning.reuse import reuse
+from app.storage import Storage
+from app.telemetry.report import FilesDone
+from tests.fakes.tasks import local_task
+
+ERROR = b'{"line": 2, "instance": 2, "error": {"message": "no"}}\n'
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage(local_roots=None)
+
+
+def finish(storage: Storage, folder: Path, *, bad_rows: int) -> None:
+    output = FileOutput(local_task(storage, folder), storage, "job")
+    with output.begun():
+        output.write(b"1.0\n", 1)
+        output.write_bad_rows(ERROR * bad_rows, bad_rows)
+        output.finish(1.0)
+
+
+@pytest.mark.parametrize("bad_rows", [0, 2])
+def test_finished_output_is_reused(bad_rows: int, storage: Storage, tmp_path: Path) -> None:
+    finish(storage, tmp_path, bad_rows=bad_rows)
+    done = FilesDone()
+    assert reuse([local_task(storage, tmp_path)], done, storage) == []
+    (report,) = done.reports()
+    assert report.state == "REUSED"
+    assert (report.instances, report.predictions, report.errors) == (1 + bad_rows, 1, bad_rows)
+    assert bool(report.errors_output) == bool(bad_rows)
+
+
+def test_missing_output_is_made(storage: Storage, tmp_path: Path) -> None:
+    task = local_task(storage, tmp_path)
+    done = FilesDone()
+    assert reuse([task], done, storage) == [task]
+    assert done.reports() == ()
+
+
+def test_other_fingerprint_is_made_again(storage: Storage, tmp_path: Path) -> None:
+    finish(storage, tmp_path, bad_rows=0)
+    task = dataclasses.replace(local_task(storage, tmp_path), fingerprint="0" * 64)
+    assert reuse([task], FilesDone(), storage) == [task]
+
+
+def test_output_without_its_errors_is_made_again(storage: Storage, tmp_path: Path) -> None:
+    finish(storage, tmp_path, bad_rows=2)
+    (tmp_path / "out/a.jsonl.errors.jsonl").unlink()
+    task = local_task(storage, tmp_path)
+    assert reuse([task], FilesDone(), storage) == [task]
+
+
+def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
+    """Somebody has written into it, so its note does not describe it any more."""
+    finish(storage, tmp_path, bad_rows=0)
+    (tmp_path / "out/a.jsonl").write_text("1.0\n1.0\n")
+    task = local_task(storage, tmp_path)
+    assert reuse([task], FilesDone(), storage) == [task]
