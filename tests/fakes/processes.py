@@ -20,7 +20,7 @@ from tfserving_launcher import FORK_SERVER_VARIABLE
 
 Probe = Callable[["subprocess.Popen[bytes]"], bool]
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 # In the environment of a service whose model servers are to be its own descendants, because a test
 # looks at their processes: each starts anew, and is not forked from a process of the tests.
@@ -108,7 +108,7 @@ def answers(url: str) -> bool:
     """Whether a GET is answered with success."""
     try:
         return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):
         return False
 
 

@@ -22,6 +22,7 @@ Operation = Literal[
 ]
 Stage = Literal["before", "after"]
 
+_IDLE_POLLS = 50
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "host"}
 _NAME = re.compile(rb'"name": ?"([^"]*)"')
 # Long enough for the client to lose patience, short enough not to hold a test up.
@@ -82,6 +83,14 @@ class StorageProxy:
     open_uploads: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    in_flight: int = 0
+
+    def await_idle(self) -> None:
+        """Returns once no request is being answered; silent ones are no reason to wait for long."""
+        for _ in range(_IDLE_POLLS):
+            if not self.in_flight:
+                return
+            threading.Event().wait(0.02)
 
     def calm_down(self) -> None:
         """Breaks nothing any more, and counts from the beginning."""
@@ -118,6 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def setup(self) -> None:
+        super().setup()
+        # One for each connection, as the client has it.
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def finish(self) -> None:
+        self.session.close()
+        super().finish()
+
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
@@ -129,7 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
         request = _classify(self.proxy, self.command, self.path, self.headers, body)
 
         def forward(sent: bytes = body) -> Answer:
-            answer = _forward(self.proxy, self.command, self.path, dict(self.headers), sent)
+            with self.proxy.lock:
+                self.proxy.in_flight += 1
+            try:
+                answer = _forward(self, sent)
+            finally:
+                with self.proxy.lock:
+                    self.proxy.in_flight -= 1
             _note_upload(self.proxy, request, self.path, answer)
             return answer
 
@@ -210,13 +235,14 @@ def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: b
     return request
 
 
-def _forward(
-    proxy: StorageProxy, method: str, path: str, headers: dict[str, str], body: bytes
-) -> Answer:
-    passed = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
-    response = requests.request(
-        method,
-        proxy.target + path,
+def _forward(handler: _Handler, body: bytes) -> Answer:
+    proxy = handler.proxy
+    passed = {
+        name: value for name, value in handler.headers.items() if name.lower() not in _HOP_BY_HOP
+    }
+    response = handler.session.request(
+        handler.command,
+        proxy.target + handler.path,
         headers=passed,
         data=body,
         allow_redirects=False,

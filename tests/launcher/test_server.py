@@ -69,9 +69,9 @@ def test_unloadable_model_has_servers_reason(
 @pytest.mark.parametrize("how", ["hangs", "hangs_deaf"])
 def test_never_ready_server_ends_at_deadline(how: str, version_dir: Path) -> None:
     """A server that never becomes ready is ended at the deadline."""
-    options = ServerOptions(start_timeout_seconds=1.0, stop_grace_seconds=0.2)
+    options = ServerOptions(start_timeout_seconds=3.0, stop_grace_seconds=0.2)
     with (
-        pytest.raises(ServerTimeout, match=r"not ready within 1.0 s.*hanging"),
+        pytest.raises(ServerTimeout, match=r"not ready within 3.0 s.*hanging"),
         ModelServer(version_dir, options, program=misbehaving(how)),
     ):
         pass
