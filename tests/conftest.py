@@ -14,6 +14,7 @@ import pytest
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
+from tests.faults.storage_proxy import storage_proxy
 from tfserving_launcher import FORK_SERVER_VARIABLE, ModelServer, fork_server, needs_stand_in
 
 _ROOT = Path(__file__).parent.parent
@@ -73,8 +74,9 @@ def zoo(models: Path) -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="session")
 def gcs_url() -> Iterator[str]:
-    with fake_gcs_server() as url:
-        yield url
+    """Where storage answers as Google's does, as far as the tests need it."""
+    with fake_gcs_server() as url, storage_proxy(url) as proxy:
+        yield proxy.url
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import requests
-import urllib3
 from google.api_core import exceptions as api_exceptions
 
 from app.storage.retrying import BadAnswer
@@ -35,11 +34,3 @@ def received_bytes(response: requests.Response) -> int:
     """Bytes that storage holds by now; it may have taken less than was sent."""
     match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
     return int(match["last"]) + 1 if match else 0
-
-
-def never_left(error: requests.RequestException) -> bool:
-    """Whether no byte of the request can have arrived."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    reason = getattr(error.args[0] if error.args else None, "reason", None)
-    return isinstance(reason, urllib3.exceptions.NewConnectionError)

@@ -25,7 +25,6 @@ from app.storage.backend import WRITER_KEY, ContentType, StoredFile
 from app.storage.gcs_answers import (
     described_object,
     error_of,
-    never_left,
     raise_for,
     received_bytes,
 )
@@ -42,10 +41,6 @@ _RESUME_INCOMPLETE = 308
 _LOST = (400, 404, 410)
 
 logger = logging.getLogger(__name__)
-
-
-class _Unknown(Exception):
-    """Nobody can tell whether a request has arrived."""
 
 
 class Upload:
@@ -80,6 +75,8 @@ class Upload:
         # Whoever knows it may go on with the upload, so it is never logged.
         self._upload_url: str | None = None
         self._finished = False
+        # Whether storage may have persisted bytes that it has not confirmed.
+        self._is_interrupted = False
 
     def write(self, data: bytes) -> None:
         self._checksum.update(data)
@@ -104,7 +101,6 @@ class Upload:
             answer = self._send_whole(rest, metadata)
             self._check_answer(answer)
         else:
-            self._check_that_nobody_else_has_written()
             answer = self._send(rest, last=True)
             self._check_answer(answer)
             self._finished = True
@@ -155,69 +151,74 @@ class Upload:
         return answer
 
     def _send_rest(self, block: bytes, end: int, *, last: bool) -> dict[str, Any]:
-        """What is missing of the block; storage may take less than it is sent."""
-        before = self._sent
-        try:
-            response = self._put(block[len(block) - (end - before) :], end, last=last)
-            if response.status_code != _RESUME_INCOMPLETE:
-                raise_for(response)
-                answer = self._ended_by(response, last=last)
-                self._sent = end
+        """What is missing of the block; storage may persist less than it is sent.
+
+        After an interruption, storage is asked first what it has persisted.
+        """
+        if self._is_interrupted:
+            answer = self._take(self._ask_status(end if last else None), block, end, last=last)
+            if answer or self._sent == end:
                 return answer
-        except _Unknown as error:
-            answer = self._arrived_or_broken(str(error), last=last)
-        except api_exceptions.GoogleAPICallError as error:
-            if error.code not in _LOST:
-                raise
-            answer = self._arrived_or_broken(in_words(error), last=last)
-        else:
+        before = self._sent
+        self._is_interrupted = True
+        answer = self._take(self._put(block, end, last=last), block, end, last=last)
+        if self._sent <= before:
+            raise BadAnswer(f"storage has taken nothing after byte {before}")
+        return answer
+
+    def _put(self, block: bytes, end: int, *, last: bool) -> requests.Response:
+        assert self._upload_url is not None
+        headers = {"Content-Range": f"bytes {self._sent}-{end - 1}/{end if last else '*'}"}
+        if last:
+            headers["X-Goog-Hash"] = f"crc32c={self._crc32c()}"
+        return self._session.put(
+            self._upload_url,
+            data=block[len(block) - (end - self._sent) :],
+            headers=headers,
+            allow_redirects=False,
+            timeout=self._policy.timeout,
+        )
+
+    def _ask_status(self, total: int | None) -> requests.Response:
+        """What storage has persisted of the upload, as the answer to a block would say it.
+
+        With the total, storage ends an upload of which it has all.
+        """
+        assert self._upload_url is not None
+        return self._session.put(
+            self._upload_url,
+            data=b"",
+            headers={"Content-Range": f"bytes */{'*' if total is None else total}"},
+            allow_redirects=False,
+            timeout=self._policy.timeout,
+        )
+
+    def _take(
+        self, response: requests.Response, block: bytes, end: int, *, last: bool
+    ) -> dict[str, Any]:
+        """Learns from an answer how far the upload is; describes the object once it is there."""
+        if response.status_code == _RESUME_INCOMPLETE:
             self._sent = received_bytes(response)
             if self._sent < end - len(block):
                 raise self._broken("storage has lost what it had confirmed")
             if last and self._sent == end:
                 raise self._broken("storage has taken all and not ended the upload")
-            if self._sent <= before:
-                raise BadAnswer(f"storage has taken nothing after byte {before}")
+            self._is_interrupted = False
             return {}
-        self._sent = end
-        return answer
-
-    def _put(self, rest: bytes, end: int, *, last: bool) -> requests.Response:
-        """Where the connection breaks it is unknown what arrived.
-
-        Asking would tell, but an emulator takes the question for the end of the upload, so the
-        whole file is begun again instead.
-        """
-        assert self._upload_url is not None
-        byte_range = f"{self._sent}-{end - 1}/{end if last else '*'}"
-        headers = {"Content-Range": f"bytes {byte_range}"}
-        if last:
-            headers["X-Goog-Hash"] = f"crc32c={self._crc32c()}"
-        try:
-            return self._session.put(
-                self._upload_url,
-                data=rest,
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._policy.timeout,
-            )
-        except requests.RequestException as error:
-            if never_left(error):
-                raise
-            raise _Unknown(in_words(error)) from None
-
-    def _ended_by(self, response: requests.Response, *, last: bool) -> dict[str, Any]:
+        if response.status_code in _LOST:
+            if last and (found := self._found_as_sent()):
+                self._sent = end
+                return found
+            raise self._broken(in_words(error_of(response)))
+        raise_for(response)
+        answer = described_object(response)
         if not last:
+            # Whatever that is, it is not the whole content, and goes.
+            self._check_answer(answer)
             raise self._broken("storage ended the upload before its last block")
-        try:
-            return described_object(response)
-        except (requests.JSONDecodeError, BadAnswer):
-            raise _Unknown("storage did not describe the new object") from None
-
-    def _arrived_or_broken(self, why: str, *, last: bool) -> dict[str, Any]:
-        if last and (found := self._found_as_sent()):
-            return found
-        raise self._broken(why)
+        self._sent = end
+        self._is_interrupted = False
+        return answer
 
     def _send_whole(self, content: bytes, metadata: Mapping[str, str]) -> dict[str, Any]:
         description = {**self._description(metadata), "crc32c": self._crc32c()}
@@ -297,13 +298,6 @@ class Upload:
         if found.crc32c != int.from_bytes(self._checksum.digest(), "big"):
             return None
         return {"crc32c": self._crc32c(), "generation": str(found.generation)}
-
-    def _check_that_nobody_else_has_written(self) -> None:
-        """Storage checks that itself; its emulator does so for small objects alone."""
-        found = self._find(self._location)
-        expected = None if self._replacing is None else self._replacing.generation
-        if (None if found is None else found.generation) != expected and not self._found_as_sent():
-            raise self._conflict()
 
     def _check_answer(self, answer: dict[str, Any]) -> None:
         """What storage holds is what was sent, or it goes."""

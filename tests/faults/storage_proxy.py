@@ -1,4 +1,4 @@
-"""A proxy in front of fake-gcs-server that breaks what it is told to break.
+"""A proxy in front of fake-gcs-server that speaks Google's protocol, and breaks what it is told to.
 
 It knows the requests of the JSON API by what they do (Operation), counts them, and asks a plan
 what to do with each. Source: cloud.google.com/storage/docs/json_api/v1
@@ -17,13 +17,27 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
 
+from tests.fakes.google_protocol import Answer, GoogleProtocol
+
 Operation = Literal[
-    "list", "find", "read", "insert", "begin", "chunk", "cancel", "describe", "delete", "other"
+    "list",
+    "find",
+    "read",
+    "insert",
+    "begin",
+    "chunk",
+    "status",
+    "cancel",
+    "describe",
+    "delete",
+    "other",
 ]
 Stage = Literal["before", "after"]
 
 _IDLE_POLLS = 50
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "host"}
+_FIRST_BYTE = re.compile(r"bytes ([0-9]+)-")
+_UPLOAD_UNIT = 256 * 1024
 _NAME = re.compile(rb'"name": ?"([^"]*)"')
 # Long enough for the client to lose patience, short enough not to hold a test up.
 _SILENCE_SECONDS = 3.0
@@ -37,15 +51,7 @@ class Request:
     name: str
     count: int
     is_last_chunk: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What storage says, or what takes its place."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
+    first_byte: int = 0
 
 
 class Broken(Exception):
@@ -77,6 +83,7 @@ class StorageProxy:
     """`rules` say what is broken; `open_uploads` are begun and neither finished nor cancelled."""
 
     target: str
+    protocol: GoogleProtocol
     url: str = ""
     rules: list[Rule] = field(default_factory=list)
     counts: dict[tuple[Operation, str], int] = field(default_factory=dict)
@@ -106,7 +113,7 @@ class StorageProxy:
 @contextmanager
 def storage_proxy(target: str) -> Iterator[StorageProxy]:
     """On a free port of the loopback address, while the block runs."""
-    proxy = StorageProxy(target)
+    proxy = StorageProxy(target, GoogleProtocol(target))
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -147,11 +154,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = _classify(self.proxy, self.command, self.path, self.headers, body)
 
-        def forward(sent: bytes = body) -> Answer:
+        def forward(sent: bytes = body, **changed: str) -> Answer:
+            headers = {**self.headers, **changed}
             with self.proxy.lock:
                 self.proxy.in_flight += 1
             try:
-                answer = _forward(self, sent)
+                answer = self.proxy.protocol.answer(
+                    self.command, self.path, headers, sent, lambda: _forward(self, headers, sent)
+                )
             finally:
                 with self.proxy.lock:
                     self.proxy.in_flight -= 1
@@ -208,7 +218,7 @@ def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: b
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     operation: Operation = "other"
     name = unquote(parts.path.rpartition("/o/")[2]) if "/o/" in parts.path else ""
-    is_last = False
+    is_last, first_byte = False, 0
     if parts.path.startswith("/upload/"):
         name = query.get("name", "")
         if method == "POST":
@@ -216,8 +226,11 @@ def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: b
             name = described[1].decode() if described else ""
             operation = "begin" if query.get("uploadType") == "resumable" else "insert"
         elif method == "PUT":
-            operation = "chunk"
-            is_last = not headers.get("Content-Range", "").endswith("*")
+            content_range = headers.get("Content-Range", "")
+            operation = "status" if content_range.startswith("bytes */") else "chunk"
+            is_last = not content_range.endswith("*")
+            if block := _FIRST_BYTE.match(content_range):
+                first_byte = int(block[1])
         elif method == "DELETE":
             operation = "cancel"
     elif parts.path.startswith("/download/"):
@@ -230,30 +243,31 @@ def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: b
     with proxy.lock:
         count = proxy.counts.get((operation, name), 0)
         proxy.counts[operation, name] = count + 1
-        request = Request(operation, name, count, is_last)
+        request = Request(operation, name, count, is_last, first_byte)
         proxy.requests.append(request)
     return request
 
 
-def _forward(handler: _Handler, body: bytes) -> Answer:
+def _forward(handler: _Handler, headers: dict[str, str], body: bytes) -> Answer:
     proxy = handler.proxy
-    passed = {
-        name: value for name, value in handler.headers.items() if name.lower() not in _HOP_BY_HOP
-    }
+    passed = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
     response = handler.session.request(
         handler.command,
         proxy.target + handler.path,
         headers=passed,
         data=body,
         allow_redirects=False,
+        stream=True,
         timeout=30,
     )
+    # As it is stored: requests would unpack what is gzipped.
+    content = response.raw.read(decode_content=False)
     # Uploads go on where the beginning of them is answered; that must be here as well.
     answered = {
         name: value.replace(proxy.target, proxy.url) if name.lower() == "location" else value
         for name, value in response.headers.items()
     }
-    return Answer(response.status_code, answered, response.content)
+    return Answer(response.status_code, answered, content)
 
 
 def _note_upload(proxy: StorageProxy, request: Request, path: str, answer: Answer) -> None:
@@ -261,7 +275,7 @@ def _note_upload(proxy: StorageProxy, request: Request, path: str, answer: Answe
         if request.operation == "begin" and answer.status == 200:
             proxy.open_uploads.add(_upload_id(answer.headers["Location"]))
         elif request.operation == "cancel" or (
-            request.operation == "chunk" and answer.status in (200, 201)
+            request.operation in ("chunk", "status") and answer.status in (200, 201, 412)
         ):
             proxy.open_uploads.discard(_upload_id(path))
 
@@ -333,6 +347,13 @@ def damages_upload(_: Request, body: bytes, forward: Forward) -> Answer:
     damaged = bytearray(body)
     damaged[len(body) // 2] ^= 1
     return forward(bytes(damaged))
+
+
+def persists_part(request: Request, body: bytes, forward: Forward) -> Answer:
+    """Of a block in the middle, storage takes one unit of 256 KiB; then the connection is reset."""
+    last = request.first_byte + _UPLOAD_UNIT - 1
+    forward(body[:_UPLOAD_UNIT], **{"Content-Range": f"bytes {request.first_byte}-{last}/*"})
+    raise Broken
 
 
 def does_first(action: Callable[[], object]) -> Disturbance:
