@@ -18,7 +18,7 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
 from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.storage_proxy import StorageProxy, storage_proxy
-from tfserving_launcher import find_program
+from tfserving_launcher import FORK_SERVER_VARIABLE, find_program, fork_server, needs_stand_in
 
 # Short enough for a fault that lasts to be told in a few seconds.
 SETTINGS = {
@@ -131,8 +131,11 @@ def world_of_its_own() -> Iterator[World]:
             stderr=subprocess.DEVNULL,
             check=True,
         )
-        with world(models, own) as everything:
-            yield everything
+        with ExitStack() as stack:
+            if needs_stand_in():
+                socket_path = stack.enter_context(fork_server(temporary_folder=Path(folder)))
+                os.environ[FORK_SERVER_VARIABLE] = str(socket_path)
+            yield stack.enter_context(world(models, own))
 
 
 @contextmanager
