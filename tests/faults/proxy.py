@@ -30,10 +30,12 @@ class Proxy(grpc.GenericRpcHandler):
         self._calls = 0
         self._lock = threading.Lock()
 
-    def service(self, details: Any) -> Any:
-        passed_on: Any = self._channel.unary_unary(details.method)
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        passed_on: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            details.method
+        )
 
-        def call(request: bytes, context: Any) -> bytes:
+        def call(request: bytes, context: grpc.ServicerContext) -> bytes:
             if details.method == _PREDICT:
                 with self._lock:
                     self._calls += 1
@@ -41,9 +43,9 @@ class Proxy(grpc.GenericRpcHandler):
                 if self._is_due(number, request):
                     request = self._misbehave(request, context)
             try:
-                answer: bytes = passed_on(request)
+                answer = passed_on(request)
             except grpc.RpcError as error:
-                context.abort(error.code(), error.details())
+                context.abort(error.code(), error.details() or "")
             if details.method == _PREDICT and self._order.get("what") == "answers_short":
                 return _shortened(answer)
             return answer
@@ -58,7 +60,7 @@ class Proxy(grpc.GenericRpcHandler):
             return any(bool(np.any(from_proto(tensor) == POISON)) for tensor in tensors)
         return number >= int(self._order.get("at", 1))
 
-    def _misbehave(self, request: bytes, context: Any) -> bytes:
+    def _misbehave(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         match self._order["what"]:
             case "dies":
                 os.kill(os.getpid(), signal.SIGKILL)

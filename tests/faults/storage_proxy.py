@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
@@ -201,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815  # names of http.server
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: object) -> None:
         """Silence."""
 
 
@@ -213,7 +214,9 @@ def _disturbed(proxy: StorageProxy, request: Request, body: bytes, forward: Forw
     return forward() if rule is None else rule.disturb(request, body, forward)
 
 
-def _classify(proxy: StorageProxy, method: str, path: str, headers: Any, body: bytes) -> Request:
+def _classify(
+    proxy: StorageProxy, method: str, path: str, headers: Message, body: bytes
+) -> Request:
     parts = urlsplit(path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     operation: Operation = "other"
