@@ -10,7 +10,7 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
 
 ROW = "[1,2,3]"
-Put = Callable[[str, str], None]
+Put = Callable[[str, str | bytes], None]
 Get = Callable[[str], bytes]
 
 
@@ -27,7 +27,7 @@ def place(request: pytest.FixtureRequest, bucket: Bucket, local_root: Path) -> t
     is_gs = request.param == "gs"
     put: Put = (lambda path, text: bucket.put(f"{name}/{path}", text)) if is_gs else put_file
     for model_file in bucket.names("models/zoo/"):
-        put(f"m/{model_file.removeprefix('models/zoo/')}", bucket.get(model_file))  # type: ignore[arg-type]  # bytes are fine too
+        put(f"m/{model_file.removeprefix('models/zoo/')}", bucket.get(model_file))
     if is_gs:
         return f"{bucket.uri}/{name}", put, lambda path: bucket.get(f"{name}/{path}")
     return str(root), put, lambda path: (root / path).read_bytes()

@@ -222,7 +222,7 @@ def test_head_runs_no_job(service: RunningService, bucket: Bucket) -> None:
 
 @pytest.mark.parametrize("name", ["../../escaped.jsonl", "../in-out/x", "./x", "a/../../x"])
 def test_object_name_stays_inside_output(
-    name: str, call: Call, bucket: Bucket, local_root: Any
+    name: str, call: Call, bucket: Bucket, local_root: Path
 ) -> None:
     """An objects name cannot place a file outside the output."""
     folder = f"escape-{len(name)}/in"
@@ -255,7 +255,7 @@ def test_a_browser_sees_a_page_that_explains_the_call(service: RunningService) -
 
 
 def test_local_files_are_refused_outside_local_roots(
-    call: Call, bucket: Bucket, local_root: Any, tmp_path: Any
+    call: Call, bucket: Bucket, local_root: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "secret.jsonl").write_text(ROW)
     (local_root / "link.jsonl").symlink_to(tmp_path / "secret.jsonl")
@@ -270,7 +270,7 @@ def test_local_files_are_refused_outside_local_roots(
         assert "LOCAL_ROOTS" in error(response, 403, "PERMISSION_DENIED")["message"]
 
 
-def test_local_files_below_a_local_root_are_taken(call: Call, local_root: Any) -> None:
+def test_local_files_below_a_local_root_are_taken(call: Call, local_root: Path) -> None:
     (local_root / "in.jsonl").write_text(ROW)
     response = call(input=f"{local_root}/in.jsonl", output=f"{local_root}/out/")
     assert response.status_code == 200, response.text
@@ -411,18 +411,25 @@ def test_unread_encoding_is_refused_by_name(call: Call, bucket: Bucket) -> None:
 # What happens while a job runs
 
 
+class JobThread(threading.Thread):
+    """Waits for a job; `response` is its answer, and is there once the thread has ended."""
+
+    response: requests.Response
+
+
+StartJob = Callable[[str], JobThread]
+
+
 @pytest.fixture
-def slow_job(call: Call, bucket: Bucket) -> Callable[[str], "threading.Thread"]:
-    """A job that computes far longer than its time; its answer goes to `thread.response`."""
+def slow_job(call: Call, bucket: Bucket) -> StartJob:
+    """A job that computes far longer than its time; it goes on in a thread."""
     parameters = slow_parameters(bucket)
 
-    def start(timeout_seconds: str) -> threading.Thread:
+    def start(timeout_seconds: str) -> JobThread:
         def run() -> None:
-            thread.response = call(  # type: ignore[attr-defined]  # how a thread answers
-                timeout_seconds=timeout_seconds, **parameters
-            )
+            thread.response = call(timeout_seconds=timeout_seconds, **parameters)
 
-        thread = threading.Thread(target=run)
+        thread = JobThread(target=run)
         thread.start()
         return thread
 
@@ -457,7 +464,7 @@ def arguments(process: psutil.Process) -> list[str]:
 
 
 def test_busy_instance_answers_health_and_429(
-    service: RunningService, slow_job: Any, call: Call, bucket: Bucket
+    service: RunningService, slow_job: StartJob, call: Call, bucket: Bucket
 ) -> None:
     """During a job health answers and a second job is 429 until time is up."""
     job = slow_job("6")
