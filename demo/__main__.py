@@ -11,10 +11,10 @@ import tempfile
 import time
 import urllib.parse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import requests
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from tests.fakes.buckets import Bucket
@@ -32,7 +32,7 @@ def main() -> None:
         train(Path(folder, "digits", "1"))
         bucket = Bucket(storage_url, BUCKET)
         bucket.put_folder("models/digits", Path(folder, "digits"))
-        bucket.put("images/digits.jsonl", json_lines(digits))
+        bucket.put("images/digits.jsonl", json_lines(digits.images))
         say(f"uploaded to gs://{BUCKET}: {', '.join(bucket.names())}")
         with gunicorn({"STORAGE_EMULATOR_HOST": storage_url}) as service:
             say(f"the service answers at {service.url}")
@@ -54,8 +54,8 @@ def train(version_dir: Path) -> None:
         sys.exit(done.stderr)
 
 
-def json_lines(digits: Any) -> str:
-    return "".join(json.dumps(image.tolist()) + "\n" for image in digits.images)
+def json_lines(images: NDArray[np.float64]) -> str:
+    return "".join(json.dumps(image.tolist()) + "\n" for image in images)
 
 
 def call(service: RunningService) -> None:

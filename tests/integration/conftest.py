@@ -1,7 +1,6 @@
 """What tests of jobs over HTTP share."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import requests
@@ -16,7 +15,7 @@ FormatsCall = Callable[..., requests.Response]
 def formats(service: RunningService, bucket: Bucket) -> FormatsCall:
     """A job with the model that takes every format; places are below the bucket."""
 
-    def post(source: str | list[str], target: str, **changes: Any) -> requests.Response:
+    def post(source: str | list[str], target: str, **changes: object) -> requests.Response:
         sources = [source] if isinstance(source, str) else source
         parameters = {
             "model": f"{bucket.uri}/models/formats/",

@@ -4,7 +4,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,11 @@ def error_of(response: requests.Response, code: int = 422) -> dict[str, Any]:
     return error
 
 
-def jsonl(rows: list[Any]) -> bytes:
+def jsonl(rows: Iterable[object]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def table(rows: list[list[Any]], header: str = "a,b,c,d") -> bytes:
+def table(rows: Iterable[Iterable[object]], header: str = "a,b,c,d") -> bytes:
     text = io.StringIO()
     csv.writer(text).writerows(rows)
     return f"{header}\r\n{text.getvalue()}".encode()
@@ -173,7 +174,7 @@ def test_unfit_header_is_refused_before_rows(
 
 @pytest.mark.readme("TFRecord")
 def test_tfrecords_interchange_with_tensorflow(
-    formats: Formats, bucket: Bucket, tmp_path: Any
+    formats: Formats, bucket: Bucket, tmp_path: Path
 ) -> None:
     """Files that TensorFlow writes are read and it would read ours."""
     import tensorflow as tf

@@ -16,7 +16,7 @@ from tests.fakes.processes import RunningService
 
 NAMES = (*REQUIRED, *OPTIONAL)
 
-VALUES: tuple[Any, ...] = (
+VALUES: tuple[object, ...] = (
     0,
     -1,
     1.5,

@@ -110,7 +110,7 @@ def test_keys_of_tables_and_of_examples(formats: Formats, bucket: Bucket) -> Non
     assert [row["key"] for row in out] == ["007", 'x,"y"']
     assert out[0]["instance"] == {"a": 1, "site": "007", "b": 2, "c": 3, "d": 4}
     numbers = [1.0, 2.0, 3.0, 4.0]
-    ids: list[Any] = ["text", {"b64": "//8="}, 2**63 - 1, 1.1, ["a", "b"], []]
+    ids: list[object] = ["text", {"b64": "//8="}, 2**63 - 1, 1.1, ["a", "b"], []]
     records = b"".join(frame(example(numbers, id=one)) for one in ids)
     bucket.put("key-records/in.tfrecord", records + frame(example(numbers)) + frame(b"\xff"))
     options = {"signature_name": "examples", "key_field": "id", "on_error": "skip"}

@@ -29,7 +29,7 @@ Start = Callable[..., AbstractContextManager[RunningService]]
 
 
 @pytest.fixture
-def start(gcs_url: str, temporary_folder: Path, local_root: Path) -> Callable[..., object]:
+def start(gcs_url: str, temporary_folder: Path, local_root: Path) -> Start:
     """A service of one's own, with settings of one's own."""
 
     @contextmanager

@@ -1,7 +1,6 @@
 """Which inputs a job takes, and what it calls their outputs."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.planning.plan import plan_files
 from app.settings import Settings
 from app.storage import Storage
 from tests.fakes.buckets import Bucket
+from tests.fakes.processes import RunningService
 from tests.integration.test_formats import Formats, error_of, report_of
 
 ROW = "[1,2,3,4]\n"
@@ -126,7 +126,9 @@ def test_nothing_runs_on_missing_inputs_or_clashes(
     assert bucket.names("never/") == []
 
 
-def test_inputs_may_be_repeated_in_a_url(formats: Formats, bucket: Bucket, service: Any) -> None:
+def test_inputs_may_be_repeated_in_a_url(
+    formats: Formats, bucket: Bucket, service: RunningService
+) -> None:
     import requests
 
     del formats

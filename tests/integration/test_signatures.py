@@ -11,7 +11,7 @@ from tests.integration.test_formats import Formats, error_of, jsonl, lines, repo
 @pytest.mark.readme("classify and regress")
 def test_classify_takes_features_as_tf_serving(formats: Formats, bucket: Bucket) -> None:
     """Features are classified as TF Serving's classify api does."""
-    rows: list[Any] = [
+    rows: list[object] = [
         {"x": [0.5, 1.0, 2.25, -1.0], "other": "text", "more": [1, 2], "flag": True},
         {"x": [1, 2, 3.0, 4]},
         {"x": ["1", 2, 3, 4]},
@@ -58,7 +58,7 @@ def test_each_signature_answers_in_its_own_form(
 
 
 def test_inputs_with_defaults_may_be_left_out(formats: Formats, bucket: Bucket) -> None:
-    rows: list[Any] = [
+    rows: list[object] = [
         1.0,
         {"x": 2.0},
         {"x": 3.0, "factor": 2.0},

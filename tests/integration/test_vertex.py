@@ -29,7 +29,9 @@ def body_of(bucket: Bucket, source: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def post(service: RunningService, body: Any, path: str = "/v1/batchPredictionJobs") -> Any:
+def post(
+    service: RunningService, body: object, path: str = "/v1/batchPredictionJobs"
+) -> requests.Response:
     return requests.post(service.url + path, json=body, timeout=50)
 
 

@@ -97,7 +97,7 @@ def test_number_has_type_that_graph_asks_for(
 
 @pytest.mark.parametrize("name", ["area", "miles", "company", "other"])
 @pytest.mark.parametrize("missing", [None, float("nan")])
-def test_a_missing_value_is_a_feature_left_out(name: str, missing: Any) -> None:
+def test_a_missing_value_is_a_feature_left_out(name: str, missing: object) -> None:
     for types in (TYPES, {}, None):
         assert features_of(example_of({name: missing, "k": "v"}, types)) == {"k": ("bytes", [b"v"])}
 

@@ -1,4 +1,5 @@
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,9 @@ def test_values_are_url_text_or_json_types() -> None:
 
 @pytest.mark.parametrize("name", ["model", "input", "output"])
 @pytest.mark.parametrize("change", [lambda d, n: d.pop(n), lambda d, n: d.update({n: ""})])
-def test_a_missing_parameter_is_named(name: str, change: Any) -> None:
+def test_a_missing_parameter_is_named(
+    name: str, change: Callable[[dict[str, str], str], object]
+) -> None:
     parameters = dict(GOOD)
     change(parameters, name)
     with pytest.raises(InvalidArgument, match=f"missing parameter: {name}") as caught:
@@ -39,7 +42,7 @@ def test_a_missing_parameter_is_named(name: str, change: Any) -> None:
 
 
 @pytest.mark.parametrize("value", ["", [], [""], ["", ""]])
-def test_an_input_of_nothing_is_missing(value: Any) -> None:
+def test_an_input_of_nothing_is_missing(value: object) -> None:
     with pytest.raises(InvalidArgument, match="missing parameter: input"):
         parse_job_spec({**GOOD, "input": value})
 
@@ -93,7 +96,7 @@ def test_malformed_value_is_named_with_expectation(name: str, value: object, wor
     assert name in caught.value.message
 
 
-def test_local_paths_become_absolute(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     spec = parse_job_spec(
         {"model": "m", "input": "a%20b/../in/", "output": "file:///o%20ut"}, relative_paths=True
@@ -125,6 +128,8 @@ def test_relative_paths_are_refused_over_http() -> None:
         ([], ()),
     ],
 )
-def test_a_text_is_a_row_of_names_and_a_list_is_literal(given: Any, names: tuple[str, ...]) -> None:
+def test_a_text_is_a_row_of_names_and_a_list_is_literal(
+    given: object, names: tuple[str, ...]
+) -> None:
     assert parse_job_spec({**GOOD, "excluded_fields": given}).fields.excluded == names
     assert parse_job_spec({**GOOD, "included_fields": given}).fields.included == (names or None)

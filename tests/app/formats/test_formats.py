@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.config.job_spec import InstanceFields, parse_job_spec
 from app.errors import (
@@ -143,7 +144,7 @@ def test_a_table_that_we_write_is_read_back() -> None:
 def test_a_regression_is_one_column_of_a_table(shape: tuple[int | None, ...] | None) -> None:
     outputs = {"outputs": TensorSpec(np.dtype(np.float32), shape)}
     writer = CsvWriter(Signature("s", "tensorflow/serving/regress", {}, outputs))
-    values: Any = np.array([1.5, np.nan, -np.inf, 0], np.float32)
+    values: NDArray[np.float32] = np.array([1.5, np.nan, -np.inf, 0], np.float32)
     for array in (values, values[:, None]):
         assert writer.header(("key",)) == b"key,outputs\n"
         beside = PassthroughFields(("key",), [(b"1",), (b"2",), (b"3",)])
@@ -337,7 +338,7 @@ def test_a_list_is_read_only_as_long_as_the_job_has_time(folder: Path) -> None:
         read_manifest(file, storage, NameBudget(), check)
 
 
-def plan(folder: Path, **changes: Any) -> list[str]:
+def plan(folder: Path, **changes: object) -> list[str]:
     parameters = {"model": "/m/", "input": f"{folder}/in/", "output": f"{folder}/in/", **changes}
     tasks = plan_files(parse_job_spec(parameters), Storage(), [], Settings(), lambda: None).tasks
     return [task.output.path.removeprefix(f"{folder}/") for task in tasks]

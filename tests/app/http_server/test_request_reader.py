@@ -2,7 +2,6 @@
 
 import itertools
 import time
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -37,7 +36,9 @@ def reader() -> RequestReader:
     return RequestReader(Config(), ("127.0.0.1", 1))
 
 
-def requests_of(reader: RequestReader, pieces: list[bytes]) -> list[tuple[Any, Any, bytes]]:
+def requests_of(
+    reader: RequestReader, pieces: list[bytes]
+) -> list[tuple[str | None, str | None, bytes]]:
     found = []
     for piece in pieces:
         reader.feed(piece)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,17 @@ import pytest
 
 from app.concurrency.deadline import Deadline, StopSignal
 from app.errors import ServerFailed, ShuttingDown
-from app.serving.supervised_server import Call, CallAbandoned, PoisonBatch, SupervisedServer
+from app.serving.supervised_server import (
+    Call,
+    CallAbandoned,
+    PoisonBatch,
+    SupervisedServer,
+    Tensors,
+)
 from tests.faults.model_server import POISON, PROGRAM_FILE
 from tfserving_launcher import ModelServer, PredictError, Program, ServerExited, find_program
 
-Start = Callable[..., Any]
+Start = Callable[..., AbstractContextManager[SupervisedServer]]
 
 
 @pytest.fixture
@@ -68,7 +74,7 @@ def batch(*numbers: float) -> Call:
     return Call({"x": rows}, 2**20)
 
 
-def firsts(outputs: Any) -> list[float]:
+def firsts(outputs: Tensors) -> list[float]:
     return [float(row[0]) for row in outputs["y"]]
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import pytest
 
@@ -19,7 +19,7 @@ os_scandir = os.scandir
 class Ordered:
     """What os.scandir gives, in an order of one's own."""
 
-    def __init__(self, folder: Any, *, descending: bool) -> None:
+    def __init__(self, folder: str | int, *, descending: bool) -> None:
         with os_scandir(folder) as entries:
             self._entries = iter(sorted(entries, key=lambda entry: entry.name, reverse=descending))
 
@@ -179,11 +179,13 @@ class Swapping:
         self._target = target
         self._open = os.open
 
-    def __call__(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+    def __call__(
+        self, path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None
+    ) -> int:
         if str(path).startswith(str(self._folder)) and not self._folder.is_symlink():
             self._folder.rename(self._folder.with_name("moved"))
             self._folder.symlink_to(self._target)
-        return self._open(path, flags, *arguments, **options)
+        return self._open(path, flags, mode, dir_fd=dir_fd)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from google.auth import credentials as auth_credentials
 
 from app.storage.gcs import GcsClients
 
+Seen = tuple[str, list[tuple[str, str | None]]]
+Connect = Callable[[], GcsClients]
 _TOKEN = b'{"access_token": "t", "expires_in": 3600}'
 
 
@@ -25,7 +27,7 @@ class _Credentials(auth_credentials.Credentials):
 
 
 @pytest.fixture
-def seen() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+def seen() -> Iterator[Seen]:
     """A server's address, and the target and the Authorization of each request to it."""
     requests_seen: list[tuple[str, str | None]] = []
 
@@ -38,7 +40,7 @@ def seen() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
             self.end_headers()
             self.wfile.write(_TOKEN)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
@@ -50,9 +52,7 @@ def seen() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
 
 
 @pytest.fixture
-def clients(
-    seen: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Any]:
+def clients(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Made as the service makes them, with passwords planted where `requests` looks for them."""
     _Credentials.token_url = f"http://{seen[0]}/token"
     monkeypatch.setattr("app.storage.gcs._credentials", lambda _: _Credentials())  # type: ignore[no-untyped-call]  # carries no types
@@ -76,8 +76,8 @@ def clients(
 @pytest.mark.parametrize("by_variable", [False, True])
 def test_passwords_of_planted_files_are_never_sent(
     by_variable: bool,  # noqa: FBT001  # pytest passes by name
-    clients: Any,
-    seen: tuple[str, list[tuple[str, str | None]]],
+    clients: Connect,
+    seen: Seen,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,7 +93,7 @@ def test_passwords_of_planted_files_are_never_sent(
 
 
 def test_environment_proxies_respect_exceptions(
-    clients: Any, seen: tuple[str, list[tuple[str, str | None]]], monkeypatch: pytest.MonkeyPatch
+    clients: Connect, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Proxies of the environment are used but where it says no."""
     address, requests_seen = seen
@@ -114,7 +114,7 @@ def test_environment_proxies_respect_exceptions(
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_environment_certificates_are_used(
-    name: str, clients: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, clients: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Certificates that the environment names are used."""
     for other in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):

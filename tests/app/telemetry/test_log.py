@@ -2,7 +2,7 @@ import io
 import json
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import TracebackType
 
 import pytest
 
@@ -19,7 +19,7 @@ TRACE = "105445aa7843bc8bf206b12000100000"
 
 
 def record(message: str = "hello %s", *args: object, error: bool = False) -> logging.LogRecord:
-    exc_info: Any = None
+    exc_info: tuple[type[ValueError], ValueError, TracebackType | None] | None = None
     if error:
         try:
             raise ValueError("bad")
