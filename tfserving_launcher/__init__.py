@@ -31,13 +31,20 @@ from tfserving_launcher._fork_server import fork_server
 from tfserving_launcher._memory import Memory, memory_left
 from tfserving_launcher._options import ServerOptions, ServerOptionValues
 from tfserving_launcher._orphans import adopt_orphans, end_orphans, protect_this_process
-from tfserving_launcher._program import FORK_SERVER_VARIABLE, Program, find_program, needs_stand_in
+from tfserving_launcher._program import (
+    FORK_SERVER_VARIABLE,
+    PROGRAM_VARIABLE,
+    Program,
+    find_program,
+    needs_stand_in,
+)
 from tfserving_launcher._removal import remove
 from tfserving_launcher._server import ModelServer, PredictFuture
 from tfserving_launcher._signatures import Signature, TensorSpec
 
 __all__ = [
     "FORK_SERVER_VARIABLE",
+    "PROGRAM_VARIABLE",
     "BadVersionFolder",
     "ConfinementFailed",
     "Memory",

@@ -69,14 +69,22 @@ def _has_long_row(batch: Lines) -> bool:
 
 def row_cost(text: bytes) -> int:
     """Bytes of the objects that a JSON text becomes, about; more where it is no JSON."""
-    colons = commas = lists = dicts = quotes = 0
+    colons = commas = lists = dicts = quotes = tokens = 0
     for chunk, outside in _outside_strings(text):
         commas += _count(chunk, outside, ",")
         colons += _count(chunk, outside, ":")
         lists += _count(chunk, outside, "[")
         dicts += _count(chunk, outside, "{")
+        # NaN and Infinity are read as strings first.
+        tokens += _count(chunk, outside, "N") // 2 + _count(chunk, outside, "I")
         quotes += int(np.count_nonzero(chunk == ord('"')))
-    return _VALUE * commas + _KEY * colons + _LIST * lists + _DICT * dicts + _STRING * (quotes // 2)
+    return (
+        _VALUE * commas
+        + _KEY * colons
+        + _LIST * lists
+        + _DICT * dicts
+        + _STRING * (quotes // 2 + tokens)
+    )
 
 
 def _outside_strings(

@@ -31,7 +31,8 @@ class JsonLinesReader:
         self._max_line_bytes = context.max_line_bytes
         self._fields = context.fields
         self._split = JsonFields(context.fields)
-        # The lines of a batch whose fields are split, as they stand in the file.
+        # Of one batch: the lines whose fields are split, as they stand in the file, and the numbers
+        # of invalid ones.
         self._whole: dict[int, bytes] = {}
         self._bad: set[int] = set()
         self._encoder = self._open_encoder(context)
@@ -60,6 +61,7 @@ class JsonLinesReader:
         return without_blank_lines(lines)
 
     def instances(self, batch: Lines) -> Instances:
+        self._whole, self._bad = {}, set()
         if not self._fields.selects and not self._fields.include_instance:
             if isinstance(self._encoder, ExampleEncoder):
                 batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
@@ -83,7 +85,7 @@ class JsonLinesReader:
 
     def _split_rows(self, batch: Lines) -> dict[int, SplitInstance]:
         """The rows that could be split, by number; up to the first bad one where that ends it."""
-        self._whole, self._bad = dict(batch.rows()), set()
+        self._whole = dict(batch.rows())
         split = {}
         for number, line in self._whole.items():
             try:

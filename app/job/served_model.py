@@ -21,6 +21,7 @@ from app.savedmodel.fetch_model import drop_variables, fetch_model
 from app.savedmodel.model_files import ModelFiles
 from app.serving.answer_size import AnswerSize
 from app.serving.environment import server_environment
+from app.serving.model_faults import FailuresSoFar
 from app.serving.predict_batch import ModelAnswers
 from app.serving.supervised_server import SupervisedServer
 from app.settings import MEBIBYTE
@@ -157,7 +158,10 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
         signature=signature,
         limits=_batch_limits(fixed_rows, job.spec.batch_size),
         fixed_rows=fixed_rows,
-        answers=ModelAnswers(AnswerSize(signature.outputs, job.settings.max_answer_bytes)),
+        answers=ModelAnswers(
+            AnswerSize(signature.outputs, job.settings.max_answer_bytes),
+            FailuresSoFar(skips_bad_rows=job.spec.on_error == "skip"),
+        ),
         writer=prediction_writer(job.spec.output_format, signature),
         parse_spec=parse_spec,
     )

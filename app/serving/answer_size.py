@@ -8,7 +8,9 @@ answered before, and sizes are taken from the answers.
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from operator import mul
 
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family
@@ -22,6 +24,8 @@ _FIRST_ROWS = 2
 _GROWTH = 4
 # Numbers of a byte or two are as long in JSON as larger ones.
 _SMALLEST_VALUE_BYTES = 4
+# The brackets and the comma of a list in JSON.
+_LIST_BYTES = 3
 # What Python takes for a string beside its bytes.
 _STRING_BYTES = 40
 
@@ -77,9 +81,15 @@ def answer_bytes(outputs: Mapping[str, Array]) -> int:
 
 
 def _array_bytes(array: Array) -> int:
+    lists = _LIST_BYTES * _lists(array.shape)
     if family(array.dtype) == "string":
-        return sum(map(len, array.ravel().tolist())) + _STRING_BYTES * array.size
-    return array.size * max(array.dtype.itemsize, _SMALLEST_VALUE_BYTES)
+        return lists + sum(map(len, array.ravel().tolist())) + _STRING_BYTES * array.size
+    return lists + array.size * max(array.dtype.itemsize, _SMALLEST_VALUE_BYTES)
+
+
+def _lists(shape: Sequence[int]) -> int:
+    """How many lists the JSON of an array has within its rows; empty ones count."""
+    return sum(accumulate(shape[:-1], mul)) - shape[0] if len(shape) > 1 else 0
 
 
 def _row_bytes_by_shape(outputs: Mapping[str, TensorSpec]) -> int | None:
@@ -88,6 +98,7 @@ def _row_bytes_by_shape(outputs: Mapping[str, TensorSpec]) -> int | None:
     for spec in outputs.values():
         if spec.shape is None or None in spec.shape[1:] or family(spec.dtype) == "string":
             return None
-        values = math.prod(size for size in spec.shape[1:] if size is not None)
-        total += values * max(spec.dtype.itemsize, _SMALLEST_VALUE_BYTES)
+        row = [1, *(size for size in spec.shape[1:] if size is not None)]
+        total += _LIST_BYTES * _lists(row)
+        total += math.prod(row) * max(spec.dtype.itemsize, _SMALLEST_VALUE_BYTES)
     return total

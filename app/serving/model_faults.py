@@ -43,8 +43,10 @@ _REMEDIES = (
         ),
     ),
 )
-# Fewer rows say nothing about all others.
+# Fewer rows say nothing about all others. A job that goes on after bad rows ends only for many: a
+# file may well begin with some that are bad in the same way.
 _ENOUGH_ROWS = 4
+_ENOUGH_ROWS_TO_STOP = 256
 _MOST_PROBES = 8
 
 
@@ -74,7 +76,8 @@ class FailuresSoFar:
     That ends with the first row that has a prediction: from then on, rows are to blame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, skips_bad_rows: bool = False) -> None:
+        self._enough = _ENOUGH_ROWS_TO_STOP if skips_bad_rows else _ENOUGH_ROWS
         self._words: str | None = None
         self._rows = 0
         self.is_open = True
@@ -92,7 +95,7 @@ class FailuresSoFar:
 
     @property
     def blames_model(self) -> bool:
-        return self.is_open and self._rows >= _ENOUGH_ROWS
+        return self.is_open and self._rows >= self._enough
 
 
 def rows_to_try(rows: int) -> Sequence[int]:

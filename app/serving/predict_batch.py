@@ -4,6 +4,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -88,7 +89,7 @@ class ModelAnswers:
     """What a job has learned about its model so far. All files share it."""
 
     size: AnswerSize
-    failures: FailuresSoFar = field(default_factory=FailuresSoFar)
+    failures: FailuresSoFar
 
 
 class BatchPredictor:
@@ -181,32 +182,31 @@ class BatchPredictor:
         )
 
     def _blame_model(self, tensors: Tensors, refusal: PredictError) -> None:
-        """Raises InvalidModel where the error can only be the model's, or is that of all rows
-        tried.
-        """
+        """Raises InvalidModel if the error can only be the model's, or all rows tried share it."""
         rows = len(next(iter(tensors.values())))
         if help_ := remedy(refusal.message):
             raise InvalidModel(
                 f"the model cannot predict any row: {_one_line(refusal.message)}; {help_}"
             )
-        for index in rows_to_try(rows):
-            try:
-                self._predict({n: tensor[index : index + 1] for n, tensor in tensors.items()})
-            except PredictError as error:
-                self._failures.add(error.message)
-            except PoisonBatch:
-                self._failures.close()
-            else:
-                self._failures.close()
-            if not self._failures.is_open:
-                return
+        if self._first_only:
+            for index in rows_to_try(rows):
+                with suppress(PredictError, PoisonBatch):
+                    self._predict({n: tensor[index : index + 1] for n, tensor in tensors.items()})
+                if not self._failures.is_open:
+                    return
+        self._size.failed(rows)
+
+    def _note_failure(self, error: PredictError | PoisonBatch, rows: int) -> None:
+        """Raises InvalidModel once enough rows have failed alone with the same words."""
+        if isinstance(error, PoisonBatch):
+            self._failures.close()
+        elif rows == 1:
+            self._failures.add(error.message)
         if self._failures.blames_model:
             raise InvalidModel(
                 "the model fails in the same way on all rows that were tried, from the first one"
-                f" on: {_one_line(refusal.message)}; check that the model"
-                " works where it was made"
+                f" on: {_one_line(str(error))}; check that the model works where it was made"
             )
-        self._size.failed(rows)
 
     def _without_failing_rows(
         self, tensors: Tensors, rows: range, refusal: PredictError | PoisonBatch
@@ -225,8 +225,13 @@ class BatchPredictor:
     def _predict(self, tensors: Tensors) -> Tensors:
         rows = len(next(iter(tensors.values())))
         call = self._in_flight.add_piece(self._call(tensors))
-        outputs = self._server.predict(call)
+        try:
+            outputs = self._server.predict(call)
+        except (PredictError, PoisonBatch) as error:
+            self._note_failure(error, rows)
+            raise
         check_rows(outputs, self._padded_rows or rows)
+        self._failures.close()
         return {name: array[:rows] for name, array in outputs.items()}
 
     def _call(self, tensors: Tensors) -> Call:

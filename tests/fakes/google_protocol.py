@@ -100,7 +100,8 @@ class GoogleProtocol:
             return upload.finished
         if _STATUS_QUERY.fullmatch(content_range):
             return _incomplete(upload.persisted)
-        block = _BLOCK.fullmatch(content_range)
+        # Without a range, one request has the whole content.
+        block = _BLOCK.fullmatch(content_range or "bytes 0-0/1")
         if block is None or int(block["first"]) != upload.persisted:
             return _error(400, f"expected a block from byte {upload.persisted}: {content_range}")
         is_last = block["total"] != "*"

@@ -181,6 +181,14 @@ def test_an_error_that_all_rows_share_is_the_models(
     assert bucket.names(f"{folder}/out/") == []
 
 
+def test_leading_bad_rows_leave_the_model_alone(call: Call, bucket: Bucket) -> None:
+    """They fail alike, and the rows after them, also in other files, are predicted."""
+    bucket.put("leading/in/a.jsonl", "-1\n" * 40)
+    done = call("leading", ["-1"] * 100 + ["4"] * 50, signature_name="failing", on_error="skip")
+    report = done.json()
+    assert (report.get("predictions"), report.get("errors")) == (50, 100), done.text
+
+
 def test_rows_that_fail_in_different_ways_are_to_blame(call: Call, bucket: Bucket) -> None:
     """The first rows all fail, and what the model says of each is its own."""
     lines = [f"-{row}" for row in range(1, 9)] + ["4"] * 2

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.fakes.processes import NOT_FORKED, answers, running
+from tfserving_launcher import PROGRAM_VARIABLE, find_program
 
 ROW = "[1,2,3,4]\n"
 
@@ -42,6 +44,7 @@ def run(models: Path, tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, "-m", "app.cli", "predict", *argv, *flags],
             cwd=tmp_path,
+            env={PROGRAM_VARIABLE: shlex.join(find_program().command), **os.environ},
             capture_output=True,
             text=True,
             check=False,

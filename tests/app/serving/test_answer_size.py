@@ -20,7 +20,9 @@ def spec(dtype: str, *shape: int | None) -> TensorSpec:
     [
         ({"y": spec("float32", None, 65_536)}, 8),
         ({"y": spec("float64", None, 65_536)}, 4),
-        ({"y": spec("uint8", None, 256, 256)}, 8),
+        ({"y": spec("uint8", None, 256, 256)}, 7),
+        ({"y": spec("float32", None, 1_000_000, 0)}, 1),
+        ({"y": spec("float32", None, 100, 100, 1, 1, 1)}, 16),
         ({"a": spec("float32", None, 32_768), "b": spec("int32", None, 32_768)}, 8),
         ({"y": spec("float32", None, 1_000_000)}, 1),
         ({"y": spec("float32", None)}, 524_288),

@@ -34,6 +34,15 @@ def test_four_rows_that_fail_alike_blame_the_model() -> None:
         assert failures.blames_model is blamed
 
 
+def test_more_rows_are_tried_where_bad_ones_are_skipped() -> None:
+    failures = FailuresSoFar(skips_bad_rows=True)
+    blamed = []
+    for _ in range(256):
+        failures.add("no")
+        blamed.append(failures.blames_model)
+    assert blamed == [False] * 255 + [True]
+
+
 @pytest.mark.parametrize("last", ["other words", None])
 def test_a_row_that_differs_clears_the_model(last: str | None) -> None:
     """One with other words, or one with a prediction; nothing after it blames the model again."""
