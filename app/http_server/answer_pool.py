@@ -29,9 +29,13 @@ class AnswerPool:
         self._pool.submit(self._make, connection, work)
 
     def made(self) -> Iterator[tuple[Connection, Answer]]:
-        """The answers that are ready and were not given yet."""
+        """The answers that are ready and were not given yet.
+
+        Not those that become ready meanwhile: a client that sends its requests at once would keep
+        the event loop from all others.
+        """
         with suppress(Empty):
-            while True:
+            for _ in range(self._answers.qsize()):
                 yield self._answers.get_nowait()
 
     def close(self) -> None:

@@ -247,6 +247,13 @@ def test_pipelined_requests_answer_in_order(connect: Connect) -> None:
     assert stream.read() == b""
 
 
+def test_pipelined_requests_leave_health_alive(connect: Connect, service: RunningService) -> None:
+    """Many at once on each of many connections, whose answers nobody reads."""
+    for _ in range(100):
+        connect(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+    assert is_healthy(service)
+
+
 def test_expect_100_is_answered_once(connect: Connect) -> None:
     """A client that asks before it sends is told to once."""
     connection = connect(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
