@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -41,11 +41,11 @@ class InstanceFields:
         """Whether the model sees anything but the whole instance."""
         return self.key is not None or self.included is not None or bool(self.excluded)
 
-    def sees(self, name: str) -> bool:
-        """Whether the model sees the field of this name."""
-        if name == self.key or name in self.excluded:
-            return False
-        return self.included is None or name in self.included
+    def sees(self) -> Callable[[str], bool]:
+        """Tells of a field's name whether the model sees it, whatever the number of fields is."""
+        hidden = frozenset({*self.excluded, *({self.key} if self.key is not None else ())})
+        included = None if self.included is None else frozenset(self.included)
+        return lambda name: name not in hidden and (included is None or name in included)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ class JsonFields:
 
     def __init__(self, fields: InstanceFields) -> None:
         self._fields = fields
+        self._sees = fields.sees()
         self._decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
     def split(self, line: bytes) -> SplitInstance:
@@ -49,7 +50,7 @@ class JsonFields:
             members = [
                 orjson.dumps(name) + b":" + value
                 for name, value in values.items()
-                if self._fields.sees(name)
+                if self._sees(name)
             ]
             seen = b"{" + b",".join(members) + b"}"
         if self._fields.include_instance:

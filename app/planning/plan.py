@@ -142,6 +142,17 @@ def _check_outside_model(output: Location, model: Location) -> None:
             f"output: {output} is inside the model {model}; give a folder outside of it",
             {"parameters": ["output"]},
         )
+    versions, _, version = folder.rpartition("/")
+    if not version.isdecimal() or output.scheme != model.scheme:
+        return
+    name = output.identity.rstrip("/")
+    beside = name.removeprefix(f"{versions}/").partition("/")[0] if name != versions else ""
+    # What lies beside the versions is no part of the model; a number, or the folder itself, is.
+    if name == versions or (name.startswith(f"{versions}/") and beside.isdecimal()):
+        raise InvalidArgument(
+            f"output: {output} is among the versions of the model {model}; give another folder",
+            {"parameters": ["output"]},
+        )
 
 
 def _check_made_by_jobs(

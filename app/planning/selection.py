@@ -110,6 +110,17 @@ class _Wanted:
             self.hidden.add(location)
         return takes
 
+    def may_be_in(self, folder: str) -> bool:
+        if self._pattern is None:
+            return not is_hidden(folder)
+        return self._pattern.may_match_below(self._folder.below(folder).path)
+
+    def passes(self, folder: str) -> bool:
+        """Hidden folders too: what is left out in them is counted."""
+        if self._pattern is None:
+            return True
+        return self._pattern.may_match_below(self._folder.below(folder).path, hidden=True)
+
 
 def _but_hidden(hidden: set[Location]) -> str:
     if not hidden:

@@ -65,6 +65,13 @@ class Wildcards:
 
     def match(self, name: str, *, hidden: bool = False) -> bool:
         """Whether the pattern stands for the whole name; `hidden` names like all others."""
+        return bool(self._states_after(name, hidden=hidden) & self._end)
+
+    def may_match_below(self, folder: str, *, hidden: bool = False) -> bool:
+        """Whether the pattern may stand for a name below `folder`, which ends in a slash."""
+        return self._states_after(folder, hidden=hidden) != 0
+
+    def _states_after(self, name: str, *, hidden: bool) -> int:
         states = self._arrived(1)
         before = "/"
         for character in name:
@@ -78,8 +85,8 @@ class Wildcards:
             stayed, gone = states & stays, (states & goes) << 1
             states = stayed | (stayed & self._may_be_nothing) << 1 | self._arrived(gone)
             if not states:
-                return False
-        return bool(states & self._end)
+                break
+        return states
 
     def _arrived(self, states: int) -> int:
         """Also the states after what may stand for nothing from here on."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.concurrency.deadline import Deadline
 from app.errors import PermissionDenied
-from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Writer
+from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Wanted, Writer
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
@@ -96,7 +96,7 @@ class Storage:
         return self._backend(wanted[0]).find_all(wanted) if wanted else {}
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
+        self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
         return self._backend(folder).list_below(folder, name_prefix, wanted)
 

@@ -71,6 +71,18 @@ class Writer(Protocol):
         """The new file. `metadata` is kept with it, and found again in `StoredFile.metadata`."""
 
 
+class Wanted(Protocol):
+    """Which files below a folder are wanted, by their names in it."""
+
+    def __call__(self, name: str) -> bool: ...
+
+    def may_be_in(self, folder: str) -> bool:
+        """Whether a wanted file may be below this folder, whose name ends in a slash."""
+
+    def passes(self, folder: str) -> bool:
+        """Whether names below this folder are asked for; those of other folders are not."""
+
+
 class Backend(Protocol):
     """One kind of storage. Every method raises NotFound, PermissionDenied or StorageFailed.
 
@@ -84,7 +96,7 @@ class Backend(Protocol):
         """The files at those of the locations that have one, with as few requests as it takes."""
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
+        self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
         """All files below a folder at any depth, sorted by name; empty where there is none.
 

@@ -24,7 +24,7 @@ from google.cloud import storage as gcs
 
 from app.concurrency.parallel import GoOn, run_all
 from app.errors import Aborted, NotFound, PermissionDenied, StorageFailed, TransferBroken
-from app.storage.backend import ContentType, StoredFile, Writer
+from app.storage.backend import ContentType, StoredFile, Wanted, Writer
 from app.storage.emulator import check_emulator, emulator_url
 from app.storage.gcs_answers import error_of
 from app.storage.gcs_upload import Upload
@@ -95,7 +95,7 @@ class GcsBackend:
         return {location: file for location, file in found.items() if location in wanted}
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
+        self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
         files = self._list(folder.below(name_prefix))
         return sorted(

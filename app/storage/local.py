@@ -15,7 +15,7 @@ from app.errors import (
     PermissionDenied,
     StorageFailed,
 )
-from app.storage.backend import ContentType, StoredFile, Writer
+from app.storage.backend import ContentType, StoredFile, Wanted, Writer
 from app.storage.local_folders import LOOK, Roots, files_below, pinned
 from app.storage.local_notes import hidden, note_of, read_note, write_note
 from app.storage.location import Location
@@ -53,7 +53,7 @@ class LocalBackend:
         return {location: file for location, file in found if file is not None}
 
     def list_below(
-        self, folder: Location, name_prefix: str = "", wanted: Callable[[str], bool] | None = None
+        self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
         with _os_errors_of(folder):
             found = files_below(

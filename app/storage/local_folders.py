@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import NotFound, PermissionDenied, UnsupportedInput
+from app.storage.backend import Wanted
 from app.storage.local_notes import HIDDEN_PREFIX
 from app.storage.location import Location
 
@@ -110,13 +111,14 @@ def files_below(
     roots: Roots,
     *,
     name_prefix: str,
-    wanted: Callable[[str], bool] | None,
+    wanted: Wanted | None,
     check: Callable[[], object],
 ) -> Iterator[NamedFile]:
     """Regular files at any depth under all their names, through links to folders as well.
 
-    A link is followed unless it leads back to a folder that the way to it comes from. `check` is
-    called for each folder. Raises NotFound for a wanted link that leads nowhere, UnsupportedInput
+    A link is followed unless it leads back to a folder that the way to it comes from. Folders in
+    which nothing wanted can be are not entered, or may be closed to us. `check` is called for each
+    folder. Raises NotFound for a wanted link that leads nowhere, UnsupportedInput
     where links lead to more folders than can be listed, PermissionDenied and OSError.
     """
     root = roots.resolved(folder)
@@ -133,14 +135,19 @@ def files_below(
                 f"{folder}: links in it lead to more than {_MOST_LINKED_FOLDERS} folders; name the"
                 " folder that holds the files"
             )
-        for entry, name, real_path in _entries(here, folder, roots):
+        for entry, name, real_path in _entries(here, folder, roots, wanted):
             links = here.links + entry.is_symlink()
             if entry.is_dir():
                 above = (*here.above, here.real_path)
-                if real_path not in above and entry.name != _NO_DATA:
+                if (
+                    real_path not in above
+                    and entry.name != _NO_DATA
+                    and (wanted is None or wanted.passes(name + "/"))
+                ):
                     waiting.append(_Folder(name + "/", real_path, links, above))
             elif name.startswith(name_prefix) and (wanted is None or wanted(name)):
                 if entry.is_file():
+                    _check_text(name)
                     yield NamedFile(name, entry.stat(), real_path, links)
                 elif wanted and entry.is_symlink() and not os.path.lexists(real_path):
                     raise NotFound(
@@ -149,17 +156,29 @@ def files_below(
 
 
 def _entries(
-    here: _Folder, root: Location, roots: Roots
+    here: _Folder, root: Location, roots: Roots, wanted: Wanted | None
 ) -> Iterator[tuple["os.DirEntry[str]", str, str]]:
-    """What is in a folder, in order: each entry, its name below the root, and its real path."""
+    """What is in a folder, in order: each entry, its name below the root, and its real path.
+
+    Nothing if the folder is closed to us and nothing wanted can be in it.
+    """
     flags = os.O_RDONLY | os.O_DIRECTORY
-    with roots.opened(Path(here.real_path), flags, root.below(here.name)) as opened:
+    location = root.below(here.name)
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(roots.opened(Path(here.real_path), flags, location))
+        except (PermissionError, PermissionDenied) as error:
+            if wanted is not None and here.name and not wanted.may_be_in(here.name):
+                return
+            if isinstance(error, PermissionDenied):
+                raise
+            raise PermissionDenied(f"{location}: permission denied") from None
         for entry in sorted(os.scandir(opened), key=lambda entry: entry.name):
             if not entry.name.startswith(HIDDEN_PREFIX) and not _is_circle(entry):
                 real_path = os.path.join(here.real_path, entry.name)  # noqa: PTH118  # Path takes 20 times as long
                 if entry.is_symlink():
                     real_path = os.path.realpath(real_path)
-                yield entry, _text_name(here.name + entry.name), real_path
+                yield entry, here.name + entry.name, real_path
 
 
 def _is_circle(entry: "os.DirEntry[str]") -> bool:
@@ -173,9 +192,8 @@ def _is_circle(entry: "os.DirEntry[str]") -> bool:
     return False
 
 
-def _text_name(name: str) -> str:
+def _check_text(name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
         raise UnsupportedInput(f"a file's name is not UTF-8 text: {name!r}") from None
-    return name

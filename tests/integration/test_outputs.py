@@ -58,6 +58,24 @@ def test_an_output_inside_the_model_is_refused(
     assert get("m/1/saved_model.pb") == before
 
 
+@pytest.mark.parametrize(
+    ("output", "is_refused"),
+    [("m/", True), ("m/11/", True), ("m/2/deep/", True), ("m/predictions/", False)],
+)
+def test_output_among_versions_is_refused(
+    output: str,
+    is_refused: bool,  # noqa: FBT001  # pytest passes by name
+    place: tuple[str, Put, Get],
+    service: RunningService,
+) -> None:
+    """Also where the model is named by its version."""
+    folder, put, _ = place
+    put("in/a.jsonl", ROW)
+    answer = post(service, folder, model=f"{folder}/m/1/", output=f"{folder}/{output}")
+    assert answer.status_code == (400 if is_refused else 200), answer.text
+    assert not is_refused or "among the versions" in answer.json()["error"]["message"]
+
+
 def test_output_in_model_by_link_is_refused(
     bucket: Bucket, local_root: Path, service: RunningService
 ) -> None:

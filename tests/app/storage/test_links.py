@@ -1,9 +1,10 @@
 """Local folders that hold links: what is found, under which name, and what may be used."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -186,6 +187,59 @@ class Swapping:
             self._folder.rename(self._folder.with_name("moved"))
             self._folder.symlink_to(self._target)
         return self._open(path, flags, mode, dir_fd=dir_fd)
+
+
+class Closed:
+    """Has the folder called `closed` be one that may not be opened, for root as well."""
+
+    def __init__(self) -> None:
+        self._open = os.open
+
+    def __call__(self, path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return self._open(path, flags, *arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern"), [("closed", "*.jsonl"), (".closed", ""), ("_closed", "**/*.jsonl")]
+)
+def test_folders_that_cannot_match_may_be_closed(
+    folder: str, pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / "a.jsonl").write_text("1")
+    monkeypatch.setattr(os, "open", Closed())
+    assert names(tmp_path, pattern) == ["a.jsonl"]
+
+
+def test_closed_folder_that_may_match_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep" / "closed").mkdir(parents=True)
+    (tmp_path / "a.jsonl").write_text("1")
+    monkeypatch.setattr(os, "open", Closed())
+    with pytest.raises(PermissionDenied, match="/deep/closed/: permission denied"):
+        select(tmp_path, "**/*.jsonl")
+
+
+def test_names_that_are_no_text_harm_only_what_wants_them(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("1")
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("1")
+    assert names(tmp_path, "*.jsonl") == ["a.jsonl"]
+    with pytest.raises(UnsupportedInput, match="not UTF-8"):
+        select(tmp_path, "*")
+
+
+def test_folders_of_links_that_cannot_match_are_not_entered(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("1")
+    folders = [tmp_path / f"d{n}" for n in range(7)]
+    for folder in folders:
+        folder.mkdir()
+    for one in folders:
+        for other in folders:
+            (one / f"to-{other.name}").symlink_to(other)
+    assert names(tmp_path, "*.jsonl") == ["a.jsonl"]
 
 
 @pytest.fixture
