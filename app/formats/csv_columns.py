@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
+from typing import Any
 
 from app.codec.json_values import quoted_names
 from app.errors import UnsupportedInput
@@ -12,6 +13,7 @@ from app.formats.csv_header import Header
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import family
 
+_LIKE_A_KEY = re.compile(r"(?:^|[_ .-])(?:id|idx|index|key|uuid)$", re.IGNORECASE)
 # The number at the end of a name; no table has more columns than these digits count.
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]{1,15})", re.DOTALL)
 _SHOWN_MISSING = 3
@@ -96,17 +98,27 @@ class _ByPosition:
     def in_order(self) -> tuple[int, ...]:
         seen = self.header.seen
         if len(seen) > self.size:
-            raise self._misfit(too_many=self._likely_too_many(len(seen) - self.size))
+            raise self._misfit(**self._too_many(len(seen) - self.size))
         if len(seen) < self.size:
             raise self._misfit(missing=f"{_are(self.size - len(seen))} missing")
         return seen
 
-    def _likely_too_many(self, count: int) -> list[int]:
-        """Columns without a name, which are an index as a rule; then from the end of the table."""
+    def _too_many(self, count: int) -> dict[str, Any]:
+        """Columns without a name, or called like a key, are no features as a rule.
+
+        Where there are not as many, no column is suggested: excluding the wrong one would give
+        predictions that are wrong without an error.
+        """
         seen, unnamed = self.header.seen, self.header.unnamed
         nameless = [index for index in seen if index in unnamed]
-        named = [index for index in reversed(seen) if index not in unnamed]
-        return sorted([*nameless, *named][:count])
+        keys = [
+            index
+            for index in seen
+            if index not in unnamed and _LIKE_A_KEY.search(self.header.names[index])
+        ]
+        if len(nameless) + len(keys) >= count:
+            return {"too_many": sorted([*nameless, *keys][:count])}
+        return {"missing": f"{count} of these are too many: {self.header.quoted(seen)}"}
 
     def by_number(self) -> tuple[int, ...]:
         """In order of the numbers that the names end in."""

@@ -27,6 +27,9 @@ _STRAY = "a quote in the wrong place: quoted cells begin and end with one, and h
 _UNCLOSED = (
     "a cell begins with a quote here, and none ends it before the longest line that is taken"
 )
+_NO_ENDS = np.empty(0, np.intp)
+# Row errors that are kept at once.
+_MAX_ERRORS = 1024
 # What is kept of a line to show it; most are shorter.
 _SHOWN_BYTES = 4096
 _GROUP_BYTES = 1024 * 1024
@@ -155,7 +158,7 @@ def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
 
 
 def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
-    """Cuts about a mebibyte from `start` on at line ends outside of quotes.
+    """Cuts about a mebibyte from `start` on at line ends outside of quotes, less after many errors.
 
     A record has at most `window` bytes. More text comes, unless this `is_last`.
     """
@@ -163,7 +166,7 @@ def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
     bad: dict[int, tuple[int, str]] = {}
     count = 0
     offset, goal = start, min(len(text), start + _GROUP_BYTES)
-    while offset < goal:
+    while offset < goal and len(bad) < _MAX_ERRORS:
         whole = _whole_records(text, offset, goal, window)
         if not len(whole):
             # What is beyond the window is not looked at, as it may not be there yet.
@@ -190,6 +193,8 @@ def _whole_records(text: bytes, start: int, end: int, longest: int) -> NDArray[n
     """
     match = _RECORDS.match(text, start, end)
     assert match is not None
+    if match.end() == start:
+        return _NO_ENDS
     characters = np.frombuffer(text, np.uint8, match.end() - start, start)
     line_ends = np.flatnonzero(characters == _LINE_FEED)
     quotes = characters == _QUOTE

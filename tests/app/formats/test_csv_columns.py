@@ -112,10 +112,18 @@ def test_unnamed_column_is_named_by_position() -> None:
             ',a,b,c,"last, first"',
             InstanceFields(),
             (
+                "has 5 for it, 2 of these are too many: column 1, which has no name"
+                ' ("Unnamed: 0"), a, b, c, "last, first"; included_fields and excluded_fields say'
+            ),
+        ),
+        (
+            ',a,b,c,"id, first id"',
+            InstanceFields(),
+            (
                 'has 5 for it, 2 too many: column 1, which has no name ("Unnamed: 0"),'
-                ' "last, first";'
+                ' "id, first id";'
                 " excluded_fields keeps columns from the model: excluded_fields=Unnamed: 0,"
-                '"last, first", or included_fields'
+                '"id, first id", or included_fields'
             ),
         ),
         (

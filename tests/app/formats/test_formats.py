@@ -213,6 +213,15 @@ def test_unclosed_quote_costs_one_row() -> None:
     assert row.error.number == 1
 
 
+def test_row_errors_of_a_table_do_not_pile_up() -> None:
+    text = b"x\n" + b'1"2\n' * 10_000
+    faults = RowErrors(skip=True)
+    reader = csv_reader(faults, x=FLOAT)
+    waiting = [len(faults.up_to(records.last)) for records in reader.read([text])]
+    assert sum(waiting) + len(faults.up_to(None)) == 10_000
+    assert max(waiting) <= 1024
+
+
 @pytest.mark.parametrize(
     ("line", "fields"),
     [
