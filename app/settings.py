@@ -151,7 +151,7 @@ def _check_emulator(environ: Mapping[str, str]) -> None:
 def _locations(environ: Mapping[str, str], name: str) -> tuple[Location, ...] | None:
     texts = _names(environ, name)
     try:
-        return tuple(parse_location(text, parameter=name) for text in texts) or None
+        return tuple(parse_location(text, parameter=name, relative=False) for text in texts) or None
     except InvalidArgument as error:
         raise SettingsError(error.message) from None
 

@@ -12,6 +12,8 @@ from app.http_server.refusals import shortened
 
 # Gzip's own name, and the older one that RFC 9110, section 8.4.1.3, has mean the same.
 _GZIP = ("gzip", "x-gzip")
+# RFC 1952, section 2.3.1.
+_GZIP_MAGIC = b"\x1f\x8b"
 _PIECE_BYTES = 4096
 
 
@@ -25,6 +27,8 @@ def body_of(request: Request) -> bytes:
             f" its Content-Encoding is {shortened(', '.join(codings))}"
         )
     body = _received(request)
+    if not codings and body.startswith(_GZIP_MAGIC):
+        raise InvalidArgument("the body is gzipped; send it with Content-Encoding: gzip")
     return _unpacked(body) if codings and body else body
 
 

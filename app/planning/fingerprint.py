@@ -57,5 +57,9 @@ def _digest(value: object) -> str:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _identity(file: StoredFile) -> tuple[str, int, int | None]:
-    return file.uri, file.size, file.generation
+def _identity(file: StoredFile) -> tuple[str | int | None, ...]:
+    identity = (file.uri, file.size, file.generation)
+    if file.real_path in ("", file.location.path):
+        return identity
+    # A link may be pointed to another file that has the same size and time.
+    return (*identity, file.real_path)

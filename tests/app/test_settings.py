@@ -37,6 +37,11 @@ def test_every_variable_is_read() -> None:
     )
 
 
+def test_relative_prefix_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"ALLOWED_URI_PREFIXES.*absolute path.*b/x"):
+        Settings.from_environ({"ALLOWED_URI_PREFIXES": "gs://bkt/a/,b/x"})
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -41,6 +41,11 @@ def test_a_gzipped_body_is_unpacked(coding: str, service: RunningService) -> Non
         assert told["message"] == "missing parameter: input, output"
 
 
+def test_unnamed_gzip_is_named(service: RunningService) -> None:
+    told = error(post(service, packed(padded(0)), "identity"), 400)
+    assert "send it with Content-Encoding: gzip" in told["message"]
+
+
 def test_a_gzipped_body_may_have_several_members(service: RunningService) -> None:
     content = padded(3000)
     body = b"".join(packed(content[at : at + 100]) for at in range(0, 3000, 100))
