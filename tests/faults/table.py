@@ -612,9 +612,9 @@ def _endings() -> Iterator[Fault]:
         "out of time",
         "while storage says 503",
         _always(_is("read", BIG), proxy_faults.answers(503)),
-        Outcome(504, "the job's time of 3 s is up", complete=("a.jsonl",)),
-        # Less than storage is retried for.
-        call=lambda world: world.call(timeout_seconds=3),
+        Outcome(504, "the job's time of 2.6 s is up", complete=("a.jsonl",)),
+        # Storage is retried for 2.5 s from when the server has started.
+        call=lambda world: world.call(timeout_seconds=2.6),
     )
     yield Fault(
         "out of time",
