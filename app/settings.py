@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from app.errors import InvalidArgument
+from app.storage.backend import UPLOAD_UNIT_BYTES
 from app.storage.emulator import emulator_url
 from app.storage.location import Location, parse_location
 
@@ -26,6 +27,8 @@ class Settings:
     storage_retry_seconds    STORAGE_RETRY_SECONDS    how long storage is asked again while
                                                       nothing moves
     storage_silence_seconds  STORAGE_SILENCE_SECONDS  how long storage may pause in an answer
+    upload_chunk_bytes       UPLOAD_CHUNK_BYTES       size of one request of an upload, a multiple
+                                                      of 262144
     server_restarts          SERVER_RESTARTS          fresh model servers in place of dead ones,
                                                       in one job
     max_error_fraction       MAX_ERROR_FRACTION       of a file's rows that may be bad where bad
@@ -57,6 +60,7 @@ class Settings:
     call_timeout_seconds: float = 600.0
     storage_retry_seconds: float = 120.0
     storage_silence_seconds: float = 30.0
+    upload_chunk_bytes: int = 4 * MEBIBYTE
     server_restarts: int = 2
     max_error_fraction: float = 1.0
     max_line_bytes: int = 16 * MEBIBYTE
@@ -85,6 +89,9 @@ class Settings:
             storage_retry_seconds=seconds("STORAGE_RETRY_SECONDS", default.storage_retry_seconds),
             storage_silence_seconds=seconds(
                 "STORAGE_SILENCE_SECONDS", default.storage_silence_seconds
+            ),
+            upload_chunk_bytes=_upload_chunk_bytes(
+                environ, "UPLOAD_CHUNK_BYTES", default.upload_chunk_bytes
             ),
             server_restarts=_count(environ, "SERVER_RESTARTS", default.server_restarts),
             max_error_fraction=_fraction(environ, "MAX_ERROR_FRACTION", default.max_error_fraction),
@@ -121,6 +128,13 @@ def _bytes(environ: Mapping[str, str], name: str) -> int | None:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise SettingsError(f"{name} must be a whole number of bytes above 0, it is {text!r}")
     return int(text)
+
+
+def _upload_chunk_bytes(environ: Mapping[str, str], name: str, default: int) -> int:
+    size = _bytes(environ, name) or default
+    if size % UPLOAD_UNIT_BYTES:
+        raise SettingsError(f"{name} must be a multiple of {UPLOAD_UNIT_BYTES}, it is {size}")
+    return size
 
 
 def _count(environ: Mapping[str, str], name: str, default: int) -> int:

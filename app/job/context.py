@@ -9,7 +9,7 @@ from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
 from app.errors import JobError
 from app.settings import Settings
-from app.storage import Connections, Storage
+from app.storage import Connections, Storage, TransferLimits
 from app.telemetry.progress import Progress
 from app.telemetry.report import FilesDone, Stopwatch
 
@@ -45,8 +45,11 @@ class JobContext:
         storage = Storage(
             connections=connections,
             deadline=deadline,
-            retry_seconds=settings.storage_retry_seconds,
-            silence_seconds=settings.storage_silence_seconds,
+            limits=TransferLimits(
+                retry_seconds=settings.storage_retry_seconds,
+                silence_seconds=settings.storage_silence_seconds,
+                upload_chunk_bytes=settings.upload_chunk_bytes,
+            ),
             local_roots=settings.local_roots,
             allowed_uri_prefixes=settings.allowed_uri_prefixes,
         )

@@ -8,6 +8,7 @@ from app.storage.backend import (
     Backend,
     ContentType,
     StoredFile,
+    TransferLimits,
     Writer,
 )
 from app.storage.location import Location, parse_location
@@ -22,6 +23,7 @@ __all__ = [
     "Location",
     "Storage",
     "StoredFile",
+    "TransferLimits",
     "Writer",
     "parse_location",
 ]

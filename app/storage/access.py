@@ -9,7 +9,15 @@ from pathlib import Path
 
 from app.concurrency.deadline import Deadline
 from app.errors import PermissionDenied
-from app.storage.backend import TEXT, Backend, ContentType, StoredFile, Wanted, Writer
+from app.storage.backend import (
+    TEXT,
+    Backend,
+    ContentType,
+    StoredFile,
+    TransferLimits,
+    Wanted,
+    Writer,
+)
 from app.storage.local import LocalBackend
 from app.storage.location import Location
 
@@ -26,9 +34,9 @@ class Connections:
 
     def warm_up(self) -> None:
         """Makes the first use of gs:// as quick as the others."""
-        self.gcs(Deadline.never(), retry_seconds=0.0, silence_seconds=0.0)
+        self.gcs(Deadline.never(), TransferLimits())
 
-    def gcs(self, deadline: Deadline, *, retry_seconds: float, silence_seconds: float) -> Backend:
+    def gcs(self, deadline: Deadline, limits: TransferLimits) -> Backend:
         # Google's client takes a quarter of a second to import, which the start of the service
         # must not wait for and a job on local files never needs.
         from app.storage.gcs import GcsBackend, GcsClients  # noqa: PLC0415
@@ -38,15 +46,15 @@ class Connections:
             if self._clients is None:
                 self._clients = GcsClients.connect(self._project)
             assert isinstance(self._clients, GcsClients)
-        return GcsBackend(self._clients, RetryPolicy(deadline, retry_seconds, silence_seconds))
+        policy = RetryPolicy(deadline, limits.retry_seconds, limits.silence_seconds)
+        return GcsBackend(self._clients, policy, limits.upload_chunk_bytes)
 
 
 class Storage:
     """All kinds of storage as one, for one job: nothing waits longer than its deadline.
 
-    Nothing is tried again for longer than `retry_seconds` without success, and an answer may pause
-    for `silence_seconds`. `local_roots` are the folders below which local files may be used;
-    `allowed_uri_prefixes` those below which all locations are. None allows any.
+    `local_roots` are the folders below which local files may be used; `allowed_uri_prefixes` those
+    below which all locations are. None allows any.
     """
 
     def __init__(
@@ -54,16 +62,14 @@ class Storage:
         *,
         connections: Connections | None = None,
         deadline: Deadline | None = None,
-        retry_seconds: float = 120.0,
-        silence_seconds: float = 30.0,
+        limits: TransferLimits | None = None,
         local_roots: tuple[Path, ...] | None = None,
         local: LocalBackend | None = None,
         allowed_uri_prefixes: tuple[Location, ...] | None = None,
     ) -> None:
         self._connections = connections or Connections(None)
         self._deadline = deadline or Deadline.never()
-        self._retry_seconds = retry_seconds
-        self._silence_seconds = silence_seconds
+        self._limits = limits or TransferLimits()
         self._local = local or LocalBackend(local_roots, self._deadline.remaining)
         self._allowed = allowed_uri_prefixes
         self._gcs: Backend | None = None
@@ -73,8 +79,7 @@ class Storage:
         return Storage(
             connections=self._connections,
             deadline=Deadline.after(_CLEAN_UP_SECONDS),
-            retry_seconds=0.0,
-            silence_seconds=_CLEAN_UP_SECONDS,
+            limits=TransferLimits(retry_seconds=0.0, silence_seconds=_CLEAN_UP_SECONDS),
             local=self._local,
             allowed_uri_prefixes=self._allowed,
         )
@@ -129,11 +134,7 @@ class Storage:
         if location.scheme == "file":
             return self._local
         if self._gcs is None:
-            self._gcs = self._connections.gcs(
-                self._deadline,
-                retry_seconds=self._retry_seconds,
-                silence_seconds=self._silence_seconds,
-            )
+            self._gcs = self._connections.gcs(self._deadline, self._limits)
         return self._gcs
 
 

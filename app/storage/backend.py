@@ -55,6 +55,22 @@ class ContentType:
     encoding: str = ""
 
 
+# Each chunk of a resumable upload but the last one is a multiple of it:
+# cloud.google.com/storage/docs/performing-resumable-uploads
+UPLOAD_UNIT_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferLimits:
+    """How long a failing request is retried, how long an answer may pause, and the size of one
+    request of an upload, which is kept in memory until storage has persisted it.
+    """
+
+    retry_seconds: float = 120.0
+    silence_seconds: float = 30.0
+    upload_chunk_bytes: int = 16 * UPLOAD_UNIT_BYTES
+
+
 # Under which an object says which job has begun to write it, among its metadata.
 WRITER_KEY = "embedded-tf-writer"
 # What every browser shows, where application/x-ndjson and text/csv are only saved.

@@ -72,10 +72,11 @@ class GcsClients:
 class GcsBackend:
     """Reads and writes are pinned to generations; both ways a crc32c is verified."""
 
-    def __init__(self, clients: GcsClients, policy: RetryPolicy) -> None:
+    def __init__(self, clients: GcsClients, policy: RetryPolicy, upload_chunk_bytes: int) -> None:
         self._client = clients.client
         self._session = clients.session
         self._policy = policy
+        self._upload_chunk_bytes = upload_chunk_bytes
 
     def find(self, location: Location) -> StoredFile | None:
         def request() -> Any:
@@ -236,6 +237,7 @@ class GcsBackend:
             content=content,
             replacing=replacing,
             writer_id=writer_id,
+            chunk_bytes=self._upload_chunk_bytes,
             policy=self._policy,
             find=self.find,
         )

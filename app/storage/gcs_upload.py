@@ -31,8 +31,6 @@ from app.storage.gcs_answers import (
 from app.storage.location import Location
 from app.storage.retrying import BadAnswer, RetryPolicy, in_words
 
-# A multiple of 256 KiB, as every block of a resumable upload but its last must be.
-_BLOCK_BYTES = 4 * 1024 * 1024
 _PERMISSION = "storage.objects.create"
 _CANCEL_SECONDS = 0.7
 _RESUME_INCOMPLETE = 308
@@ -55,6 +53,7 @@ class Upload:
         content: ContentType,
         replacing: StoredFile | None,
         writer_id: str,
+        chunk_bytes: int,
         policy: RetryPolicy,
         find: Callable[[Location], StoredFile | None],
     ) -> None:
@@ -65,6 +64,7 @@ class Upload:
         self._content = content
         self._replacing = replacing
         self._writer_id = writer_id
+        self._chunk_bytes = chunk_bytes
         self._policy = policy
         self._find = find
         self._waiting: list[bytes] = []
@@ -84,14 +84,15 @@ class Upload:
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         # Something is held back, because the last block must not be empty.
-        if self._waiting_bytes <= _BLOCK_BYTES:
+        size = self._chunk_bytes
+        if self._waiting_bytes <= size:
             return
         text = b"".join(self._waiting)
-        whole = (len(text) - 1) // _BLOCK_BYTES * _BLOCK_BYTES
+        whole = (len(text) - 1) // size * size
         if self._upload_url is None:
             self._upload_url = self._begin()
-        for start in range(0, whole, _BLOCK_BYTES):
-            self._send(text[start : start + _BLOCK_BYTES])
+        for start in range(0, whole, size):
+            self._send(text[start : start + size])
         self._waiting = [text[whole:]]
         self._waiting_bytes = len(text) - whole
 

@@ -24,12 +24,15 @@ from tfserving_launcher import FORK_SERVER_VARIABLE, find_program, fork_server, 
 SETTINGS = {
     "STORAGE_RETRY_SECONDS": "2.5",
     "STORAGE_SILENCE_SECONDS": "1",
+    "UPLOAD_CHUNK_BYTES": "262144",
     "CALL_TIMEOUT_SECONDS": "1",
     "START_TIMEOUT_SECONDS": "8",
     "MAX_LINE_BYTES": "2000000",
 }
 FLOATS = 1000
-ROWS = 3500
+# Seven batches, and an output of six chunks.
+ROWS = 350
+BATCH_ROWS = 50
 SMALL_ROWS = 5
 FILES = ("a.jsonl", "b.jsonl", "c.jsonl")
 
@@ -53,17 +56,21 @@ class World:
         for number, order in enumerate(orders):
             (self.orders / f"{number}.json").write_text(json.dumps(order))
 
-    def call(self, **changes: object) -> requests.Response:
-        """A job over the three files of `in/`."""
-        parameters = {
+    def parameters(self, **changes: object) -> dict[str, object]:
+        """Those of a job over the three files of `in/`."""
+        return {
             "model": f"{self.bucket.uri}/models/zoo/",
             "signature_name": "any_length",
             "input": f"{self.bucket.uri}/in/",
             "output": f"{self.bucket.uri}/out/",
+            "batch_size": BATCH_ROWS,
             **changes,
         }
+
+    def call(self, **changes: object) -> requests.Response:
+        """A job over the three files of `in/`."""
         self.jobs += 1
-        return requests.post(self.service.url, json=parameters, timeout=50)
+        return requests.post(self.service.url, json=self.parameters(**changes), timeout=50)
 
     def outputs(self, folder: str = "out") -> dict[str, bytes]:
         """What is there, by name, past the proxy."""

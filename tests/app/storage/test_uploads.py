@@ -7,7 +7,7 @@ import pytest
 
 from app.concurrency.deadline import Deadline
 from app.errors import Aborted, TransferBroken
-from app.storage import Connections, Location, Storage, StoredFile, parse_location
+from app.storage import Connections, Location, Storage, StoredFile, TransferLimits, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tests.faults.storage_proxy import (
@@ -23,8 +23,8 @@ from tests.faults.storage_proxy import (
     storage_proxy,
 )
 
-BLOCK = 4 * 1024 * 1024
-CONTENT = bytes(range(256)) * (10 * 1024 * 1024 // 256)
+BLOCK = 512 * 1024
+CONTENT = bytes(range(256)) * (BLOCK // 256 * 5 // 2)
 BLOCKS = 3
 
 
@@ -43,7 +43,11 @@ def uploads(proxy: StorageProxy) -> Bucket:
 def storage(proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch) -> Storage:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
     proxy.calm_down()
-    return Storage(connections=Connections(None), deadline=Deadline.after(60), retry_seconds=10)
+    return Storage(
+        connections=Connections(None),
+        deadline=Deadline.after(60),
+        limits=TransferLimits(retry_seconds=10, upload_chunk_bytes=BLOCK),
+    )
 
 
 @pytest.fixture
