@@ -61,6 +61,7 @@ CASES = (
     Case("wide", "network", 100_000, 20_000, 0.5, _floats(100)),
     Case("wide, named", "network", 100_000, 20_000, 0.5, _named_floats),
     Case("tabular", "tabular", 100_000, 20_000, 0.8, _tabular),
+    Case("tabular, [?, 1]", "columns_of_one", 100_000, 20_000, 0.8, _tabular),
     Case("long", "long", 200, 50, 0.8, _floats(LONG_ROW)),
     Case("binary", "binary", 5_000, 1_000, 0.8, _binary),
     Case("scalar", "scalar", 1_000_000, 200_000, 0.8, _scalar),

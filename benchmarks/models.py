@@ -41,6 +41,15 @@ def _tabular(**columns: Any) -> dict[str, Any]:
     return {"score": tf.add_n(numbers + lengths)}
 
 
+def _columns(shape: list[int | None]) -> dict[str, Any]:
+    names = {"f": (FLOATS, tf.float32), "i": (INTEGERS, tf.int64), "s": (STRINGS, tf.string)}
+    return {
+        f"{kind}{number}": tf.TensorSpec(shape, dtype, name=f"{kind}{number}")
+        for kind, (count, dtype) in names.items()
+        for number in range(count)
+    }
+
+
 def _long(x: Any) -> dict[str, Any]:
     folded = tf.reshape(x, [-1, 220, 200])
     return {
@@ -63,10 +72,8 @@ def build(folder: Path) -> None:
     save("network", network, network.serve)
     weights = _Weights(300)
     save("large", weights, weights.serve)
-    columns = {f"f{n}": tf.TensorSpec([None], tf.float32, name=f"f{n}") for n in range(FLOATS)}
-    columns |= {f"i{n}": tf.TensorSpec([None], tf.int64, name=f"i{n}") for n in range(INTEGERS)}
-    columns |= {f"s{n}": tf.TensorSpec([None], tf.string, name=f"s{n}") for n in range(STRINGS)}
-    save("tabular", tf.Module(), function(_tabular, **columns))
+    save("tabular", tf.Module(), function(_tabular, **_columns([None])))
+    save("columns_of_one", tf.Module(), function(_tabular, **_columns([None, 1])))
     save(
         "long",
         tf.Module(),

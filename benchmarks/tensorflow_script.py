@@ -48,7 +48,8 @@ def predict_batch(tf: Any, predict: Any, specs: dict[str, Any], lines: list[byte
     for name, spec in specs.items():
         named = isinstance(rows[0], dict) and "b64" not in rows[0]
         column = [row[name] for row in rows] if named else rows
-        inputs[name] = tf.constant(to_array(column, spec, tf))
+        array = to_array(column, spec, tf)
+        inputs[name] = tf.constant(array.reshape(-1, 1) if spec.shape[1:] == [1] else array)
     outputs = {name: value.numpy() for name, value in predict(**inputs).items()}
     if len(outputs) == 1:
         return dump_rows(next(iter(outputs.values())))

@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pybase64
 
-from app.codec.casting import cast_exactly
+from app.codec.casting import cast_exactly, ends_in_one, with_last_dimension
 from app.codec.json_values import InvalidJson, parse_json
 from app.codec.slow_path import DEEPEST_NESTING, is_bytes, whole_number
 from tfserving_launcher import TensorSpec
@@ -33,7 +33,7 @@ def read_columns(
         tensor = None if column is None else _tensor(column, spec, texts)
         if tensor is None:
             return None
-        tensors[name] = tensor
+        tensors[name] = with_last_dimension(tensor, spec)
     return tensors
 
 
@@ -63,6 +63,8 @@ def _columns(rows: list[Any], inputs: Mapping[str, TensorSpec]) -> dict[str, lis
 def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | None:
     kind = family(spec.dtype)
     if kind == "string":
+        if ends_in_one(spec) and len(spec.shape or ()) == 2:
+            column = _only_elements(column)
         return _strings(column)
     try:
         array: Array = np.array(column)
@@ -82,6 +84,13 @@ def _from_strings(column: list[Any]) -> list[Any] | None:
         return column
     numbers = list(map(whole_number, column))
     return None if None in numbers else numbers
+
+
+def _only_elements(column: list[Any]) -> list[Any]:
+    """The one element of each list; the column itself where not all of it is such lists."""
+    if set(map(type, column)) != {list} or set(map(len, column)) != {1}:
+        return column
+    return [element for (element,) in column]
 
 
 def _strings(column: list[Any]) -> Array | None:

@@ -24,7 +24,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from app.codec.casting import cast_exactly
+from app.codec.casting import cast_exactly, ends_in_one, with_last_dimension
 from app.codec.slow_path import DEEPEST_NESTING
 from app.framing.lines import Lines
 from tfserving_launcher import TensorSpec
@@ -101,12 +101,15 @@ class NumberRowReader:
         rank = self._rank(document[starts[0] :])
         if rank > DEEPEST_NESTING or not _are_enclosed(document, starts, ends, rank):
             return None
-        return self._document.read(document, rows=len(starts), rank=rank)
+        tensor = self._document.read(document, rows=len(starts), rank=rank)
+        return None if tensor is None else with_last_dimension(tensor, self._spec)
 
     def _rank(self, row: NDArray[np.uint8]) -> int:
-        if self._spec.shape is not None:
-            return len(self._spec.shape) - 1
-        return int(np.argmax(row != _OPENING))
+        found = int(np.argmax(row != _OPENING))
+        if self._spec.shape is None:
+            return found
+        rank = len(self._spec.shape) - 1
+        return found if ends_in_one(self._spec) and found == rank - 1 else rank
 
 
 def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np.generic]]:

@@ -4,6 +4,7 @@ Source: tensorflow_serving/servables/tensorflow/classifier.cc and regressor.cc, 
 tensorflow/core/protobuf/meta_graph.proto (SignatureDef).
 """
 
+from app.codec.casting import holds_one_value
 from app.errors import InvalidModel
 from tfserving_launcher import Signature
 from tfserving_launcher.tensors import dtype_name, family
@@ -88,12 +89,11 @@ def fixed_batch_size(signature: Signature) -> int | None:
 
 
 def only_string_input(signature: Signature) -> str | None:
-    """The name of the input, where there is one, and a row of it is one string."""
+    """The name of the only input, where each row of it is one string."""
     if len(signature.inputs) != 1:
         return None
     ((name, spec),) = signature.inputs.items()
-    is_one_string = family(spec.dtype) == "string" and (spec.shape is None or len(spec.shape) == 1)
-    return name if is_one_string else None
+    return name if holds_one_value(spec) and family(spec.dtype) == "string" else None
 
 
 def _not_as_named(signature: Signature, expected: str, what: str) -> InvalidModel:

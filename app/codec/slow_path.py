@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pybase64
 
+from app.codec.casting import ends_in_one
 from app.codec.json_values import quoted, quoted_names
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import (
@@ -76,6 +77,7 @@ def whole_number(value: Any) -> int | None:
 def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool = False) -> Array:
     """One row's array of any shape, or Misfit with the path of the first invalid value.
 
+    A last dimension of 1 that the value lacks is added.
     With `integer_strings`, whole numbers in strings are numbers where the input takes such.
     """
     rank = None if spec.shape is None else len(spec.shape) - 1
@@ -85,7 +87,7 @@ def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool =
     if integer_strings and kind in ("integer", "float"):
         leaf = partial(_leaf_from_string, leaf)
     try:
-        shape = _flatten(value, rank, leaf, flat)
+        shape = _flatten(value, rank, leaf, flat, adds_one=ends_in_one(spec))
     except Misfit as misfit:
         misfit.field = name + "".join(f"[{index}]" for index in reversed(misfit.indices))
         raise
@@ -98,20 +100,32 @@ def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool =
 
 
 def _flatten(
-    value: Any, rank: int | None, leaf: Callable[[Any], Any], flat: list[Any], depth: int = 0
+    value: Any,
+    rank: int | None,
+    leaf: Callable[[Any], Any],
+    flat: list[Any],
+    depth: int = 0,
+    *,
+    adds_one: bool = False,
 ) -> Shape:
-    """Appends the leaves of nested lists to `flat`; gives their shape. `rank` None: any."""
+    """Append the leaves of nested lists to `flat`, and return their shape. `rank` None: any.
+
+    With `adds_one`, a leaf in place of the innermost list is a list of one.
+    """
     if rank == depth or (rank is None and not isinstance(value, list)):
         flat.append(leaf(value))
         return ()
     if not isinstance(value, list):
+        if adds_one and depth + 1 == rank:
+            flat.append(leaf(value))
+            return (1,)
         raise Misfit(f"expected a list, found {quoted(value)}")
     if depth >= DEEPEST_NESTING:
         raise Misfit(f"nested more than {DEEPEST_NESTING} deep")
     inner: Shape | None = None
     for index, element in enumerate(value):
         try:
-            shape = _flatten(element, rank, leaf, flat, depth + 1)
+            shape = _flatten(element, rank, leaf, flat, depth + 1, adds_one=adds_one)
             inner = _same_shape(shape, inner)
         except Misfit as misfit:
             misfit.indices.append(index)
@@ -119,6 +133,8 @@ def _flatten(
     if inner is None:
         # An empty list says nothing of the sizes inside it.
         inner = (0,) * (rank - depth - 1 if rank is not None else 0)
+        if adds_one and inner:
+            inner = (*inner[:-1], 1)
     return (len(value), *inner)
 
 

@@ -75,14 +75,15 @@ class CsvReader:
 
         Raises UnsupportedInput.
         """
+        inputs = self._signature.inputs
         if takes_examples(self._signature):
-            (examples,) = self._signature.inputs
-            return ExampleRowEncoder(self._header, examples, self._parse_spec(), self._file)
-        name = only_string_input(self._signature)
-        if name is not None and name not in self._header.seen_names:
+            ((name, spec),) = inputs.items()
+            return ExampleRowEncoder(self._header, name, spec, self._parse_spec(), self._file)
+        only = only_string_input(self._signature)
+        if only is not None and only not in self._header.seen_names:
             types = self._parse_spec()
             if types is not None:
-                return ExampleRowEncoder(self._header, name, types, self._file)
+                return ExampleRowEncoder(self._header, only, inputs[only], types, self._file)
         return TensorEncoder(self._header, self._signature, self._file)
 
     def instances(self, batch: Lines) -> Instances:

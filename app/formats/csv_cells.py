@@ -94,6 +94,26 @@ def json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
         raise Misfit(f"{expected}: {error}", column) from None
 
 
+def json_value_or_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
+    """What the cell of a row of one value holds: the value, or a JSON list of it.
+
+    Raises Misfit as `json_value` does.
+    """
+    if is_list(cell):
+        try:
+            value = parse_json(cell)
+        except InvalidJson:
+            value = None
+        if isinstance(value, list) and len(value) == 1:
+            return value
+    return json_value(cell, spec, column)
+
+
+def is_list(cell: bytes) -> bool:
+    """Whether the cell may hold a JSON list."""
+    return cell.lstrip().startswith(b"[")
+
+
 def text_json(cell: bytes) -> bytes:
     return orjson.dumps(cell.decode())
 

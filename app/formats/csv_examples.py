@@ -5,6 +5,7 @@ An empty cell is a feature left out, as pandas writes missing values so.
 
 from collections.abc import Callable
 
+from app.codec.casting import with_last_dimension
 from app.codec.json_values import quoted_names
 from app.codec.slow_path import Misfit
 from app.codec.tf_examples import example_of
@@ -12,6 +13,7 @@ from app.errors import UnsupportedInput
 from app.formats.csv_cells import feature_value, is_missing_number, text_json, typed_json
 from app.formats.csv_header import Header
 from app.framing.lines import Lines
+from tfserving_launcher import TensorSpec
 from tfserving_launcher.parse_spec import FeatureTypes
 from tfserving_launcher.tensors import Array, string_array
 
@@ -24,7 +26,12 @@ class ExampleRowEncoder:
     """
 
     def __init__(
-        self, header: Header, input_name: str, types: FeatureTypes | None, file: str
+        self,
+        header: Header,
+        input_name: str,
+        spec: TensorSpec,
+        types: FeatureTypes | None,
+        file: str,
     ) -> None:
         names = header.seen_names
         if not names or (types and not types.keys() & names.keys()):
@@ -33,7 +40,7 @@ class ExampleRowEncoder:
                 f"{file}: no column is a feature that the model parses{expected}; the header has"
                 f" {header.quoted(range(len(header.names)))}"
             )
-        self._input = input_name
+        self._input, self._spec = input_name, spec
         self._types = types or {}
         self._indices = names
         self.cell_json: list[Callable[[bytes], bytes]] = [text_json] * len(header.names)
@@ -50,10 +57,13 @@ class ExampleRowEncoder:
             examples = [self._example(row) for row in zip(*cells, strict=True)]
         except Misfit:
             return None
-        return {self._input: string_array(examples)}
+        return {self._input: self._tensor(examples)}
 
     def row(self, cells: tuple[bytes, ...]) -> dict[str, Array]:
-        return {self._input: string_array([self._example(cells)]).reshape(())}
+        return {self._input: self._tensor([self._example(cells)])[0]}
+
+    def _tensor(self, examples: list[bytes]) -> Array:
+        return with_last_dimension(string_array(examples), self._spec)
 
     def _example(self, cells: tuple[bytes, ...]) -> bytes:
         types = self._types

@@ -6,9 +6,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from app.codec.casting import ends_in_one, holds_one_value, with_last_dimension
 from app.codec.number_rows import NumberDocument
 from app.codec.slow_path import Shape, check_shape, read_row
-from app.formats.csv_cells import booleans, json_list, json_value, text_json, typed_json
+from app.formats.csv_cells import (
+    booleans,
+    is_list,
+    json_list,
+    json_value,
+    json_value_or_list,
+    text_json,
+    typed_json,
+)
 from app.formats.csv_columns import match_inputs
 from app.formats.csv_header import Header
 from app.framing.lines import Lines
@@ -97,14 +106,14 @@ class TensorEncoder:
         tensors = {}
         for name, indices in self._indices.items():
             spec = self._specs[name]
-            if self._row_shape is None and spec.shape is not None and len(spec.shape) != 1:
+            if self._row_shape is None and not holds_one_value(spec):
                 return None
             arrays = [self._column(name, spec, cells[index]) for index in indices]
             present = [array for array in arrays if array is not None]
             if len(present) < len(arrays):
                 return None
             if self._row_shape is None:
-                tensors[name] = present[0]
+                tensors[name] = with_last_dimension(present[0], spec)
             else:
                 tensors[name] = np.stack(present, axis=1).reshape(-1, *self._row_shape)
         return tensors
@@ -112,6 +121,8 @@ class TensorEncoder:
     def _column(self, name: str, spec: TensorSpec, cells: tuple[bytes, ...]) -> Array | None:
         kind = family(spec.dtype)
         if kind == "string":
+            if ends_in_one(spec) and any(map(is_list, cells)):
+                return None
             return string_array(cells)
         if kind == "bool":
             return booleans(cells)
@@ -137,7 +148,9 @@ class TensorEncoder:
         spec = self._specs[name]
         columns = [self._names[index] for index in indices]
         if self._row_shape is None:
-            read = json_value if spec.shape is None or len(spec.shape) == 1 else json_list
+            read = json_list
+            if holds_one_value(spec):
+                read = json_value_or_list if ends_in_one(spec) else json_value
             return read_row(read(cells[0], spec, columns[0]), spec, name)
         one = TensorSpec(spec.dtype, (None,))
         numbers = [

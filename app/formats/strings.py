@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import orjson
 import pybase64
 
+from app.codec.casting import with_last_dimension
 from app.codec.signatures import only_string_input
 from app.codec.slow_path import Misfit
 from app.codec.tf_examples import text_or_base64
@@ -37,7 +38,7 @@ class StringReader:
                 f"{file}: {self.format_name} goes to the model as it is, so there are no fields to"
                 " choose"
             )
-        self._input = name
+        self._input, self._spec = name, signature.inputs[name]
         self._fields = fields
         self._on_row_error = context.on_row_error
         self._file = file
@@ -60,7 +61,9 @@ class StringReader:
         return Instances(self._tensors(strings), PassthroughFields(names, passthrough))
 
     def _tensors(self, strings: list[bytes]) -> dict[str, Array]:
-        return {self._input: string_array(strings)} if strings else {}
+        if not strings:
+            return {}
+        return {self._input: with_last_dimension(string_array(strings), self._spec)}
 
     def _passthrough(self, text: bytes) -> tuple[bytes, ...]:
         passthrough = []

@@ -73,6 +73,22 @@ def _zoo() -> dict[str, Any]:
             name=("string", [None]),
             sold=("bool", [None]),
         ),
+        # As Keras exports a table: each column with a dimension of 1.
+        "columns": _function(
+            lambda price, count, name, sold: {
+                "total": price * tf.cast(count, tf.float32),
+                "label": tf.strings.join([name, tf.strings.as_string(count)], ":"),
+                "sold": sold,
+            },
+            price=("float32", [None, 1]),
+            count=("int64", [None, 1]),
+            name=("string", [None, 1]),
+            sold=("bool", [None, 1]),
+        ),
+        "one_column": _function(identity, x=("float32", [None, 1])),
+        "one_text": _function(
+            lambda text: {"y": tf.strings.upper(text)}, text=("string", [None, 1])
+        ),
         "image": _function(
             lambda data: {"raw": data, "raw_bytes": data, "size": tf.strings.length(data)},
             data=("string", [None]),

@@ -19,6 +19,11 @@ from tfserving_launcher import Signature, TensorSpec
 SPECS = {
     "float": TensorSpec(np.dtype(np.float32), (None,)),
     "pair": TensorSpec(np.dtype(np.float64), (None, 2)),
+    "column": TensorSpec(np.dtype(np.float32), (None, 1)),
+    "small_column": TensorSpec(np.dtype(np.int8), (None, 1)),
+    "flag_column": TensorSpec(np.dtype(np.bool_), (None, 1)),
+    "text_column": TensorSpec(np.dtype(object), (None, 1)),
+    "steps": TensorSpec(np.dtype(np.float32), (None, None, 1)),
     "free": TensorSpec(np.dtype(np.float32), None),
     "small": TensorSpec(np.dtype(np.int8), (None,)),
     "large": TensorSpec(np.dtype(np.int64), (None, None)),
@@ -93,7 +98,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 
 
 @given(
-    st.sampled_from(["pair", "free", "float", "large", "flag"]),
+    st.sampled_from(["pair", "free", "float", "large", "flag", "column", "steps"]),
     st.lists(TEXTS, min_size=1, max_size=3),
 )
 @example("pair", ["[1.0, 2.0],[3.0,4.0]", "[[5.0,6.0]", "[7.0,8.0]]"])
@@ -106,6 +111,11 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 @example("float", ['{"float": 1, "float": 2}', '{"float": 3}'])
 @example("large", ["[]", "[]"])
 @example("pair", ["[1,2]", "", "[3,4]"])
+@example("column", ["1", "[2]"])
+@example("column", ["[1]", "2"])
+@example("column", ["1],[2", "3"])
+@example("steps", ["[1,2]", "[[3],[4]]"])
+@example("steps", ["[[1],2]", "[[3],[4]]"])
 @example("pair", ['{"pair": [1,2]}', "", '{"pair": [3,4]}'])
 @example("pair", ['{"pair": [1,2]}}', '{"pair": [3,4]'])
 @example("float", ["1", " ", "2"])
@@ -131,6 +141,11 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
         "flag": lambda n: n > 0,
         "text": str,
         "float": lambda n: n / 3,
+        "column": lambda n: n / 3,
+        "small_column": lambda n: [n],
+        "flag_column": lambda n: n > 0,
+        "text_column": str,
+        "steps": lambda n: [n, n],
     }
     rows = batch([{name: makers[name](n)} for n in numbers])
     assert encoder(name).fast(rows) is not None
@@ -173,6 +188,10 @@ def test_two_rows_json_only_together_are_refused() -> None:
         ("free", ["[[1],[2]]", "[[3],[4]]"]),
         ("float", ["1", "2.5"]),
         ("large", ["[9007199254740993]", "[-1]"]),
+        ("column", ["1", "2.5"]),
+        ("column", ["[1]", "[2.5]"]),
+        ("column", ['{"column": 1}', '{"column": 2.5}']),
+        ("steps", ["[1, 2]", "[3, 4]"]),
     ],
 )
 def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> None:
@@ -181,6 +200,43 @@ def test_regular_numbers_are_read_as_one_buffer(name: str, lines: list[str]) -> 
     assert tensor is not None
     slow = encoder(name).slow(text_batch(*lines))
     np.testing.assert_array_equal(tensor, slow[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "expected"),
+    [
+        ("column", [1, [2.5]], [[1], [2.5]]),
+        ("column", [1, 2.5], [[1], [2.5]]),
+        ("small_column", [[3], [4]], [[3], [4]]),
+        ("flag_column", [True, False], [[True], [False]]),
+        ("text_column", ["a", ["b"], {"b64": "Yw=="}], [[b"a"], [b"b"], [b"c"]]),
+        ("text_column", [["a"], ["b"]], [[b"a"], [b"b"]]),
+        ("steps", [[1, 2], [[3], 4]], [[[1], [2]], [[3], [4]]]),
+    ],
+)
+def test_a_missing_last_dimension_of_one_is_added(
+    name: str, rows: list[Any], expected: list[Any]
+) -> None:
+    for lines in (batch(rows), batch([{name: row} for row in rows])):
+        tensor = encoder(name).encode(lines)[name]
+        assert tensor.tolist() == expected
+        assert tensor.dtype == SPECS[name].dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("column", None, "expected a number"),
+        ("column", [1, 2], r"expected the shape \[1\], found \[2\]"),
+        ("column", [[1]], "expected a number"),
+        ("steps", 1, "expected a list, found 1"),
+        ("pair", 1, "expected a list, found 1"),
+        ("large", 1, "expected a list, found 1"),
+    ],
+)
+def test_no_other_dimension_is_guessed(name: str, row: object, message: str) -> None:
+    with pytest.raises(InvalidInstance, match=message):
+        encoder(name).encode(batch([row]))
 
 
 BIGQUERY: dict[str, list[Any]] = {
