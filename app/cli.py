@@ -89,6 +89,15 @@ def main() -> None:
 @click.option(
     "--integer-strings", is_flag=True, help="Take whole numbers in strings, as BigQuery writes."
 )
+@click.option(
+    "--csv-header/--no-csv-header",
+    default=None,
+    help="Whether tables have a header.  [default: they must, and it is no row of numbers]",
+)
+@click.option(
+    "--csv-delimiter",
+    help="What separates the cells of tables: tab, or one character.  [default: a comma]",
+)
 @click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
 @click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")

@@ -1,6 +1,7 @@
 """What input files and outputs are made of, as their names tell."""
 
 import re
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 InputFormat = Literal["jsonl", "csv", "tfrecord", "text", "file-list"]
@@ -24,6 +25,7 @@ _NUMBERED = re.compile(
 )
 _FORMATS: dict[str, InputFormat] = {
     "csv": "csv",
+    "tsv": "csv",
     "tfrecord": "tfrecord",
     "tfrecords": "tfrecord",
     "tfrec": "tfrecord",
@@ -32,12 +34,27 @@ _FORMATS: dict[str, InputFormat] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class CsvDialect:
+    """How a table is written. `has_header` None: it must have one, which is no row of numbers."""
+
+    delimiter: str = ","
+    has_header: bool | None = None
+
+
 def format_of_name(name: str) -> InputFormat:
     """The format of a file that is called `name`; JSON lines where the name does not tell."""
+    return _FORMATS.get(_suffix(name), "jsonl")
+
+
+def delimiter_of_name(name: str) -> str:
+    """What separates the cells of a table in a file that is called `name`."""
+    return "\t" if _suffix(name) == "tsv" else ","
+
+
+def _suffix(name: str) -> str:
     match = _SUFFIX.search(name.removesuffix(_GZIP_SUFFIX))
-    if match is None:
-        return "jsonl"
-    return _FORMATS.get((match["suffix"] or match["kind"]).lower(), "jsonl")
+    return "" if match is None else (match["suffix"] or match["kind"]).lower()
 
 
 def is_gzip_name(name: str) -> bool:

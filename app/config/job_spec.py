@@ -67,11 +67,15 @@ class JobSpec:
     output_format: OutputFormat = "jsonl"
     output_compression: Compression | None = None
     integer_strings: bool = False
+    csv_header: bool | None = None
+    csv_delimiter: str | None = None
     numbered_outputs: bool = False
     force: bool = False
     timeout_seconds: float | None = None
 
 
+# A tab is hard to type in a URL and in a shell.
+_DELIMITER_NAMES = {"tab": "\t", "\\t": "\t"}
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
 OPTIONAL = (
@@ -86,6 +90,8 @@ OPTIONAL = (
     "output_format",
     "output_compression",
     "integer_strings",
+    "csv_header",
+    "csv_delimiter",
     "force",
     "timeout_seconds",
 )
@@ -127,6 +133,8 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
         output_format=_choice(parameters, "output_format", OUTPUT_FORMATS) or "jsonl",
         output_compression=_choice(parameters, "output_compression", COMPRESSIONS),
         integer_strings=_flag(parameters, "integer_strings"),
+        csv_header=_optional_flag(parameters, "csv_header"),
+        csv_delimiter=_csv_delimiter(parameters),
         force=_flag(parameters, "force"),
         timeout_seconds=_timeout_seconds(parameters),
     )
@@ -212,13 +220,31 @@ def _choice(
 
 
 def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    return _optional_flag(parameters, name) or False
+
+
+def _optional_flag(parameters: Mapping[str, Any], name: str) -> bool | None:
     match parameters.get(name):
-        case None | "" | "false" | False:
+        case None | "":
+            return None
+        case "false" | False:
             return False
         case "true" | True:
             return True
         case value:
             raise _malformed(name, "true or false", value)
+
+
+def _csv_delimiter(parameters: Mapping[str, Any]) -> str | None:
+    text = _text(parameters, "csv_delimiter")
+    if not text:
+        return None
+    delimiter = _DELIMITER_NAMES.get(text, text)
+    if len(delimiter) > 1 or not delimiter.isascii() or delimiter.isalnum() or delimiter in '"\r\n':
+        raise _malformed(
+            "csv_delimiter", "tab, or one ASCII character that is no letter, digit or quote", text
+        )
+    return delimiter
 
 
 def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from app.config.file_format import CsvDialect
 from app.config.job_spec import InstanceFields
 from app.framing.records import Records, RowErrorSink
 from tfserving_launcher import Signature
@@ -31,6 +32,7 @@ class ReaderContext:
     on_row_error: RowErrorSink
     max_line_bytes: int
     integer_strings: bool = False
+    dialect: CsvDialect = field(default_factory=CsvDialect)
     parse_spec: Callable[[], FeatureTypes | None] = _not_told
 
 

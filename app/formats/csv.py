@@ -1,24 +1,25 @@
-"""Tables: RFC 4180 with a header. Types are the signature's. An empty cell is a string or a row
-error.
+"""Tables: RFC 4180. Types are the signature's. An empty cell is a string or a row error.
 
 As for JSON lines there are two paths. The fast path declines where anything is unexpected. The slow
 path reads row by row, and finds the row error or agrees.
 """
 
 import csv
+import sys
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 import numpy as np
 import orjson
 
+from app.codec.json_values import quoted_names
 from app.codec.signatures import only_string_input, takes_examples
 from app.codec.slow_path import Misfit
 from app.errors import RowError, UnsupportedInput
 from app.formats.context import Instances, PassthroughFields, ReaderContext
-from app.formats.csv_cells import parse_rows, text_json
+from app.formats.csv_cells import are_data, parse_rows, text_json
 from app.formats.csv_examples import ExampleRowEncoder
-from app.formats.csv_header import Header, read_header
+from app.formats.csv_header import Header, number_columns, read_header
 from app.formats.csv_tensors import RowEncoder, TensorEncoder
 from app.formats.jsonl import passthrough_names
 from app.framing.csv_records import read_records
@@ -27,7 +28,7 @@ from tfserving_launcher.tensors import Array
 
 
 class CsvReader:
-    """An InstanceReader for tables. Rows are counted from 1, after the header."""
+    """An InstanceReader for tables. Rows are counted from 1, after a header."""
 
     unit: ClassVar[str] = "row"
 
@@ -39,35 +40,50 @@ class CsvReader:
         self._file = context.file
         self._max_line_bytes = context.max_line_bytes
         self._instance_as_columns = instance_as_columns and context.fields.include_instance
+        self._delimiter = context.dialect.delimiter
+        self._has_header = context.dialect.has_header
         self._header = Header((), frozenset(), (), None)
         self._encoder: RowEncoder | None = None
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
-        """All rows after the header. Raises UnsupportedInput where that does not fit."""
-        header_is_read = False
+        """All rows after the header. Raises UnsupportedInput where the columns do not fit."""
+        expects_header = self._has_header is not False
         for records in read_records(
-            blocks, max_record_bytes=self._max_line_bytes, on_row_error=self._on_row_error
+            blocks,
+            max_record_bytes=self._max_line_bytes,
+            on_row_error=self._on_row_error,
+            delimiter=self._delimiter.encode(),
+            first=0 if expects_header else 1,
         ):
             rows = records
-            if not header_is_read:
+            if self._encoder is None:
                 found = self.rows(records)
-                if records.dropped and (not found or min(records.dropped) < found[0][0]):
-                    raise UnsupportedInput(f"{self._file}: the header is no row of a table")
+                if expects_header and records.dropped:
+                    first_row = found[0][0] if found else sys.maxsize
+                    if min(records.dropped) < first_row:
+                        raise UnsupportedInput(f"{self._file}: the header is no row of a table")
                 if not found:
                     continue
                 self._header = self._read_header(found[0][1])
                 self._encoder = self._open_encoder()
-                header_is_read = True
-                rows = records.part(found[0][0] - records.first + 1, len(records.ends))
+                if expects_header:
+                    rows = records.part(found[0][0] - records.first + 1, len(records.ends))
             if len(rows.ends):
                 yield rows
 
-    def _read_header(self, header: bytes) -> Header:
+    def _read_header(self, first_row: bytes) -> Header:
         try:
-            (names,) = parse_rows([header])
-            texts = tuple(name.decode() for name in names)
+            (cells,) = parse_rows([first_row], self._delimiter)
+            texts = tuple(cell.decode() for cell in cells)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UnsupportedInput(f"{self._file}: the header cannot be read: {error}") from None
+            raise UnsupportedInput(f"{self._file}: the first row cannot be read: {error}") from None
+        if self._has_header is False:
+            return number_columns(len(texts), self._fields, self._file)
+        if self._has_header is None and are_data(texts):
+            raise UnsupportedInput(
+                f"{self._file}: the first row is a row of numbers, {quoted_names(texts)}, and no"
+                " header; csv_header=false takes it as data, csv_header=true as names"
+            )
         return read_header(texts, self._fields, self._file)
 
     def _open_encoder(self) -> RowEncoder:
@@ -75,16 +91,32 @@ class CsvReader:
 
         Raises UnsupportedInput.
         """
+        try:
+            return self._encoder_of_columns()
+        except UnsupportedInput as error:
+            if hint := self._delimiter_hint():
+                raise UnsupportedInput(f"{error.message}; {hint}") from None
+            raise
+
+    def _delimiter_hint(self) -> str:
+        """What helps where the only column seems to hold several."""
+        names = self._header.names
+        for delimiter, text in ((";", ";"), ("\t", "tab"), ("|", "|"), (",", ",")):
+            if len(names) == 1 and delimiter in names[0]:
+                return f"where {text} separates the cells, csv_delimiter={text} says so"
+        return ""
+
+    def _encoder_of_columns(self) -> RowEncoder:
         inputs = self._signature.inputs
         if takes_examples(self._signature):
             ((name, spec),) = inputs.items()
             return ExampleRowEncoder(self._header, name, spec, self._parse_spec(), self._file)
         only = only_string_input(self._signature)
-        if only is not None and only not in self._header.seen_names:
+        if only is not None and not (self._header.is_given and only in self._header.seen_names):
             types = self._parse_spec()
             if types is not None:
                 return ExampleRowEncoder(self._header, only, inputs[only], types, self._file)
-        return TensorEncoder(self._header, self._signature, self._file)
+        return TensorEncoder(self._header, self._signature, self._file, self._delimiter)
 
     def instances(self, batch: Lines) -> Instances:
         assert self._encoder is not None
@@ -116,10 +148,11 @@ class CsvReader:
         """The columns, or None where rows have different numbers of cells."""
         texts = [text for _, text in rows]
         if not has_quotes:
-            cells = [text.removesuffix(b"\r").split(b",") for text in texts]
+            delimiter = self._delimiter.encode()
+            cells = [text.removesuffix(b"\r").split(delimiter) for text in texts]
         else:
             try:
-                cells = parse_rows(texts)
+                cells = parse_rows(texts, self._delimiter)
             except (csv.Error, UnicodeDecodeError):
                 return None
         if set(map(len, cells)) != {len(self._header.names)}:
@@ -151,14 +184,15 @@ class CsvReader:
 
     def _row(self, text: bytes) -> tuple[bytes, ...]:
         try:
-            (cells,) = parse_rows([text])
+            (cells,) = parse_rows([text], self._delimiter)
         except csv.Error as error:
             raise Misfit(f"no row of a table: {error}") from None
         except UnicodeDecodeError as error:
             raise Misfit(f"not UTF-8 ({error.reason} at byte {error.start + 1})") from None
         expected = len(self._header.names)
         if len(cells) != expected:
-            raise Misfit(f"expected {expected} cells, as in the header, found {len(cells)}")
+            where = "the header" if self._header.is_given else "the first row"
+            raise Misfit(f"expected {expected} cells, as in {where}, found {len(cells)}")
         return tuple(cells)
 
     def passthrough_names(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from tfserving_launcher.tensors import Array, dtype_name, family
 
 # More digits than any integer dtype has.
 _LONGEST_INTEGER = 40
+# Two cells, 0 and 1, are a row as likely as a header.
+_FEWEST_COUNTED = 3
 _BOOLEANS = {b"true": True, b"false": False}
 _ARTICLES = {"float": "a number", "integer": "an integer", "bool": "true or false"}
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -26,10 +29,13 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?
 csv.field_size_limit(2**31 - 1)
 
 
-def parse_rows(texts: list[bytes]) -> list[list[bytes]]:
+def parse_rows(texts: list[bytes], delimiter: str) -> list[list[bytes]]:
     """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
     lines = (text.removesuffix(b"\r").decode() for text in texts)
-    return [list(map(str.encode, cells)) for cells in csv.reader(lines, strict=True)]
+    return [
+        list(map(str.encode, cells))
+        for cells in csv.reader(lines, strict=True, delimiter=delimiter)
+    ]
 
 
 def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
@@ -78,6 +84,17 @@ def feature_value(cell: bytes, wanted: FeatureType | None, column: str) -> Any:
         except InvalidJson as error:
             raise Misfit(f"expected a number or a JSON list of such: {error}", column) from None
     return _BOOLEANS.get(stripped.lower().encode(), text)
+
+
+def are_data(cells: Sequence[str]) -> bool:
+    """Whether the cells of a first row are numbers, which no header consists of.
+
+    But for 0, 1, 2 and so on, as pandas calls the columns of an array.
+    """
+    numbers = [cell.strip() for cell in cells]
+    if len(numbers) >= _FEWEST_COUNTED and numbers == list(map(str, range(len(numbers)))):
+        return False
+    return bool(numbers) and all(map(_DECIMAL.fullmatch, numbers))
 
 
 def is_missing_number(cell: bytes) -> bool:

@@ -34,7 +34,8 @@ def match_inputs(header: Header, signature: Signature, file: str) -> InputColumn
     """Columns are the inputs by name, or together the numbers of the only input.
 
     Those of a vector are in the header's order, or in that of `included_fields`; those of an input
-    with more dimensions in the order of the numbers in their names. Raises UnsupportedInput.
+    with more dimensions in the order of the numbers in their names. Without a header, columns are
+    the inputs in order of their names. Raises UnsupportedInput.
     """
     if not header.seen:
         raise UnsupportedInput(
@@ -44,13 +45,29 @@ def match_inputs(header: Header, signature: Signature, file: str) -> InputColumn
     seen = header.seen_names
     if len(signature.inputs) == 1:
         ((name, spec),) = signature.inputs.items()
-        if name not in seen and family(spec.dtype) in ("float", "integer"):
+        if not (header.is_given and name in seen) and family(spec.dtype) in ("float", "integer"):
             row_shape = _row_shape(spec, len(seen))
             if row_shape is not None:
                 indices = _ByPosition(header, name, spec, prod(row_shape), file)
                 found = indices.in_order() if len(row_shape) == 1 else indices.by_number()
                 return InputColumns({name: found}, row_shape)
+    if not header.is_given:
+        return _match_by_order(header, signature, file)
     return _match_by_name(header, seen, signature, file)
+
+
+def _match_by_order(header: Header, signature: Signature, file: str) -> InputColumns:
+    inputs = [name for name, spec in signature.inputs.items() if spec.shape != ()]
+    if len(inputs) != len(header.seen):
+        raise UnsupportedInput(
+            f"{file}: the signature takes {len(inputs)} columns, in this order:"
+            f" {quoted_names(inputs)}; the table has {len(header.seen)} for it, without a header:"
+            f" {header.quoted(header.seen)}; included_fields and excluded_fields say which columns"
+            " it sees, and in which order"
+        )
+    return InputColumns(
+        {name: (index,) for name, index in zip(inputs, header.seen, strict=True)}, None
+    )
 
 
 def _match_by_name(

@@ -33,6 +33,10 @@ class ExampleRowEncoder:
         types: FeatureTypes | None,
         file: str,
     ) -> None:
+        if not header.is_given:
+            raise UnsupportedInput(
+                f"{file}: columns are features by their names, and the table has no header"
+            )
         names = header.seen_names
         if not names or (types and not types.keys() & names.keys()):
             expected = f", which are {quoted_names(types)}" if types else ""

@@ -8,7 +8,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.codec.json_values import quoted_names
 from app.config.job_spec import InstanceFields
@@ -26,13 +26,15 @@ class Header:
     """The columns of one file, by their indices.
 
     `seen` are the indices of those that the model sees: in order of the table, or of
-    `included_fields`.
+    `included_fields`. Columns of a table without a header (`is_given` False) are called `1`, `2`
+    and so on.
     """
 
     names: tuple[str, ...]
     unnamed: frozenset[int]
     seen: tuple[int, ...]
     key: int | None
+    is_given: bool = True
 
     @property
     def seen_names(self) -> dict[str, int]:
@@ -63,22 +65,33 @@ class Header:
         return f"{text}: excluded_fields={row.getvalue()}"
 
 
+def number_columns(count: int, fields: InstanceFields, file: str) -> Header:
+    """The header of a table that has none. Raises UnsupportedInput where a field is no column."""
+    names = tuple(str(number) for number in range(1, count + 1))
+    return _select(Header(names, frozenset(), (), None, is_given=False), fields, file)
+
+
 def read_header(cells: tuple[str, ...], fields: InstanceFields, file: str) -> Header:
     """Raises UnsupportedInput where two columns have one name, or a field is no column."""
     unnamed = frozenset(index for index, cell in enumerate(cells) if not cell)
     names = _called(cells)
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
         raise UnsupportedInput(f"{file}: two columns have the same name: {quoted_names(twice)}")
-    whole = Header(names, unnamed, (), None)
+    return _select(Header(names, unnamed, (), None), fields, file)
+
+
+def _select(header: Header, fields: InstanceFields, file: str) -> Header:
+    """The same header with the columns that the model sees, and the key."""
+    names, unnamed = header.names, header.unnamed
     indices: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names)}
     if unnamed:
         indices.setdefault("", tuple(sorted(unnamed)))
-    included = None if fields.included is None else _find(fields.included, indices, whole, file)
-    excluded = set(_find(fields.excluded, indices, whole, file))
-    key = None if fields.key is None else _find_key(fields.key, indices, whole, file)
+    included = None if fields.included is None else _find(fields.included, indices, header, file)
+    excluded = set(_find(fields.excluded, indices, header, file))
+    key = None if fields.key is None else _find_key(fields.key, indices, header, file)
     order = range(len(names)) if included is None else included
     seen = tuple(index for index in order if index != key and index not in excluded)
-    return Header(names, unnamed, seen, key)
+    return replace(header, seen=seen, key=key)
 
 
 def _called(cells: tuple[str, ...]) -> tuple[str, ...]:

@@ -49,9 +49,12 @@ class TensorEncoder:
     Making one raises UnsupportedInput where the header does not fit the signature.
     """
 
-    def __init__(self, header: Header, signature: Signature, file: str) -> None:
+    def __init__(
+        self, header: Header, signature: Signature, file: str, delimiter: str = ","
+    ) -> None:
         columns = match_inputs(header, signature, file)
         self._names = header.names
+        self._delimiter = ord(delimiter)
         self._indices = columns.indices
         self._row_shape = columns.row_shape
         self._specs = {name: signature.inputs[name] for name in columns.indices}
@@ -88,6 +91,10 @@ class TensorEncoder:
         text = document.memory(len(batch.text) + 1)
         text[0] = _OPENING
         text[1:] = np.frombuffer(batch.text, np.uint8)
+        if self._delimiter != _COMMA:
+            if b"," in batch.text:
+                return None
+            text[text == self._delimiter] = _COMMA
         commas = _counts_before(text == _COMMA, batch.ends + 1)
         if (np.diff(commas, prepend=0) != size - 1).any():
             return None

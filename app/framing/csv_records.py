@@ -17,11 +17,6 @@ from app.errors import RowError
 from app.framing.lines import Lines, read_lines, without_blank_lines
 from app.framing.records import RowErrorSink
 
-_FIELD = rb'(?:"(?:[^"]++|"")*+"|[^",\n]*+)'
-_RECORD_PATTERN = _FIELD + rb"(?:," + _FIELD + rb")*+\r?\n"
-_RECORD = re.compile(_RECORD_PATTERN)
-_RECORDS = re.compile(rb"(?:" + _RECORD_PATTERN + rb")*+")
-_UNFINISHED = re.compile(rb"(?:" + _FIELD + rb',)*+"(?:[^"]++|"")*+\Z')
 _BLANK_LINES = re.compile(rb"(?:\r?\n)*+")
 _STRAY = "a quote in the wrong place: quoted cells begin and end with one, and hold two for each"
 _UNCLOSED = (
@@ -38,10 +33,37 @@ _LINE_FEED, _QUOTE = b'\n"'
 _Fault = tuple[RowError, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _Patterns:
+    """What one record looks like, several of them, and one whose last cell is not closed yet."""
+
+    record: re.Pattern[bytes]
+    records: re.Pattern[bytes]
+    unfinished: re.Pattern[bytes]
+
+    @classmethod
+    def of(cls, delimiter: bytes) -> "_Patterns":
+        comma = re.escape(delimiter)
+        field = rb'(?:"(?:[^"]++|"")*+"|[^"' + comma + rb"\n]*+)"
+        record = field + rb"(?:" + comma + field + rb")*+\r?\n"
+        return cls(
+            re.compile(record),
+            re.compile(rb"(?:" + record + rb")*+"),
+            re.compile(rb"(?:" + field + comma + rb')*+"(?:[^"]++|"")*+\Z'),
+        )
+
+
 def read_records(
-    blocks: Iterable[bytes], *, max_record_bytes: int, on_row_error: RowErrorSink
+    blocks: Iterable[bytes],
+    *,
+    max_record_bytes: int,
+    on_row_error: RowErrorSink,
+    delimiter: bytes = b",",
+    first: int = 0,
 ) -> Iterator[Lines]:
-    """The records in groups of about a mebibyte, blank ones included; the first has the number 0.
+    """The records in groups of about a mebibyte, blank ones included.
+
+    The `first` one has this number: 0 for a header, else 1.
 
     `on_row_error` is told of each record that cannot be cut, which is among the `dropped` ones
     then. Where nothing after it matters, it is in the last group.
@@ -57,7 +79,8 @@ def read_records(
     lines = read_lines(
         blocks, max_line_bytes=max_record_bytes, on_row_error=note, keep_carriage_returns=True
     )
-    number, unfinished = 0, b""
+    patterns = _Patterns.of(delimiter)
+    number, unfinished = first, b""
     # What has come after `unfinished`, and its bytes.
     waiting: list[bytes] = []
     waiting_bytes = 0
@@ -84,7 +107,7 @@ def read_records(
         while True:
             cut = _Cut(group.ends, len(text), {})
             if has_quotes:
-                cut = _cut(text, start, window, is_last=is_last)
+                cut = _cut(patterns, text, start, window, is_last=is_last)
             errors = {
                 index: _cut_error(number + index, text, offset, why)
                 for index, (offset, why) in cut.bad.items()
@@ -157,7 +180,7 @@ def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
     yield Lines(0, b"", np.empty(0, np.intp))
 
 
-def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
+def _cut(patterns: _Patterns, text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
     """Cuts about a mebibyte from `start` on at line ends outside of quotes, less after many errors.
 
     A record has at most `window` bytes. More text comes, unless this `is_last`.
@@ -167,14 +190,14 @@ def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
     count = 0
     offset, goal = start, min(len(text), start + _GROUP_BYTES)
     while offset < goal and len(bad) < _MAX_ERRORS:
-        whole = _whole_records(text, offset, goal, window)
+        whole = _whole_records(patterns, text, offset, goal, window)
         if not len(whole):
             # What is beyond the window is not looked at, as it may not be there yet.
             limit = min(offset + window, len(text))
-            if record := _RECORD.match(text, offset, limit):
+            if record := patterns.record.match(text, offset, limit):
                 end = record.end()
             else:
-                is_open = _UNFINISHED.match(text, offset, limit) is not None
+                is_open = patterns.unfinished.match(text, offset, limit) is not None
                 if is_open and not is_last and limit < offset + window:
                     break
                 end = text.index(b"\n", offset) + 1
@@ -186,12 +209,14 @@ def _cut(text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
     return _Cut(np.concatenate(ends) if ends else np.empty(0, np.intp), offset - start, bad)
 
 
-def _whole_records(text: bytes, start: int, end: int, longest: int) -> NDArray[np.intp]:
+def _whole_records(
+    patterns: _Patterns, text: bytes, start: int, end: int, longest: int
+) -> NDArray[np.intp]:
     """Where those records end that come one after the other from `start` on, all before `end`.
 
     Up to the first that has more than `longest` bytes.
     """
-    match = _RECORDS.match(text, start, end)
+    match = patterns.records.match(text, start, end)
     assert match is not None
     if match.end() == start:
         return _NO_ENDS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.codec.signatures import check_inputs, check_outputs, fixed_batch_size
+from app.config.file_format import CsvDialect, delimiter_of_name
 from app.formats.context import InstanceReader, ReaderContext
 from app.formats.registry import open_reader
 from app.formats.writers import PredictionWriter, prediction_writer
@@ -76,6 +77,9 @@ class ServedModel:
             on_row_error=on_row_error,
             max_line_bytes=job.settings.max_line_bytes,
             integer_strings=job.spec.integer_strings,
+            dialect=CsvDialect(
+                job.spec.csv_delimiter or delimiter_of_name(task.input.uri), job.spec.csv_header
+            ),
             parse_spec=self.parse_spec,
         )
         return open_reader(

@@ -30,9 +30,13 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
         # Decides which lines are skipped; a file that is whole holds none that are too long.
         "max_line_bytes": settings.max_line_bytes if spec.on_error == "skip" else None,
     }
-    if spec.integer_strings:
-        # Left out otherwise: outputs of calls that do not know it stay what they are.
-        follows_from["integer_strings"] = True
+    # Left out by default: outputs of calls that do not know them stay what they are.
+    later = {
+        "integer_strings": spec.integer_strings or None,
+        "csv_header": spec.csv_header,
+        "csv_delimiter": spec.csv_delimiter,
+    }
+    follows_from |= {name: value for name, value in later.items() if value is not None}
     return _digest(follows_from)
 
 

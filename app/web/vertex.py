@@ -26,7 +26,14 @@ _INSTANCES_FORMATS = {
 }
 _PREDICTIONS_FORMATS = {"jsonl": "jsonl", "csv": "csv"}
 # Ours, which the resource has no place for; they may be in the URL.
-URL_PARAMETERS = ("signature_name", "on_error", "timeout_seconds")
+URL_PARAMETERS = (
+    "signature_name",
+    "on_error",
+    "integer_strings",
+    "csv_header",
+    "csv_delimiter",
+    "timeout_seconds",
+)
 # Fields of the resource that are read here; the messages in them have their own below.
 _READ = {
     "": (

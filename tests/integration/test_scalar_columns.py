@@ -8,7 +8,7 @@ import requests
 from tests.fakes.buckets import Bucket
 from tests.integration.test_formats import Formats, error_of, jsonl, lines, report_of
 
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"price": 1.5, "count": 2, "name": "a", "sold": True},
     {"price": -3, "count": 4, "name": "b, c", "sold": False},
     {"price": [0.5], "count": [6], "name": ["d"], "sold": [True]},
@@ -22,7 +22,7 @@ EXPECTED = [
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:2], ROWS[2:]], ids=["mixed", "scalars", "lists"])
 def test_scalars_and_lists_of_one_are_the_same(
-    rows: list[object], formats: Formats, bucket: Bucket
+    rows: list[dict[str, object]], formats: Formats, bucket: Bucket
 ) -> None:
     start = ROWS.index(rows[0])
     bucket.put("columns/in.jsonl", jsonl(rows))
