@@ -136,7 +136,7 @@ class Ceiling:
         for batch in make_batches(
             read_lines(blocks, max_line_bytes=2**30, on_row_error=bad_rows), limits
         ):
-            yield len(next(iter(encoder.encode(batch).values())))
+            yield sum(len(group.rows) for group in encoder.encode(batch))
 
     def _texts(self, batches: Iterator[int]) -> Iterator[bytes]:
         for rows in batches:
@@ -150,7 +150,7 @@ def ceiling_of(version_dir: Path, first_line: bytes) -> tuple[Ceiling, float]:
     with ModelServer(version_dir) as server:
         start_seconds = time.monotonic() - started
         signature = server.signature()
-        tensors = InstanceEncoder(signature, RowErrors(skip=False)).encode(
+        (group,) = InstanceEncoder(signature, RowErrors(skip=False)).encode(
             as_lines(1, first_line + b"\n")
         )
-        return Ceiling(signature, server.predict(tensors)), start_seconds
+        return Ceiling(signature, server.predict(group.tensors)), start_seconds

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from app.codec.json_values import InvalidJson, parse_json, quoted_names
+from app.codec.row_groups import RowGroup, one_group
 from app.codec.slow_path import Misfit, is_bytes
 from app.codec.tf_examples import example_of
 from app.errors import RowError
@@ -12,7 +13,7 @@ from app.framing.lines import Lines
 from app.framing.records import RowErrorSink
 from tfserving_launcher import Signature
 from tfserving_launcher.parse_spec import FeatureTypes
-from tfserving_launcher.tensors import Array, string_array
+from tfserving_launcher.tensors import string_array
 
 
 class ExampleEncoder:
@@ -31,8 +32,8 @@ class ExampleEncoder:
         self._on_row_error = on_row_error
         self._parse_spec = parse_spec
 
-    def encode(self, batch: Lines) -> dict[str, Array]:
-        """The tensor of the one input, a string for each good row; empty where no row is good."""
+    def encode(self, batch: Lines) -> tuple[RowGroup, ...]:
+        """One group of the one input, a string for each good row; none where no row is good."""
         types = self._parse_spec() or {}
         examples = []
         for number, text in batch.rows():
@@ -46,7 +47,7 @@ class ExampleEncoder:
                 continue
             if not go_on:
                 break
-        return {self._input: string_array(examples)} if examples else {}
+        return one_group({self._input: string_array(examples)} if examples else {})
 
 
 class FeatureRows:

@@ -2,8 +2,9 @@
 
 A line is a bare value where the signature has one input, else an object with exactly the
 signature's inputs as keys. `{"b64": "..."}` is bytes. Integers become floats where the input is
-float; nothing else is converted. All rows of an input have one shape, which fits the signature's.
-An input that has a default in the signature may be missing.
+float; nothing else is converted. Each row fits the shape of the signature; where that leaves a
+dimension open, rows of one batch may differ, and are grouped by their shapes. An input that has a
+default in the signature may be missing.
 Source: tensorflow_serving/util/json_tensor.cc (FillPredictRequestFromJson); it leaves the
 signature's shape unchecked, here it is checked.
 
@@ -17,13 +18,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from app.codec.columns import read_columns
 from app.codec.json_values import InvalidJson, parse_json
 from app.codec.number_rows import NumberRowReader
 from app.codec.row_cost import are_costly_numbers, without_costly_rows
-from app.codec.slow_path import Misfit, Shape, check_shape, fits, input_values, read_row
+from app.codec.row_groups import RowGroup, group_by_shape, one_group
+from app.codec.slow_path import Misfit, check_shape, fits, input_values, read_row
 from app.errors import RowError
 from app.framing.lines import Lines
 from app.framing.records import RowErrorSink
@@ -59,40 +59,35 @@ class InstanceEncoder:
             name: spec for name, spec in self._inputs.items() if name not in self._defaults
         }
         self._on_row_error = on_row_error
-        self._row_shapes: dict[str, Shape] = {}
         self._numbers: NumberRowReader | None = None
         if len(self._required) == 1:
             ((name, spec),) = self._required.items()
             if family(spec.dtype) in ("float", "integer"):
                 self._numbers = NumberRowReader(name, spec)
 
-    def encode(self, batch: Lines) -> dict[str, Array]:
-        """Tensors by input name; the first dimension is the batch.
-
-        Without its blank lines and its bad rows; empty where no row is left.
-        """
+    def encode(self, batch: Lines) -> tuple[RowGroup, ...]:
+        """The valid rows, blank lines left out; as a rule one group, none where no row is left."""
         tensors = self._checked(self._as_numbers(batch))
         if tensors is None:
             batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
-            tensors = self._checked(self._as_columns(batch)) or self.slow(batch)
-        for name, tensor in tensors.items():
-            self._row_shapes.setdefault(name, tensor.shape[1:])
-        return tensors
+            tensors = self._checked(self._as_columns(batch))
+        return self.slow(batch) if tensors is None else one_group(tensors)
 
     def fast(self, batch: Lines) -> dict[str, Array] | None:
         """The same tensors as `slow`, or None where anything is not as expected."""
         return self._checked(self._as_numbers(batch) or self._as_columns(batch))
 
     def _checked(self, tensors: dict[str, Array] | None) -> dict[str, Array] | None:
-        """The same, or None where a shape is not that of the signature and of the rows before."""
-        if tensors is None or not all(self._shape_fits(*named) for named in tensors.items()):
+        """The same, or None where a shape is not that of the signature."""
+        if tensors is None or not all(
+            fits(tensor.shape[1:], self._inputs[name]) for name, tensor in tensors.items()
+        ):
             return None
         return tensors
 
-    def slow(self, batch: Lines) -> dict[str, Array]:
+    def slow(self, batch: Lines) -> tuple[RowGroup, ...]:
         """Row by row, without invalid rows, or up to the first one if it ends the job."""
         rows: list[dict[str, Array]] = []
-        shapes = dict(self._row_shapes)
         for number, text in batch.rows():
             try:
                 instance = self._as_instance(parse_json(text))
@@ -101,52 +96,34 @@ class InstanceEncoder:
                 for name, value in values.items():
                     spec = self._inputs[name]
                     row[name] = read_row(value, spec, name, integer_strings=self._integer_strings)
-                    shape = row[name].shape
-                    check_shape(shape, spec, shapes.get(name, shape), name)
-                self._check_defaults(row, rows)
+                    check_shape(row[name].shape, spec, name)
             except InvalidJson as error:
                 go_on = self._on_row_error(RowError(number, None, str(error)), text)
             except Misfit as misfit:
                 go_on = self._on_row_error(RowError(number, misfit.field, str(misfit)), text)
             else:
-                for name, array in row.items():
-                    shapes.setdefault(name, array.shape)
                 rows.append(row)
                 continue
             if not go_on:
                 break
-        return self._stacked(rows)
+        return group_by_shape(self._with_defaults(rows))
 
-    def _check_defaults(self, row: dict[str, Array], rows: list[dict[str, Array]]) -> None:
-        """A default that is no value for one row holds for whole batches alone."""
-        if not rows:
-            return
-        for name in row.keys() ^ rows[0].keys():
-            default, given = self._default_row(name), row.get(name, rows[0].get(name))
-            if default is None or given is None or default.shape != given.shape:
-                raise Misfit(
-                    "some rows give it and some do not; its default is for all rows together",
-                    field=name,
-                )
+    def _with_defaults(self, rows: list[dict[str, Array]]) -> list[dict[str, Array]]:
+        """Adds the default of one row where some rows give an input and some do not.
+
+        Inputs that a whole group leaves out are left to the server, which knows their defaults.
+        """
+        given = {name for row in rows for name in row}
+        defaults = {name: self._default_row(name) for name in given if name in self._defaults}
+        added = {name: default for name, default in defaults.items() if default is not None}
+        return [{**added, **row} for row in rows] if added else rows
 
     def _default_row(self, name: str) -> Array | None:
         """The default of one row, where it is that of a batch of one."""
         default, spec = self._defaults[name], self._inputs[name]
         if spec.shape is None or default.ndim != len(spec.shape) or len(default) != 1:
             return None
-        row: Array = default[0]
-        return row
-
-    def _stacked(self, rows: list[dict[str, Array]]) -> dict[str, Array]:
-        """Inputs that no row gives are left to the server, which knows their defaults."""
-        given = [name for name in self._inputs if any(name in row for row in rows)]
-        fillers = {name: self._default_row(name) for name in given if name in self._defaults}
-        return {
-            name: np.stack(
-                [np.asarray(row[name] if name in row else fillers[name]) for row in rows]
-            )
-            for name in given
-        }
+        return default.reshape(default.shape[1:])
 
     def _as_numbers(self, batch: Lines) -> dict[str, Array] | None:
         if self._numbers is None or are_costly_numbers(batch, self._max_line_bytes):
@@ -163,7 +140,3 @@ class InstanceEncoder:
         if tensors is None and self._defaults:
             tensors = read(self._required)
         return tensors
-
-    def _shape_fits(self, name: str, tensor: Array) -> bool:
-        shape = tensor.shape[1:]
-        return fits(shape, self._inputs[name]) and shape == self._row_shapes.get(name, shape)

@@ -156,16 +156,12 @@ def fits(shape: Shape, spec: TensorSpec) -> bool:
     )
 
 
-def check_shape(shape: Shape, spec: TensorSpec, first: Shape, name: str) -> None:
+def check_shape(shape: Shape, spec: TensorSpec, name: str) -> None:
+    """Raise Misfit for a row that is not of the spec's shape."""
     if not fits(shape, spec):
         assert spec.shape is not None
         sizes = ", ".join("?" if size is None else str(size) for size in spec.shape[1:])
         raise Misfit(f"expected the shape [{sizes}], found {list(shape)}", field=name)
-    if shape != first:
-        raise Misfit(
-            f"expected the shape of the rows before it, {list(first)}, found {list(shape)}",
-            field=name,
-        )
 
 
 def _leaf_from_string(leaf: Callable[[Any], Any], value: Any) -> Any:

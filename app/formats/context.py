@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from app.codec.row_groups import RowGroup
 from app.config.file_format import CsvDialect
 from app.config.job_spec import InstanceFields
 from app.framing.records import Records, RowErrorSink
 from tfserving_launcher import Signature
 from tfserving_launcher.parse_spec import FeatureTypes
-from tfserving_launcher.tensors import Array
 
 R = TypeVar("R", bound=Records)
 
@@ -55,9 +55,9 @@ class PassthroughFields:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """The valid rows of a batch: tensors by input, [rows, ...] each; empty if there are none."""
+    """The valid rows of a batch, in groups of one shape; no group if there are none."""
 
-    tensors: dict[str, Array]
+    groups: tuple[RowGroup, ...]
     passthrough: PassthroughFields = field(default_factory=PassthroughFields)
 
 

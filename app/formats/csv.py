@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-import numpy as np
 import orjson
 
 from app.codec.json_values import quoted_names
+from app.codec.row_groups import group_by_shape, one_group
 from app.codec.signatures import only_string_input, takes_examples
 from app.codec.slow_path import Misfit
 from app.errors import RowError, UnsupportedInput
@@ -126,13 +126,13 @@ class CsvReader:
         if not has_quotes and not batch.dropped and not passthrough_names(self._fields):
             tensors = self._encoder.batch(batch)
             if tensors is not None:
-                return Instances(tensors)
+                return Instances(one_group(tensors))
         rows = self.rows(batch)
         cells = self._cells(rows, has_quotes=has_quotes)
         tensors = None if cells is None else self._encoder.columns(cells)
         if cells is None or tensors is None:
             return self._slow(self._encoder, rows)
-        return Instances(tensors, self._passthrough(cells))
+        return Instances(one_group(tensors), self._passthrough(cells))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
         """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
@@ -164,7 +164,7 @@ class CsvReader:
         job.
         """
         good: list[tuple[bytes, ...]] = []
-        values: dict[str, list[Array]] = {}
+        values: list[dict[str, Array]] = []
         for number, text in rows:
             try:
                 cells = self._row(text)
@@ -174,13 +174,9 @@ class CsvReader:
                     break
             else:
                 good.append(cells)
-                for name, value in row.items():
-                    values.setdefault(name, []).append(value)
-        if not good:
-            return Instances({})
+                values.append(row)
         columns = list(zip(*good, strict=True))
-        tensors = {name: np.stack(arrays) for name, arrays in values.items()}
-        return Instances(tensors, self._passthrough(columns))
+        return Instances(group_by_shape(values), self._passthrough(columns))
 
     def _row(self, text: bytes) -> tuple[bytes, ...]:
         try:

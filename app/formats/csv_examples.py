@@ -64,7 +64,8 @@ class ExampleRowEncoder:
         return {self._input: self._tensor(examples)}
 
     def row(self, cells: tuple[bytes, ...]) -> dict[str, Array]:
-        return {self._input: self._tensor([self._example(cells)])[0]}
+        tensor = self._tensor([self._example(cells)])
+        return {self._input: tensor.reshape(tensor.shape[1:])}
 
     def _tensor(self, examples: list[bytes]) -> Array:
         return with_last_dimension(string_array(examples), self._spec)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from app.codec.casting import ends_in_one, holds_one_value, with_last_dimension
 from app.codec.number_rows import NumberDocument
-from app.codec.slow_path import Shape, check_shape, read_row
+from app.codec.slow_path import check_shape, read_row
 from app.formats.csv_cells import (
     booleans,
     is_list,
@@ -58,7 +58,6 @@ class TensorEncoder:
         self._indices = columns.indices
         self._row_shape = columns.row_shape
         self._specs = {name: signature.inputs[name] for name in columns.indices}
-        self._row_shapes: dict[str, Shape] = {}
         self._documents = {
             name: NumberDocument(spec)
             for name, spec in self._specs.items()
@@ -145,10 +144,7 @@ class TensorEncoder:
             for name, indices in self._indices.items()
         }
         for name, value in row.items():
-            first = self._row_shapes.get(name, value.shape)
-            check_shape(value.shape, self._specs[name], first, name)
-        for name, value in row.items():
-            self._row_shapes.setdefault(name, value.shape)
+            check_shape(value.shape, self._specs[name], name)
         return row
 
     def _value(self, name: str, cells: list[bytes], indices: tuple[int, ...]) -> Array:

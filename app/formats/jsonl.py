@@ -70,12 +70,12 @@ class JsonLinesReader:
             without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
         )
         if not split:
-            return Instances({})
+            return Instances(())
         seen = as_lines(batch.first, b"".join([one.seen + b"\n" for one in split.values()]))
         numbers = np.fromiter(split, np.int64, len(split))
-        tensors = self._encoder.encode(dataclasses.replace(seen, numbers=numbers))
+        groups = self._encoder.encode(dataclasses.replace(seen, numbers=numbers))
         good = [split[number].passthrough for number in split if number not in self._bad]
-        return Instances(tensors, PassthroughFields(passthrough_names(self._fields), good))
+        return Instances(groups, PassthroughFields(passthrough_names(self._fields), good))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
         return batch.rows()

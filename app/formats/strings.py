@@ -6,13 +6,14 @@ import orjson
 import pybase64
 
 from app.codec.casting import with_last_dimension
+from app.codec.row_groups import RowGroup, one_group
 from app.codec.signatures import only_string_input
 from app.codec.slow_path import Misfit
 from app.codec.tf_examples import text_or_base64
 from app.errors import RowError, UnsupportedInput
 from app.formats.context import Instances, PassthroughFields, ReaderContext
 from app.formats.jsonl import passthrough_names
-from tfserving_launcher.tensors import Array, string_array
+from tfserving_launcher.tensors import string_array
 
 
 class StringReader:
@@ -48,7 +49,7 @@ class StringReader:
         """The instances `contents`, which the numbered texts stand for in outputs."""
         names = passthrough_names(self._fields)
         if not names:
-            return Instances(self._tensors(contents))
+            return Instances(self._groups(contents))
         strings, passthrough = [], []
         for (number, text), content in zip(rows, contents, strict=True):
             try:
@@ -58,12 +59,12 @@ class StringReader:
                     break
             else:
                 strings.append(content)
-        return Instances(self._tensors(strings), PassthroughFields(names, passthrough))
+        return Instances(self._groups(strings), PassthroughFields(names, passthrough))
 
-    def _tensors(self, strings: list[bytes]) -> dict[str, Array]:
+    def _groups(self, strings: list[bytes]) -> tuple[RowGroup, ...]:
         if not strings:
-            return {}
-        return {self._input: with_last_dimension(string_array(strings), self._spec)}
+            return ()
+        return one_group({self._input: with_last_dimension(string_array(strings), self._spec)})
 
     def _passthrough(self, text: bytes) -> tuple[bytes, ...]:
         passthrough = []

@@ -25,9 +25,10 @@ from app.job.file_output import FileOutput
 from app.job.row_errors import InvalidRecord, RowErrors, encode_row_error
 from app.job.served_model import ServedModel
 from app.planning.plan import FileTask
+from app.serving.answer_parts import Failure, Part
 from app.serving.answer_size import MOST_WAITING_BYTES, answer_bytes
-from app.serving.predict_batch import BatchPredictor, CallsInFlight, Failure, Part
-from app.serving.supervised_server import Call, Tensors
+from app.serving.predict_batch import BatchPredictor, CallsInFlight, SentBatch
+from app.serving.supervised_server import Tensors
 from app.settings import MEBIBYTE
 from app.telemetry.report import FileReport
 
@@ -45,17 +46,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Records in flight. `call` is None if none of them is a valid instance.
+    """Records in flight. `sent` is None if none of them is a valid instance.
 
     `input_bytes` were read since the batch before it. `answer_bytes` is the expected size of the
     answer.
     """
 
     records: Records | None
-    rows: int
     passthrough: PassthroughFields
     bad_rows: list[InvalidRecord]
-    call: Call | None
+    sent: SentBatch | None
     input_bytes: int
     answer_bytes: int = 0
 
@@ -164,17 +164,16 @@ class FilePrediction:
             instances = self._reader.instances(batch)
             bad_rows = self._row_errors.up_to(batch.last)
             read, self._bytes_read = self._bytes_read, 0
-            if tensors := instances.tensors:
-                rows = len(next(iter(tensors.values())))
-                call = self._predictor.submit(tensors)
-                expected = self._served.answers.size.of_rows(self._served.fixed_rows or rows)
-                yield _Batch(batch, rows, instances.passthrough, bad_rows, call, read, expected)
+            if instances.groups:
+                sent = self._predictor.submit(instances.groups)
+                expected = self._served.answers.size.of_rows(self._served.fixed_rows or sent.rows)
+                yield _Batch(batch, instances.passthrough, bad_rows, sent, read, expected)
             elif bad_rows:
-                yield _Batch(batch, 0, PassthroughFields(), bad_rows, None, read)
+                yield _Batch(batch, PassthroughFields(), bad_rows, None, read)
             if bad_rows and not self._skip:
                 return
         if bad_rows := self._row_errors.up_to(None):
-            yield _Batch(None, 0, PassthroughFields(), bad_rows, None, self._bytes_read)
+            yield _Batch(None, PassthroughFields(), bad_rows, None, self._bytes_read)
 
     def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
         """Batches bounded by the size of the input, and then by the expected size of the answer."""
@@ -230,7 +229,7 @@ class FilePrediction:
         return self._served.writer.header(self._reader.passthrough_names())
 
     def _parts(self, batch: _Batch) -> Iterable[Part]:
-        return () if batch.call is None else self._predictor.parts(batch.call, batch.rows)
+        return () if batch.sent is None else self._predictor.parts(batch.sent)
 
     def _encoded(
         self, batch: _Batch, part: Part, failed: dict[int, Failure]

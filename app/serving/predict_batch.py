@@ -3,15 +3,18 @@
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
 
 from app.codec.predictions import check_rows
-from app.errors import InvalidModel, JobError, ModelFailed, TooLarge
+from app.codec.row_groups import RowGroup
+from app.errors import InvalidModel, ModelFailed, TooLarge
+from app.serving.answer_parts import Failure, Part, in_row_order
 from app.serving.answer_size import AnswerSize
 from app.serving.bisection import Refused, predict_bisected
 from app.serving.error_translation import without_own_paths
@@ -65,23 +68,15 @@ class CallsInFlight:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a row has no prediction."""
+class SentBatch:
+    """A batch whose first group is on its way to the server."""
 
-    kind: type[JobError]
-    message: str
+    groups: tuple[RowGroup, ...]
+    first: Call
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Consecutive rows of a batch, by their indices in it, and what became of them.
-
-    `outputs` are those of the rows that are not in `failed`, in order; empty where all have failed.
-    """
-
-    rows: range
-    outputs: Tensors
-    failed: dict[int, Failure] = field(default_factory=dict)
+    @property
+    def rows(self) -> int:
+        return sum(len(group.rows) for group in self.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +110,35 @@ class BatchPredictor:
         self._padded_rows = padded_rows
         self._first_only = first_only
 
-    def submit(self, tensors: Tensors) -> Call:
-        """Sends a batch ahead, and does not wait for its answer."""
-        return self._in_flight.add(self._server.submit(self._call(tensors)))
+    def submit(self, groups: tuple[RowGroup, ...]) -> SentBatch:
+        """Send the first group ahead, and do not wait for its answer."""
+        call = self._call(groups[0].tensors)
+        return SentBatch(groups, self._in_flight.add(self._server.submit(call)))
 
-    def parts(self, call: Call, rows: int) -> Iterator[Part]:
-        """The answer to a batch of so many rows, in their order.
+    def parts(self, sent: SentBatch) -> Iterator[Part]:
+        """The answer to a batch, in the order of its rows.
 
         Raises InvalidModel where the model fails on whatever it is given, and what ends the last
         server that there may be.
         """
-        try:
-            outputs = self._server.result(call)
-        except (PredictError, PoisonBatch) as refusal:
-            tensors = {name: tensor[:rows] for name, tensor in call.tensors.items()}
-            yield from self._refused(tensors, range(rows), refusal)
-        else:
-            yield self._whole(outputs, range(rows))
+        parts = self._answers(sent)
+        return parts if len(sent.groups) == 1 else in_row_order(list(parts))
 
-    def _whole(self, outputs: Tensors, rows: range) -> Part:
+    def _answers(self, sent: SentBatch) -> Iterator[Part]:
+        first, *others = sent.groups
+        yield from self._answer(first, lambda: self._server.result(sent.first))
+        for group in others:
+            yield from self._answer(group, partial(self._predict, group.tensors))
+
+    def _answer(self, group: RowGroup, answer: Callable[[], Tensors]) -> Iterator[Part]:
+        try:
+            outputs = answer()
+        except (PredictError, PoisonBatch) as refusal:
+            yield from self._refused(group.tensors, group.rows, refusal)
+        else:
+            yield self._whole(outputs, group.rows)
+
+    def _whole(self, outputs: Tensors, rows: Sequence[int]) -> Part:
         check_rows(outputs, self._padded_rows or len(rows))
         self._failures.close()
         outputs = {name: array[: len(rows)] for name, array in outputs.items()}
@@ -141,7 +146,7 @@ class BatchPredictor:
         return Part(rows, outputs)
 
     def _refused(
-        self, tensors: Tensors, rows: range, refusal: PredictError | PoisonBatch
+        self, tensors: Tensors, rows: Sequence[int], refusal: PredictError | PoisonBatch
     ) -> Iterator[Part]:
         if isinstance(refusal, PredictError) and refusal.code == _NO_ROOM:
             yield from self._split_large_answer(tensors, rows, refusal)
@@ -151,7 +156,7 @@ class BatchPredictor:
             yield self._without_failing_rows(tensors, rows, refusal)
 
     def _split_large_answer(
-        self, tensors: Tensors, rows: range, refusal: PredictError
+        self, tensors: Tensors, rows: Sequence[int], refusal: PredictError
     ) -> Iterator[Part]:
         """Splits the batch, because no row is to blame for an answer that is too large."""
         if len(rows) == 1 or self._padded_rows:
@@ -162,12 +167,7 @@ class BatchPredictor:
         for half in (range(middle), range(middle, len(rows))):
             part = {name: tensor[half.start : half.stop] for name, tensor in tensors.items()}
             indices = rows[half.start : half.stop]
-            try:
-                outputs = self._predict(part)
-            except (PredictError, PoisonBatch) as error:
-                yield from self._refused(part, indices, error)
-            else:
-                yield self._whole(outputs, indices)
+            yield from self._answer(RowGroup(indices, part), partial(self._predict, part))
 
     def _no_room(self, refusal: PredictError) -> Failure:
         if not _LARGER_THAN_MAX.search(refusal.message):
@@ -209,7 +209,7 @@ class BatchPredictor:
             )
 
     def _without_failing_rows(
-        self, tensors: Tensors, rows: range, refusal: PredictError | PoisonBatch
+        self, tensors: Tensors, rows: Sequence[int], refusal: PredictError | PoisonBatch
     ) -> Part:
         outputs, refused = predict_bisected(
             tensors, refusal, self._predict, first_only=self._first_only

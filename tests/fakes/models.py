@@ -59,6 +59,11 @@ def _zoo() -> dict[str, Any]:
         "serving_default": _function(lambda x: {"y": 2 * x + 1}, x=("float32", [None, 3])),
         "matrix": _function(identity, x=("float32", [None, 2, 3])),
         "any_length": _function(identity, x=("float32", [None, None])),
+        # One number from rows of any length; rows that hold a negative one fail.
+        "sum": _function(
+            lambda x: {"sum": tf.reduce_sum(failing(x)["y"] ** 2, axis=1)},
+            x=("float32", [None, None]),
+        ),
         "any_rank": _function(identity, x=("float32", None)),
         "string_matrix": _function(identity, x=("string", [None, 2, 2])),
         "named": _function(

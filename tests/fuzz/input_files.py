@@ -27,6 +27,7 @@ with atheris.instrument_imports(include=["app"]):
     from app.framing.gzipped import unpacked
     from app.job.row_errors import RowErrors, encode_row_error
 
+from tests.fakes.groups import values_of
 from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.parse_spec import FeatureTypes
 
@@ -109,13 +110,12 @@ def read(data: bytes, case: Case, block: int) -> Read:
     try:
         for batch in make_batches(reader.read(unpacked(blocks, file="f")), _LIMITS):
             instances = reader.instances(batch)
-            sizes = {len(tensor) for tensor in instances.tensors.values()}
-            assert len(sizes) <= 1
-            assert not reader.passthrough_names() or len(instances.passthrough.rows) == max(
-                sizes, default=0
-            )
-            for name, tensor in instances.tensors.items():
-                rows += [(name, repr(row).encode()) for row in tensor]
+            for group in instances.groups:
+                assert {len(tensor) for tensor in group.tensors.values()} == {len(group.rows)}
+            found = sum(len(group.rows) for group in instances.groups)
+            assert not reader.passthrough_names() or len(instances.passthrough.rows) == found
+            for name, values in values_of(instances.groups).items():
+                rows += [(name, repr(value).encode()) for value in values]
             beside += instances.passthrough.rows
     except UnsupportedInput as error:
         # Whether damage or the content before it is noticed first depends on the blocks.
