@@ -98,6 +98,15 @@ def main() -> None:
     "--csv-delimiter",
     help="What separates the cells of tables: tab, or one character.  [default: a comma]",
 )
+@click.option(
+    "--constants",
+    help="Inputs that are the same for all rows, as a JSON object: '{\"keep_prob\": 1.0}'.",
+)
+@click.option(
+    "--output-filter",
+    multiple=True,
+    help="The only outputs to compute, separated by commas; may be repeated.  [default: all]",
+)
 @click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
 @click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -113,6 +114,7 @@ class ModelServerClient:
         inputs: dict[str, Array],
         *,
         signature_name: str,
+        output_filter: Sequence[str] = (),
         timeout_seconds: float,
         max_answer_bytes: int | None = None,
     ) -> "PredictCall":
@@ -120,6 +122,7 @@ class ModelServerClient:
         request = PredictRequest()
         request.model_spec.name = self._model_name
         request.model_spec.signature_name = signature_name
+        request.output_filter.extend(output_filter)
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(to_proto(array))
         stub = self._connection(max_answer_bytes).predictions

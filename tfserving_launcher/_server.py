@@ -7,7 +7,7 @@ import site
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -152,13 +152,15 @@ class ModelServer:
         inputs: Mapping[str, object],
         *,
         signature_name: str = DEFAULT_SIGNATURE,
+        output_filter: Sequence[str] = (),
         timeout_seconds: float | None = None,
         max_answer_bytes: int | None = None,
     ) -> "PredictFuture":
         """Sends a call and returns without waiting for its answer.
 
         `inputs` maps the signature's input names to arrays or nested lists, the batch in the first
-        dimension. An answer of more than `max_answer_bytes` is refused as RESOURCE_EXHAUSTED; None
+        dimension. `output_filter` names the outputs to compute and send, none of them all. An
+        answer of more than `max_answer_bytes` is refused as RESOURCE_EXHAUSTED; None
         takes any. Waits only while `max_calls_in_flight` calls are under way. Raises
         SignatureNotFound, TensorError where names or values do not fit, ServerTimeout where no
         slot came free in `timeout_seconds` (default: the option `call_timeout_seconds`).
@@ -173,6 +175,7 @@ class ModelServer:
             call = self._client.predict(
                 tensors,
                 signature_name=signature_name,
+                output_filter=output_filter,
                 timeout_seconds=max(0.0, seconds - (time.monotonic() - started)),
                 max_answer_bytes=max_answer_bytes,
             )

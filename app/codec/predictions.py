@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from app.codec.signatures import left_out_by
 from app.errors import InvalidModel
 from tfserving_launcher.tensors import Array, dtype_name, family
 
@@ -114,11 +115,18 @@ def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
     """Raises InvalidModel where the first dimension of an output is not the batch."""
     for name, array in outputs.items():
         if array.ndim == 0 or len(array) != rows:
-            raise InvalidModel(
-                f"output {name} has the shape {list(array.shape)} for {rows} rows: its first"
-                " dimension must be the batch",
-                {"output": name},
-            )
+            raise _no_batch(name, outputs, rows)
+
+
+def _no_batch(name: str, outputs: Mapping[str, Array], rows: int) -> InvalidModel:
+    shape = outputs[name].shape
+    fitting = [other for other, array in outputs.items() if array.shape[:1] == (rows,)]
+    fixed = f"; batch_size={shape[0]} where the model takes no other" if shape and shape[0] else ""
+    return InvalidModel(
+        f"output {name} has the shape {list(shape)} for {rows} row{'s' * (rows != 1)}: its first dimension must"
+        f" be the batch{left_out_by(fitting)}{fixed}",
+        {"output": name},
+    )
 
 
 def _lines(name: str, array: Array) -> bytes:

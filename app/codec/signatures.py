@@ -4,6 +4,8 @@ Source: tensorflow_serving/servables/tensorflow/classifier.cc and regressor.cc, 
 tensorflow/core/protobuf/meta_graph.proto (SignatureDef).
 """
 
+from collections.abc import Iterable
+
 from app.codec.casting import holds_one_value
 from app.errors import InvalidModel
 from tfserving_launcher import Signature
@@ -38,7 +40,10 @@ def check_inputs(signature: Signature) -> None:
         if family(spec.dtype) == "complex":
             raise InvalidModel(f"input {name} is {spec}: complex numbers have no JSON form")
         if spec.shape == () and name not in signature.defaults:
-            raise InvalidModel(f"input {name} is {spec}: it has no batch dimension")
+            raise InvalidModel(
+                f"input {name} is {spec}: it has no batch dimension, so rows cannot give it;"
+                f' constants={{"{name}": ...}} gives its value for all rows'
+            )
     if takes_examples(signature):
         expected = f"one input, {_EXAMPLES}, of serialized tf.Examples"
         specs = list(signature.inputs.values())
@@ -56,7 +61,10 @@ def check_outputs(signature: Signature) -> None:
         if family(spec.dtype) == "complex":
             raise InvalidModel(f"output {name} is {spec}: complex numbers have no JSON form")
         if spec.shape == ():
-            raise InvalidModel(f"output {name} is {spec}: it has no batch dimension")
+            others = [other for other, one in signature.outputs.items() if one.shape != ()]
+            raise InvalidModel(
+                f"output {name} is {spec}: it has no batch dimension{left_out_by(others)}"
+            )
     names = set(signature.outputs)
     if classifies(signature):
         kinds = {CLASSES: "string", SCORES: "float"}
@@ -67,6 +75,12 @@ def check_outputs(signature: Signature) -> None:
         names != {VALUES} or family(signature.outputs[VALUES].dtype) != "float"
     ):
         raise _not_as_named(signature, f"one output, {VALUES}, of floats", "outputs")
+
+
+def left_out_by(outputs: Iterable[str]) -> str:
+    """How to leave out an output, where these are others that can be written."""
+    names = ",".join(outputs)
+    return f"; output_filter={names} leaves it out" if names else ""
 
 
 def fixed_batch_size(signature: Signature) -> int | None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import orjson
+
 from app.config.field_names import field_names
 from app.config.file_format import (
     COMPRESSIONS,
@@ -69,6 +71,8 @@ class JobSpec:
     integer_strings: bool = False
     csv_header: bool | None = None
     csv_delimiter: str | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    output_filter: tuple[str, ...] = ()
     numbered_outputs: bool = False
     force: bool = False
     timeout_seconds: float | None = None
@@ -92,11 +96,14 @@ OPTIONAL = (
     "integer_strings",
     "csv_header",
     "csv_delimiter",
+    "constants",
+    "output_filter",
     "force",
     "timeout_seconds",
 )
 # In a URL these are given once for each value.
-LISTS_OF_NAMES = ("included_fields", "excluded_fields")
+LISTS_OF_NAMES = ("included_fields", "excluded_fields", "output_filter")
+_ONE_OF_TWO = ("included_fields", "excluded_fields")
 REPEATED = ("input", *LISTS_OF_NAMES)
 
 
@@ -135,6 +142,8 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
         integer_strings=_flag(parameters, "integer_strings"),
         csv_header=_optional_flag(parameters, "csv_header"),
         csv_delimiter=_csv_delimiter(parameters),
+        constants=_constants(parameters),
+        output_filter=_field_names(parameters, "output_filter"),
         force=_flag(parameters, "force"),
         timeout_seconds=_timeout_seconds(parameters),
     )
@@ -180,12 +189,12 @@ def _texts(parameters: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
-    included, excluded = (_field_names(parameters, name) for name in LISTS_OF_NAMES)
+    included, excluded = (_field_names(parameters, name) for name in _ONE_OF_TWO)
     if included and excluded:
         raise InvalidArgument(
             "parameters included_fields and excluded_fields: one of them says it all, both are"
             " given",
-            {"parameters": list(LISTS_OF_NAMES)},
+            {"parameters": list(_ONE_OF_TWO)},
         )
     return InstanceFields(
         key=_text(parameters, "key_field") or None,
@@ -245,6 +254,24 @@ def _csv_delimiter(parameters: Mapping[str, Any]) -> str | None:
             "csv_delimiter", "tab, or one ASCII character that is no letter, digit or quote", text
         )
     return delimiter
+
+
+def _constants(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """An object of JSON: its text in a URL, itself in a body."""
+    value = parameters.get("constants")
+    if value is None or value == "":
+        return {}
+    decoded = value
+    if isinstance(value, str):
+        try:
+            decoded = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            decoded = None
+    if not isinstance(decoded, dict):
+        raise _malformed(
+            "constants", 'a JSON object with the values of inputs, as in {"keep_prob": 1.0}', value
+        )
+    return decoded
 
 
 def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:

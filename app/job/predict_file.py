@@ -128,6 +128,7 @@ class FilePrediction:
                 stack.enter_context(CallsInFlight(self._served.server, ahead=_MAX_CALLS_AHEAD)),
                 self._served.answers,
                 padded_rows=self._served.fixed_rows,
+                batch_size=self._job.spec.batch_size,
                 first_only=not self._skip,
             )
             batches = pipeline.prefetch(

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from app.codec.constants import narrow_signature, read_constants
 from app.codec.signatures import check_inputs, check_outputs, fixed_batch_size
 from app.config.file_format import CsvDialect, delimiter_of_name
 from app.formats.context import InstanceReader, ReaderContext
@@ -149,6 +150,9 @@ def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[Se
 def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> ServedModel:
     name = job.spec.signature_name
     signature = server.signature(name)
+    constants = read_constants(job.spec.constants, signature)
+    server.set_for_all_calls(constants, job.spec.output_filter)
+    signature = narrow_signature(signature, constants, job.spec.output_filter)
     check_inputs(signature)
     check_outputs(signature)
     fixed_rows = fixed_batch_size(signature)

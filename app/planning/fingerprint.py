@@ -35,6 +35,8 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
         "integer_strings": spec.integer_strings or None,
         "csv_header": spec.csv_header,
         "csv_delimiter": spec.csv_delimiter,
+        "constants": spec.constants or None,
+        "output_filter": sorted(spec.output_filter) or None,
     }
     follows_from |= {name: value for name, value in later.items() if value is not None}
     return _digest(follows_from)

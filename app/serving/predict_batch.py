@@ -90,7 +90,8 @@ class ModelAnswers:
 class BatchPredictor:
     """Sends the batches of one file, and gives the answers in parts.
 
-    `padded_rows` is the batch size that the model fixes, or None. With `first_only`, nothing after
+    `padded_rows` is the batch size that the signature fixes, or None; `batch_size` the one that
+    was asked for, which may be the only one that the model takes. With `first_only`, nothing after
     the first row that fails is looked at.
     """
 
@@ -101,6 +102,7 @@ class BatchPredictor:
         answers: ModelAnswers,
         *,
         padded_rows: int | None,
+        batch_size: int | None,
         first_only: bool,
     ) -> None:
         self._server = server
@@ -108,6 +110,7 @@ class BatchPredictor:
         self._size = answers.size
         self._failures = answers.failures
         self._padded_rows = padded_rows
+        self._batch_size = batch_size
         self._first_only = first_only
 
     def submit(self, groups: tuple[RowGroup, ...]) -> SentBatch:
@@ -126,24 +129,49 @@ class BatchPredictor:
 
     def _answers(self, sent: SentBatch) -> Iterator[Part]:
         first, *others = sent.groups
-        yield from self._answer(first, lambda: self._server.result(sent.first))
+        yield from self._answer(first, lambda: self._server.result(sent.first), sent.first.rows)
         for group in others:
             yield from self._answer(group, partial(self._predict, group.tensors))
 
-    def _answer(self, group: RowGroup, answer: Callable[[], Tensors]) -> Iterator[Part]:
+    def _answer(
+        self, group: RowGroup, answer: Callable[[], Tensors], rows_sent: int | None = None
+    ) -> Iterator[Part]:
+        rows_sent = rows_sent or len(group.rows)
         try:
             outputs = answer()
         except (PredictError, PoisonBatch) as refusal:
-            yield from self._refused(group.tensors, group.rows, refusal)
+            padded = self._padded_answer(group, rows_sent, refusal)
+            if padded is None:
+                yield from self._refused(group.tensors, group.rows, refusal)
+                return
+            outputs = padded
         else:
-            yield self._whole(outputs, group.rows)
-
-    def _whole(self, outputs: Tensors, rows: Sequence[int]) -> Part:
-        check_rows(outputs, self._padded_rows or len(rows))
+            if any(array.shape[:1] != (rows_sent,) for array in outputs.values()):
+                padded = self._padded_answer(group, rows_sent, None)
+                if padded is None:
+                    check_rows(outputs, rows_sent)
+                outputs = padded or outputs
         self._failures.close()
-        outputs = {name: array[: len(rows)] for name, array in outputs.items()}
-        self._size.answered(outputs, len(rows))
-        return Part(rows, outputs)
+        outputs = {name: array[: len(group.rows)] for name, array in outputs.items()}
+        self._size.answered(outputs, len(group.rows))
+        yield Part(group.rows, outputs)
+
+    def _padded_answer(
+        self, group: RowGroup, rows_sent: int, refusal: PredictError | PoisonBatch | None
+    ) -> Tensors | None:
+        """The answer of a model that takes only batches of the size that was asked for.
+
+        None where this is no such model. All batches after this one are padded as well.
+        """
+        size = self._batch_size
+        if size is None or rows_sent >= size or isinstance(refusal, PoisonBatch):
+            return None
+        before, self._padded_rows = self._padded_rows, size
+        try:
+            return self._predict(group.tensors)
+        except (PredictError, PoisonBatch, InvalidModel):
+            self._padded_rows = before
+            return None
 
     def _refused(
         self, tensors: Tensors, rows: Sequence[int], refusal: PredictError | PoisonBatch

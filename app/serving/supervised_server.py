@@ -92,6 +92,8 @@ class SupervisedServer:
         self._lock = threading.Lock()
         self._generation = 0
         self._is_closed = False
+        self._constants: Tensors = {}
+        self._output_filter: tuple[str, ...] = ()
         # While set, nothing is sent ahead.
         self._one_at_a_time = False
 
@@ -115,6 +117,10 @@ class SupervisedServer:
         assert self._server is not None
         self._signature = self._server.signature(name)
         return self._signature
+
+    def set_for_all_calls(self, constants: Tensors, output_filter: tuple[str, ...]) -> None:
+        """Inputs that each call has beside its rows, and the outputs that it asks for, () all."""
+        self._constants, self._output_filter = constants, output_filter
 
     def submit(self, call: Call) -> Call:
         """Sends a batch ahead, with the signature asked for last, and does not wait for it."""
@@ -145,7 +151,7 @@ class SupervisedServer:
             assert call.future is not None
             try:
                 outputs = call.future.result()
-                _check_rows(outputs, call.rows)
+                _check_rows(outputs, call.rows, self._signature)
             except (ServerExited, ServerTimeout, WrongRowCount, PredictError) as error:
                 self._deadline.remaining()
                 if call.is_cancelled:
@@ -179,8 +185,9 @@ class SupervisedServer:
             raise CallAbandoned
         call.generation = self._generation
         call.future = self._server.submit(
-            call.tensors,
+            {**self._constants, **call.tensors},
             signature_name=self._signature.name,
+            output_filter=self._output_filter,
             timeout_seconds=min(seconds, self._deadline.remaining()),
             max_answer_bytes=call.max_answer_bytes,
         )
@@ -236,7 +243,14 @@ def _final_error(error: Exception, otherwise: Exception) -> Exception:
     return ServerFailed(without_own_paths(error)) if isinstance(error, PredictError) else otherwise
 
 
-def _check_rows(outputs: Tensors, rows: int) -> None:
+def _check_rows(outputs: Tensors, rows: int, signature: Signature) -> None:
+    """Raise WrongRowCount where rows may have been lost on the server.
+
+    No server adds rows or answers with the very shape of the signature by mistake: the caller
+    judges what the model does.
+    """
     for name, array in outputs.items():
-        if array.ndim == 0 or len(array) != rows:
+        shape = signature.outputs[name].shape if name in signature.outputs else None
+        is_the_models = shape is not None and shape[:1] == array.shape[:1]
+        if not is_the_models and (array.ndim == 0 or len(array) < rows):
             raise WrongRowCount(f"output {name} has the shape {list(array.shape)} for {rows} rows")

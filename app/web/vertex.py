@@ -32,6 +32,8 @@ URL_PARAMETERS = (
     "integer_strings",
     "csv_header",
     "csv_delimiter",
+    "constants",
+    "output_filter",
     "timeout_seconds",
 )
 # Fields of the resource that are read here; the messages in them have their own below.

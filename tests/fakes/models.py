@@ -44,6 +44,10 @@ def _zoo() -> dict[str, Any]:
         with tf.control_dependencies([tf.debugging.assert_non_negative(x, "x must be positive")]):
             return {"y": tf.sqrt(x)}
 
+    def eights(x: Any) -> dict[str, Any]:
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(x)[0], 8)]):
+            return {"y": tf.identity(x)}
+
     def slow(x: Any) -> dict[str, Any]:
         matrix = tf.random.uniform([600, 600])
         steps = tf.cast(tf.reduce_max(x) * 100, tf.int32)
@@ -108,6 +112,26 @@ def _zoo() -> dict[str, Any]:
             lambda x: {"y": x, "sum": tf.fill([4], tf.reduce_sum(x))}, x=("float32", [4, 2])
         ),
         "no_batch": _function(identity, x=("float32", [])),
+        # Inputs and outputs without a batch dimension, as TF1 exports them.
+        "dropout": _function(
+            lambda x, keep_prob, mean: {
+                "y": (x - mean) * keep_prob,
+                "step": tf.constant(7, tf.int64),
+                "rate": 1 - keep_prob,
+            },
+            x=("float32", [None, 3]),
+            keep_prob=("float32", []),
+            mean=("float32", [3]),
+        ),
+        # Take eight rows and no other number; only the answers, or the outputs, show it.
+        "in_eights": _function(eights, x=("float32", [None, 2])),
+        "to_eight": _function(
+            lambda x: {"y": tf.concat([x, tf.zeros([8 - tf.shape(x)[0], 2])], axis=0)},
+            x=("float32", [None, 2]),
+        ),
+        "eight": _function(
+            lambda x: {"y": tf.zeros([8, 2]), "z": x[:, 0]}, x=("float32", [None, 2])
+        ),
         "complex": _function(lambda x: {"y": tf.cast(x, tf.complex64)}, x=("float32", [None])),
         "failing": _function(failing, x=("float32", [None])),
         "mask": _function(lambda x: {"y": x[:, None] + tf.zeros([65_536])}, x=("float32", [None])),
