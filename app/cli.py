@@ -58,7 +58,9 @@ def main() -> None:
     help="A file, a folder ending in /, or a name with *, ? or **; may be repeated.",
 )
 @click.option("--output", required=True, help="Folder for the predictions.")
-@click.option("--signature-name", help="Signature to call.  [default: serving_default]")
+@click.option(
+    "--signature-name", help="Signature to call.  [default: serving_default, or the only one]"
+)
 @click.option("--batch-size", type=int, help="Rows a call.  [default: chosen by size]")
 @click.option(
     "--on-error",

@@ -39,10 +39,11 @@ from tfserving_launcher._program import (
     needs_stand_in,
 )
 from tfserving_launcher._removal import remove
-from tfserving_launcher._server import ModelServer, PredictFuture
+from tfserving_launcher._server import DEFAULT_SIGNATURE, ModelServer, PredictFuture
 from tfserving_launcher._signatures import Signature, TensorSpec
 
 __all__ = [
+    "DEFAULT_SIGNATURE",
     "FORK_SERVER_VARIABLE",
     "PROGRAM_VARIABLE",
     "BadVersionFolder",

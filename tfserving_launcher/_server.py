@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from tfserving_launcher._client import ModelServerClient, PredictCall
 from tfserving_launcher._cpus import available_cpus
@@ -34,7 +34,8 @@ from tfserving_launcher.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
 
-_INIT_OP_SIGNATURE = "__saved_model_init_op"
+# Operations that a SavedModel lists as signatures: python/saved_model/constants.py.
+_OP_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _MODEL_NAME = "model"
 _SOCKET_NAME = "s"
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL on Linux, 104 on macOS.
@@ -131,9 +132,15 @@ class ModelServer:
             self._signatures[name] = read_signature(name, definition)
         return self._signatures[name]
 
+    def method_name(self, signature_name: str) -> str:
+        """What kind of call a signature is for, also where its tensors are none for NumPy."""
+        definition: Any = self._signature_defs[signature_name]
+        method_name: str = definition.method_name
+        return method_name
+
     def signature_names(self) -> list[str]:
-        """The model's signatures, sorted, without the initialisation op that is listed as one."""
-        return sorted(name for name in self._signature_defs if name != _INIT_OP_SIGNATURE)
+        """The model's signatures, sorted, without the operations that are listed among them."""
+        return sorted(name for name in self._signature_defs if name not in _OP_SIGNATURES)
 
     def predict(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,19 +18,28 @@ from tfserving_launcher.tensors import (
     string_array,
 )
 
+# Of TypeSpecProto.TypeSpecClass: core/protobuf/struct.proto.
+_COMPOSITES: dict[int, Literal["sparse", "ragged"]] = {1: "sparse", 3: "ragged"}
+
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output. A dimension of None may have any size; `shape` None means any rank."""
+    """One input or output. A dimension of None may have any size; `shape` None means any rank.
+
+    Calls carry dense tensors only; `encoding` says what the signature wants or gives
+    (meta_graph.proto, TensorInfo).
+    """
 
     dtype: np.dtype[np.generic]
     shape: tuple[int | None, ...] | None
+    encoding: Literal["dense", "sparse", "ragged", "composite"] = "dense"
 
     def __str__(self) -> str:
+        kind = "" if self.encoding == "dense" else f"{self.encoding} "
         if self.shape is None:
-            return f"{dtype_name(self.dtype)} of any shape"
+            return f"{kind}{dtype_name(self.dtype)} of any shape"
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{dtype_name(self.dtype)}[{sizes}]"
+        return f"{kind}{dtype_name(self.dtype)}[{sizes}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +110,24 @@ def _tensor_specs(infos: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def _tensor_spec(name: str, info: Any) -> TensorSpec:
+    encoding = _encoding(info)
+    # Only the parts of a ragged tensor have a type; the first are its values.
+    parts = info.composite_tensor.components if encoding not in ("dense", "sparse") else ()
     try:
-        dtype = dtype_of(info.dtype)
+        dtype = dtype_of(parts[0].dtype if parts else info.dtype)
     except TensorError as error:
         raise TensorError(f"tensor {name!r} of the signature: {error}") from None
-    if info.tensor_shape.unknown_rank:
-        return TensorSpec(dtype, None)
-    return TensorSpec(
-        dtype, tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
-    )
+    if info.tensor_shape.unknown_rank or parts:
+        return TensorSpec(dtype, None, encoding)
+    shape = tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+    return TensorSpec(dtype, shape, encoding)
+
+
+def _encoding(info: Any) -> Literal["dense", "sparse", "ragged", "composite"]:
+    match info.WhichOneof("encoding"):
+        case "coo_sparse":
+            return "sparse"
+        case "composite_tensor":
+            kind = info.composite_tensor.type_spec.type_spec_class
+            return _COMPOSITES.get(kind, "composite")
+    return "dense"

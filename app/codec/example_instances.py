@@ -1,6 +1,6 @@
 """JSON lines to serialized tf.Examples, for signatures whose graph parses such."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,14 @@ class ExampleEncoder:
         signature: Signature,
         on_row_error: RowErrorSink,
         parse_spec: Callable[[], FeatureTypes | None],
+        row_signatures: Sequence[str] = (),
     ) -> None:
+        self._hint = ""
+        if row_signatures:
+            self._hint = (
+                f"; signature {signature.name} takes tf.Examples, and signature_name="
+                f"{' or '.join(row_signatures)} takes rows as they are"
+            )
         (self._input,) = signature.inputs
         self._on_row_error = on_row_error
         self._parse_spec = parse_spec
@@ -39,10 +46,13 @@ class ExampleEncoder:
         for number, text in batch.rows():
             try:
                 examples.append(example_of(parse_json(text), types))
-            except InvalidJson as error:
-                go_on = self._on_row_error(RowError(number, None, str(error)), text)
+            except InvalidJson as invalid:
+                go_on = self._on_row_error(RowError(number, None, str(invalid)), text)
             except Misfit as misfit:
-                go_on = self._on_row_error(RowError(number, misfit.field, str(misfit)), text)
+                # Without a field, the row is no object of features at all.
+                hint = self._hint if misfit.field is None else ""
+                error = RowError(number, misfit.field, f"{misfit}{hint}")
+                go_on = self._on_row_error(error, text)
             else:
                 continue
             if not go_on:

@@ -122,9 +122,10 @@ def _no_batch(name: str, outputs: Mapping[str, Array], rows: int) -> InvalidMode
     shape = outputs[name].shape
     fitting = [other for other, array in outputs.items() if array.shape[:1] == (rows,)]
     fixed = f"; batch_size={shape[0]} where the model takes no other" if shape and shape[0] else ""
+    of_rows = "1 row" if rows == 1 else f"{rows} rows"
     return InvalidModel(
-        f"output {name} has the shape {list(shape)} for {rows} row{'s' * (rows != 1)}: its first dimension must"
-        f" be the batch{left_out_by(fitting)}{fixed}",
+        f"output {name} has the shape {list(shape)} for {of_rows}: its first dimension must be the"
+        f" batch{left_out_by(fitting)}{fixed}",
         {"output": name},
     )
 

@@ -4,16 +4,29 @@ Source: tensorflow_serving/servables/tensorflow/classifier.cc and regressor.cc, 
 tensorflow/core/protobuf/meta_graph.proto (SignatureDef).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from app.codec.casting import holds_one_value
 from app.errors import InvalidModel
-from tfserving_launcher import Signature
+from tfserving_launcher import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfserving_launcher.tensors import dtype_name, family
 
+PREDICT_METHOD = "tensorflow/serving/predict"
 _CLASSIFY = "tensorflow/serving/classify"
 _REGRESS = "tensorflow/serving/regress"
 _EXAMPLES = "inputs"
+_DENSE_INPUT = {
+    "ragged": "calls carry dense tensors; export a signature with a dense input, and make it ragged"
+    " in it with tf.RaggedTensor.from_tensor",
+    "sparse": "calls carry dense tensors; export a signature with a dense input, and make it sparse"
+    " in it with tf.sparse.from_dense",
+    "composite": "calls carry dense tensors; export a signature with dense inputs",
+}
+_DENSE_OUTPUT = {
+    "ragged": "answers carry dense tensors; export its .to_tensor()",
+    "sparse": "answers carry dense tensors; export tf.sparse.to_dense of it",
+    "composite": "answers carry dense tensors; export dense outputs",
+}
 CLASSES, SCORES, VALUES = "classes", "scores", "outputs"
 
 
@@ -36,9 +49,19 @@ def check_inputs(signature: Signature) -> None:
         raise InvalidModel(
             f"signature {signature.name} has no inputs, so there is nothing to predict"
         )
+    if sparse := _sparse_input(signature):
+        raise InvalidModel(
+            f"the inputs {sparse}, {sparse}_1 and {sparse}_2 are the parts of one sparse tensor:"
+            f" {_DENSE_INPUT['sparse']}"
+        )
     for name, spec in signature.inputs.items():
+        if spec.encoding != "dense":
+            raise InvalidModel(f"input {name} is {spec}: {_DENSE_INPUT[spec.encoding]}")
         if family(spec.dtype) == "complex":
-            raise InvalidModel(f"input {name} is {spec}: complex numbers have no JSON form")
+            raise InvalidModel(
+                f"input {name} is {spec}: complex numbers have no JSON form; export a signature"
+                " with two inputs of numbers, and join them in it with tf.complex"
+            )
         if spec.shape == () and name not in signature.defaults:
             raise InvalidModel(
                 f"input {name} is {spec}: it has no batch dimension, so rows cannot give it;"
@@ -57,11 +80,18 @@ def check_outputs(signature: Signature) -> None:
         raise InvalidModel(
             f"signature {signature.name} has no outputs, so there is nothing to write"
         )
+    others = [name for name, spec in signature.outputs.items() if _has_json_form(spec)]
     for name, spec in signature.outputs.items():
+        if spec.encoding != "dense":
+            raise InvalidModel(
+                f"output {name} is {spec}: {_DENSE_OUTPUT[spec.encoding]}{left_out_by(others)}"
+            )
         if family(spec.dtype) == "complex":
-            raise InvalidModel(f"output {name} is {spec}: complex numbers have no JSON form")
+            raise InvalidModel(
+                f"output {name} is {spec}: complex numbers have no JSON form; export tf.math.real"
+                f" and tf.math.imag of it{left_out_by(others)}"
+            )
         if spec.shape == ():
-            others = [other for other, one in signature.outputs.items() if one.shape != ()]
             raise InvalidModel(
                 f"output {name} is {spec}: it has no batch dimension{left_out_by(others)}"
             )
@@ -75,6 +105,32 @@ def check_outputs(signature: Signature) -> None:
         names != {VALUES} or family(signature.outputs[VALUES].dtype) != "float"
     ):
         raise _not_as_named(signature, f"one output, {VALUES}, of floats", "outputs")
+
+
+def default_signature(names: Collection[str]) -> str:
+    """The one to call where a job names none: `serving_default`, or the only one that there is."""
+    if DEFAULT_SIGNATURE not in names and len(names) == 1:
+        return next(iter(names))
+    return DEFAULT_SIGNATURE
+
+
+def _sparse_input(signature: Signature) -> str | None:
+    """The name of an input of tf.SparseTensor, which a SavedModel holds as three dense ones.
+
+    Its indices, values and shape: python/framework/sparse_tensor.py, python/eager/function.py.
+    """
+    for name, spec in signature.inputs.items():
+        values, shape = (signature.inputs.get(f"{name}_{part}") for part in (1, 2))
+        if values is None or shape is None or spec.shape is None or len(spec.shape) != 2:
+            continue
+        integers = {dtype_name(spec.dtype), dtype_name(shape.dtype)} == {"int64"}
+        if integers and values.shape == (None,) and shape.shape == spec.shape[1:]:
+            return name
+    return None
+
+
+def _has_json_form(spec: TensorSpec) -> bool:
+    return spec.encoding == "dense" and family(spec.dtype) != "complex" and spec.shape != ()
 
 
 def left_out_by(outputs: Iterable[str]) -> str:

@@ -20,9 +20,6 @@ from app.config.file_format import (
 from app.errors import InvalidArgument, shortened
 from app.storage.location import Location, parse_location
 
-DEFAULT_SIGNATURE = "serving_default"
-
-
 _Choice = TypeVar("_Choice", bound=str)
 
 
@@ -61,7 +58,7 @@ class JobSpec:
     model: Location
     inputs: tuple[Location, ...]
     output: Location
-    signature_name: str = DEFAULT_SIGNATURE
+    signature_name: str | None = None
     batch_size: int | None = None
     on_error: Literal["fail", "skip"] = "fail"
     fields: InstanceFields = field(default_factory=InstanceFields)
@@ -132,7 +129,7 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
             for uri in _texts(parameters, "input")
         ),
         output=output.as_folder(),
-        signature_name=_text(parameters, "signature_name") or DEFAULT_SIGNATURE,
+        signature_name=_text(parameters, "signature_name") or None,
         batch_size=_batch_size(parameters),
         on_error=_choice(parameters, "on_error", ("fail", "skip")) or "fail",
         fields=_fields(parameters),

@@ -22,6 +22,7 @@ def _not_told() -> FeatureTypes | None:
 class ReaderContext:
     """What every reader is made with. `file` is the URI for error messages.
 
+    `row_signatures` are those of the model that take rows as they are, for error messages.
     `parse_spec` returns the features that the signature's graph parses, or None. It reads the
     model's file, so only readers that need it call it.
     """
@@ -33,6 +34,7 @@ class ReaderContext:
     max_line_bytes: int
     integer_strings: bool = False
     dialect: CsvDialect = field(default_factory=CsvDialect)
+    row_signatures: tuple[str, ...] = ()
     parse_spec: Callable[[], FeatureTypes | None] = _not_told
 
 

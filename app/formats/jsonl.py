@@ -40,7 +40,9 @@ class JsonLinesReader:
     def _open_encoder(self, context: ReaderContext) -> ExampleEncoder | InstanceEncoder:
         signature = context.signature
         if takes_examples(signature):
-            return ExampleEncoder(signature, self._note_error, context.parse_spec)
+            return ExampleEncoder(
+                signature, self._note_error, context.parse_spec, context.row_signatures
+            )
         open_encoder = partial(
             InstanceEncoder,
             signature,

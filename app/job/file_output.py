@@ -30,8 +30,11 @@ class FileOutput:
     `job_id` distinguishes the writes of this job from those of another one for the same output.
     """
 
-    def __init__(self, task: FileTask, storage: Storage, job_id: str) -> None:
+    def __init__(
+        self, task: FileTask, storage: Storage, *, job_id: str, signature_name: str
+    ) -> None:
         self._task = task
+        self._signature_name = signature_name
         self._storage = storage
         self._job_id = job_id
         # What is at each location, as this job last saw it.
@@ -91,11 +94,16 @@ class FileOutput:
         if counts.errors > max_error_fraction * counts.instances:
             raise self._too_many(counts, max_error_fraction)
         if self._errors is not None:
-            metadata = errors_metadata(self._task.fingerprint, self._task.output, counts)
-            self._errors_written = self._errors.finish(metadata)
+            self._errors_written = self._errors.finish(
+                errors_metadata(
+                    self._task.fingerprint, self._task.output, counts, self._signature_name
+                )
+            )
             self._there[self._task.errors_output] = self._errors_written
         try:
-            self._output.finish(output_metadata(self._task.fingerprint, counts))
+            self._output.finish(
+                output_metadata(self._task.fingerprint, counts, self._signature_name)
+            )
         except TransferBroken:
             raise  # the next attempt replaces the bad rows of this one
         except JobError:

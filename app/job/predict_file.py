@@ -78,7 +78,9 @@ class FilePrediction:
         self._job = job
         self._served = served
         self._task = task
-        self._output = FileOutput(task, job.storage, job.job_id)
+        self._output = FileOutput(
+            task, job.storage, job_id=job.job_id, signature_name=served.signature.name
+        )
         self._skip = job.spec.on_error == "skip"
         self._row_errors: RowErrors
         self._reader: InstanceReader[Any]

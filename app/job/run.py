@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.storage import Connections
 from app.telemetry.progress import Progress
 from app.telemetry.report import FileReport, Report
+from tfserving_launcher import DEFAULT_SIGNATURE
 
 
 def run_job(
@@ -102,7 +103,7 @@ def _report(job: JobContext, model: ModelFiles, plan: Plan) -> Report:
         job_id=job.job_id,
         model=str(job.spec.model),
         model_version=model.version,
-        signature_name=job.spec.signature_name,
+        signature_name=job.done.signature_name or job.spec.signature_name or DEFAULT_SIGNATURE,
         inputs=tuple(map(str, job.spec.inputs)),
         output=str(job.spec.output),
         files=job.done.reports(),

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from app.codec.constants import narrow_signature, read_constants
-from app.codec.signatures import check_inputs, check_outputs, fixed_batch_size
+from app.codec.signatures import (
+    PREDICT_METHOD,
+    check_inputs,
+    check_outputs,
+    default_signature,
+    fixed_batch_size,
+)
 from app.config.file_format import CsvDialect, delimiter_of_name
 from app.formats.context import InstanceReader, ReaderContext
 from app.formats.registry import open_reader
@@ -55,6 +61,7 @@ class ServedModel:
     fixed_rows: int | None
     answers: ModelAnswers
     writer: PredictionWriter
+    row_signatures: tuple[str, ...]
     parse_spec: Callable[[], FeatureTypes | None]
 
     def open_reader(
@@ -78,6 +85,7 @@ class ServedModel:
             on_row_error=on_row_error,
             max_line_bytes=job.settings.max_line_bytes,
             integer_strings=job.spec.integer_strings,
+            row_signatures=self.row_signatures,
             dialect=CsvDialect(
                 job.spec.csv_delimiter or delimiter_of_name(task.input.uri), job.spec.csv_header
             ),
@@ -148,7 +156,8 @@ def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[Se
 
 
 def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> ServedModel:
-    name = job.spec.signature_name
+    name = job.spec.signature_name or default_signature(server.signature_names())
+    job.done.signature_name = name
     signature = server.signature(name)
     constants = read_constants(job.spec.constants, signature)
     server.set_for_all_calls(constants, job.spec.output_filter)
@@ -171,7 +180,15 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
             FailuresSoFar(skips_bad_rows=job.spec.on_error == "skip"),
         ),
         writer=prediction_writer(job.spec.output_format, signature),
+        row_signatures=_row_signatures(server),
         parse_spec=parse_spec,
+    )
+
+
+def _row_signatures(server: SupervisedServer) -> tuple[str, ...]:
+    """Those that take their inputs as they are, where some classify or regress."""
+    return tuple(
+        name for name in server.signature_names() if server.method_name(name) == PREDICT_METHOD
     )
 
 

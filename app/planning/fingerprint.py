@@ -9,6 +9,7 @@ from app.config.file_format import InputFormat
 from app.config.job_spec import JobSpec
 from app.settings import Settings
 from app.storage import WRITER_KEY, StoredFile
+from tfserving_launcher import DEFAULT_SIGNATURE
 
 # Counts up when the same call would write other bytes than before.
 _FORMAT = 3
@@ -21,7 +22,7 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
     follows_from = {
         "format": _FORMAT,
         "model": [_identity(file) for file in model_files],
-        "signature_name": spec.signature_name,
+        "signature_name": spec.signature_name or DEFAULT_SIGNATURE,
         "batch_size": spec.batch_size,
         "on_error": spec.on_error,
         "fields": spec.fields,

@@ -15,6 +15,7 @@ from app.storage import Location, Storage, StoredFile
 from app.telemetry.report import FileReport, FilesDone
 
 _COUNTS = "embedded-tf-counts"
+_SIGNATURE = "embedded-tf-signature"
 _ERRORS_OF = "embedded-tf-errors-of"
 
 
@@ -26,14 +27,20 @@ class Counts:
     errors: int
 
 
-def output_metadata(fingerprint: str, counts: Counts) -> dict[str, str]:
+def output_metadata(fingerprint: str, counts: Counts, signature_name: str) -> dict[str, str]:
     """What `reuse` finds again."""
-    return {FINGERPRINT_KEY: fingerprint, _COUNTS: orjson.dumps(counts).decode()}
+    return {
+        FINGERPRINT_KEY: fingerprint,
+        _COUNTS: orjson.dumps(counts).decode(),
+        _SIGNATURE: signature_name,
+    }
 
 
-def errors_metadata(fingerprint: str, output: Location, counts: Counts) -> dict[str, str]:
+def errors_metadata(
+    fingerprint: str, output: Location, counts: Counts, signature_name: str
+) -> dict[str, str]:
     """The same for the file of bad rows that belongs to `output`."""
-    return {**output_metadata(fingerprint, counts), _ERRORS_OF: str(output)}
+    return {**output_metadata(fingerprint, counts, signature_name), _ERRORS_OF: str(output)}
 
 
 def stale_errors(task: FileTask) -> StoredFile | None:
@@ -52,6 +59,8 @@ def reuse(tasks: Iterable[FileTask], done: FilesDone, storage: Storage) -> list[
             if report.errors == 0 and (stale := stale_errors(task)):
                 storage.delete(stale)
             done.add(report)
+            if task.old_output is not None and (name := task.old_output.metadata.get(_SIGNATURE)):
+                done.signature_name = name
         else:
             missing.append(task)
     return missing

@@ -57,6 +57,17 @@ def remedy(words: str) -> str | None:
     return next((help_ for pattern, help_ in _REMEDIES if pattern.search(words)), None)
 
 
+def likely_cause(words: str) -> str:
+    """What to look at, where a model has failed in the same way on all rows."""
+    if "Ragged" in words:
+        return (
+            "a SavedModel holds a ragged input as its values and its row splits, which are no rows:"
+            " if the signature has one, export it with a dense input, and make that ragged in it"
+            " with tf.RaggedTensor.from_tensor"
+        )
+    return "check that the model works where it was made"
+
+
 def _op_remedy(op: str) -> str:
     for package, names in _PACKAGES.items():
         if re.match(names, op):

@@ -18,7 +18,7 @@ from app.serving.answer_parts import Failure, Part, in_row_order
 from app.serving.answer_size import AnswerSize
 from app.serving.bisection import Refused, predict_bisected
 from app.serving.error_translation import without_own_paths
-from app.serving.model_faults import FailuresSoFar, remedy, rows_to_try
+from app.serving.model_faults import FailuresSoFar, likely_cause, remedy, rows_to_try
 from app.serving.supervised_server import Call, PoisonBatch, SupervisedServer, Tensors
 from tfserving_launcher import PredictError
 
@@ -233,7 +233,7 @@ class BatchPredictor:
         if self._failures.blames_model:
             raise InvalidModel(
                 "the model fails in the same way on all rows that were tried, from the first one"
-                f" on: {_one_line(str(error))}; check that the model works where it was made"
+                f" on: {_one_line(str(error))}; {likely_cause(str(error))}"
             )
 
     def _without_failing_rows(

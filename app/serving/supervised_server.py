@@ -118,6 +118,14 @@ class SupervisedServer:
         self._signature = self._server.signature(name)
         return self._signature
 
+    def signature_names(self) -> list[str]:
+        assert self._server is not None
+        return self._server.signature_names()
+
+    def method_name(self, signature_name: str) -> str:
+        assert self._server is not None
+        return self._server.method_name(signature_name)
+
     def set_for_all_calls(self, constants: Tensors, output_filter: tuple[str, ...]) -> None:
         """Inputs that each call has beside its rows, and the outputs that it asks for, () all."""
         self._constants, self._output_filter = constants, output_filter

@@ -68,6 +68,8 @@ class FilesDone:
     def __init__(self) -> None:
         self._reports: dict[str, FileReport] = {}
         self._expected = self._left_out = 0
+        # The signature that was called, once it is known.
+        self.signature_name: str | None = None
 
     def expect(self, files: int, *, left_out: int) -> None:
         self._expected, self._left_out = files, left_out

@@ -10,7 +10,9 @@ serialized tf.Examples; `shards/1` and `shards/2` have variables in several data
 variables, one of them partitioned, and `tf1_constant/1` has none, both as TensorFlow 1 saves them;
 `table/1` has a table in a file, and two signatures, of which one uses no variable; `untracked/1` is
 a Keras model without its variables; `no_tables/1` does not initialise its table; `taxi/1` and
-`estimator/1` are described in taxi.py; `hostile/1` reads and writes files.
+`estimator/1` are described in taxi.py; `composite/1` has tensors that are not dense;
+`renamed/1` has one signature, under another name than `serving_default`; `hostile/1` reads and
+writes files.
 """
 
 import shutil
@@ -181,6 +183,9 @@ def build(folder: Path) -> None:
     _save_tf1(folder / "tf1" / "1", folder / "tf1_constant" / "1")
     _save_table(folder / "table" / "1")
     save_taxi(folder / "taxi" / "1")
+    tf.saved_model.save(tf.Module(), str(folder / "composite" / "1"), signatures=_composite())
+    score = _function(lambda x: {"y": x * 2}, x=("float32", [None]))
+    tf.saved_model.save(tf.Module(), str(folder / "renamed" / "1"), signatures={"score": score})
     save_estimator(folder / "estimator" / "1")
     tf.saved_model.save(tf.Module(), str(folder / "hostile" / "1"), signatures=_hostile())
     shutil.copytree(folder / "linear" / "9", folder / "unversioned")
@@ -250,6 +255,30 @@ def _save_table(folder: Path) -> None:
     signatures = {"serving_default": model.serve, "find": find}
     tf.saved_model.save(model, str(folder), signatures)
     words.unlink()
+
+
+def _composite() -> dict[str, Any]:
+    """Signatures with tensors that are not dense."""
+    floats = tf.TensorSpec([None, 3], tf.float32, name="x")
+    runs = {
+        "ragged_output": (
+            tf.TensorSpec([None], tf.string, name="x"),
+            lambda x: {"words": tf.strings.split(x), "n": tf.strings.length(x)},
+        ),
+        "sparse_output": (floats, lambda x: {"s": tf.sparse.from_dense(x)}),
+        "sparse_input": (
+            tf.SparseTensorSpec([None, 3], tf.float32),
+            lambda x: {"y": tf.sparse.to_dense(x)},
+        ),
+        "ragged_input": (
+            tf.RaggedTensorSpec([None, None], tf.float32),
+            lambda x: {"y": tf.reduce_sum(x, axis=1)},
+        ),
+    }
+    return {
+        name: tf.function(run, input_signature=[spec]).get_concrete_function()
+        for name, (spec, run) in runs.items()
+    }
 
 
 def _formats() -> dict[str, Any]:

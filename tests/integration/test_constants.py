@@ -11,7 +11,7 @@ from tests.integration.test_formats import Formats, error_of, jsonl, lines, repo
 
 CONSTANTS: dict[str, object] = {"keep_prob": 0.5, "mean": [1, 2, 3]}
 ROWS: list[list[float]] = [[1, 2, 3], [3, 2, 1], [0, 0, 0]]
-EXPECTED = [[0, 0, 0], [1, 0, -1], [-0.5, -1, -1.5]]
+EXPECTED: list[list[float]] = [[0, 0, 0], [1, 0, -1], [-0.5, -1, -1.5]]
 
 
 def call(formats: Formats, bucket: Bucket, source: str, **changes: object) -> requests.Response:

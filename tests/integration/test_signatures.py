@@ -94,3 +94,54 @@ def test_unfit_format_is_refused_before_rows(formats: Formats, bucket: Bucket) -
     assert "no column is a feature that the model parses, which are x;" in failed["message"]
     failed = error_of(formats("unfit/a.jsonl", "unfit-out/", signature_name="absent"))
     assert "absent" in failed["message"]
+
+
+@pytest.mark.parametrize(
+    ("signature", "row", "words"),
+    [
+        ("ragged_output", "a", "output words is ragged string of any shape"),
+        ("ragged_output", "a", ".to_tensor(); output_filter=n leaves it out"),
+        ("sparse_output", [1, 2, 3], "output s is sparse float32[?, 3]: answers carry dense"),
+        ("sparse_input", [1, 2, 3], "x, x_1 and x_2 are the parts of one sparse tensor"),
+        ("ragged_input", {"x": 1, "x_1": 2}, "a SavedModel holds a ragged input as its values"),
+    ],
+)
+def test_tensors_that_are_not_dense_are_refused(
+    signature: str, row: object, words: str, formats: Formats, bucket: Bucket
+) -> None:
+    bucket.put("composite/in.jsonl", jsonl([row] * 4))
+    model = f"{bucket.uri}/models/composite/"
+    failed = error_of(
+        formats("composite/in.jsonl", "never/", model=model, signature_name=signature)
+    )
+    assert words in failed["message"]
+
+
+def test_a_ragged_output_can_be_left_out(formats: Formats, bucket: Bucket) -> None:
+    bucket.put("ragged/in.jsonl", jsonl(["a b", "c"]))
+    model = f"{bucket.uri}/models/composite/"
+    options = {"signature_name": "ragged_output", "output_filter": "n"}
+    report_of(formats("ragged/in.jsonl", "ragged-out/", model=model, **options))
+    assert lines(bucket.get("ragged-out/in.jsonl")) == [3, 1]
+
+
+def test_the_only_signature_is_called_by_default(formats: Formats, bucket: Bucket) -> None:
+    bucket.put("renamed/in.jsonl", "1\n2\n")
+    model = f"{bucket.uri}/models/renamed/"
+    for state in ("PREDICTED", "REUSED"):
+        report = report_of(formats("renamed/in.jsonl", "renamed-out/", model=model))
+        assert report["signature_name"] == "score"
+        assert report["files"][0]["state"] == state
+    assert lines(bucket.get("renamed-out/in.jsonl")) == [2, 4]
+
+
+def test_raw_rows_for_a_classifier_are_offered_other_signatures(
+    formats: Formats, bucket: Bucket
+) -> None:
+    bucket.put("raw/in.jsonl", jsonl(["text"]))
+    model = f"{bucket.uri}/models/estimator/"
+    failed = error_of(formats("raw/in.jsonl", "never/", model=model))
+    assert (
+        "signature serving_default takes tf.Examples, and signature_name=predict or text takes rows"
+        " as they are"
+    ) in failed["message"]

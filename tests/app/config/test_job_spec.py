@@ -15,7 +15,7 @@ def test_the_required_parameters_make_a_job() -> None:
         model=Location("gs", "bkt", "m/"),
         inputs=(Location("gs", "bkt", "in/"),),
         output=Location("gs", "bkt", "out/"),
-        signature_name="serving_default",
+        signature_name=None,
         batch_size=None,
         timeout_seconds=None,
     )

@@ -20,7 +20,7 @@ def storage() -> Storage:
 
 
 def finish(storage: Storage, folder: Path, *, bad_rows: int) -> None:
-    output = FileOutput(local_task(storage, folder), storage, "job")
+    output = FileOutput(local_task(storage, folder), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_bad_rows(ERROR * bad_rows, bad_rows)
