@@ -30,12 +30,11 @@ from tfserving_launcher._program import Program, find_program
 from tfserving_launcher._readiness import wait_until_ready
 from tfserving_launcher._removal import remove
 from tfserving_launcher._signatures import Signature, as_tensor, read_signature
+from tfserving_launcher.saved_model import OP_SIGNATURES
 from tfserving_launcher.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Operations that a SavedModel lists as signatures: python/saved_model/constants.py.
-_OP_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 _MODEL_NAME = "model"
 _SOCKET_NAME = "s"
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL on Linux, 104 on macOS.
@@ -140,7 +139,7 @@ class ModelServer:
 
     def signature_names(self) -> list[str]:
         """The model's signatures, sorted, without the operations that are listed among them."""
-        return sorted(name for name in self._signature_defs if name not in _OP_SIGNATURES)
+        return sorted(name for name in self._signature_defs if name not in OP_SIGNATURES)
 
     def predict(
         self,

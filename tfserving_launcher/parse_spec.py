@@ -16,29 +16,24 @@ from typing import Any, Literal
 from google.protobuf.message import DecodeError
 
 from tfserving_launcher._errors import TensorError
-from tfserving_launcher.protos import DataType, NodeDef, SignatureDef
+from tfserving_launcher.protos import DataType, NodeDef
+from tfserving_launcher.saved_model import fields, node_of, served_graph, signature_defs
 from tfserving_launcher.tensors import from_proto
-from tfserving_launcher.wire_format import length_fields
 
 FeatureType = Literal["bytes", "float", "int64"]
 # By name. A feature that two nodes parse with different types is not among them.
 FeatureTypes = Mapping[str, FeatureType]
 
-SAVED_MODEL_FILE = "saved_model.pb"
 LARGEST_FILE_BYTES = 32 * 1024 * 1024
 # The names and inputs of so many nodes take about 30 MB.
 _MOST_NODES = 100_000
 # A list of keys is far shorter; what is longer are weights.
 _LARGEST_KEYS_BYTES = 1024 * 1024
 _MOST_KEYS = 100_000
-_SERVE = b"serve"
 _PARSING = ("ParseExample", "ParseExampleV2", "ParseSingleExample")
 
 # Field numbers.
-_META_GRAPHS = 2
-_META_INFO, _GRAPH, _SIGNATURES = 1, 2, 5
-_TAGS = 4
-_KEY, _VALUE = 1, 2
+_GRAPH = 2
 _GRAPH_NODES, _LIBRARY = 1, 2
 _FUNCTIONS = 1
 _FUNCTION_SIGNATURE, _FUNCTION_NODES = 1, 3
@@ -70,11 +65,13 @@ def read_parse_spec(saved_model: Path, signature_name: str) -> FeatureTypes | No
 def _spec_in(content: bytes, signature_name: str) -> FeatureTypes | None:
     if not any(name.encode() in content for name in ("ParseExample", "ParseSingleExample")):
         return None
-    for meta_graph in _contents(memoryview(content), _META_GRAPHS):
-        outputs = _outputs(meta_graph, signature_name)
-        if outputs is not None and _SERVE in _tags(meta_graph):
-            return _features(meta_graph, outputs)
-    return None
+    meta_graph = served_graph(content)
+    if meta_graph is None:
+        return None
+    signature = dict(signature_defs(meta_graph)).get(signature_name)
+    if signature is None:
+        return None
+    return _features(meta_graph, {node_of(info.name) for info in signature.outputs.values()})
 
 
 @dataclass(slots=True)
@@ -91,7 +88,7 @@ class _Nodes:
             return
         node = NodeDef.FromString(bytes(content))
         if with_inputs and node.input:
-            self.inputs[node.name] = tuple(map(_node_of, node.input))
+            self.inputs[node.name] = tuple(map(node_of, node.input))
         if node.op in _PARSING:
             self.parsing[node.name] = node
         elif node.op == "Const":
@@ -113,15 +110,15 @@ class _Nodes:
 
 def _features(meta_graph: memoryview, outputs: set[str]) -> FeatureTypes | None:
     main, functions = _Nodes(), {}
-    for graph in _contents(meta_graph, _GRAPH):
-        for node in _contents(graph, _GRAPH_NODES):
+    for graph in fields(meta_graph, _GRAPH):
+        for node in fields(graph, _GRAPH_NODES):
             main.add(node, with_inputs=True)
             if len(main.inputs) > _MOST_NODES:
                 return None
-        for library in _contents(graph, _LIBRARY):
-            for function in _contents(library, _FUNCTIONS):
+        for library in fields(graph, _LIBRARY):
+            for function in fields(library, _FUNCTIONS):
                 functions[_function_name(function)] = body = _Nodes()
-                for node in _contents(function, _FUNCTION_NODES):
+                for node in fields(function, _FUNCTION_NODES):
                     body.add(node, with_inputs=False)
     reached = main.reaching(outputs)
     parsing = [(node, main) for name, node in main.parsing.items() if name in reached]
@@ -187,16 +184,11 @@ def _paired(
 
 def _constant(source: str, nodes: _Nodes) -> list[str] | None:
     """The strings of a constant node; None for any other."""
-    tensor = nodes.strings.get(_node_of(source))
+    tensor = nodes.strings.get(node_of(source))
     # A tensor may stand for more values than it holds.
     if tensor is None or prod(dim.size for dim in tensor.tensor_shape.dim) > _MOST_KEYS:
         return None
     return [value.decode() for value in from_proto(tensor).ravel().tolist()]
-
-
-def _node_of(source: str) -> str:
-    """The node of an input, which is `node`, `node:0`, `node:output:0` or `^node`."""
-    return source.removeprefix("^").partition(":")[0]
 
 
 def _functions_of(node: Any) -> Iterator[str]:
@@ -207,31 +199,10 @@ def _functions_of(node: Any) -> Iterator[str]:
             yield from (function.name for function in value.list.func)
 
 
-def _outputs(meta_graph: memoryview, signature_name: str) -> set[str] | None:
-    """The nodes of the signature's outputs; None where there is no such signature."""
-    for entry in _contents(meta_graph, _SIGNATURES):
-        members = dict(length_fields(entry))
-        if bytes(members.get(_KEY, b"")) == signature_name.encode():
-            signature = SignatureDef.FromString(bytes(members.get(_VALUE, b"")))
-            return {_node_of(info.name) for info in signature.outputs.values()}
-    return None
-
-
-def _tags(meta_graph: memoryview) -> set[bytes]:
-    return {
-        bytes(tag) for info in _contents(meta_graph, _META_INFO) for tag in _contents(info, _TAGS)
-    }
-
-
 def _function_name(function: memoryview) -> str:
     names = [
         bytes(name).decode()
-        for signature in _contents(function, _FUNCTION_SIGNATURE)
-        for name in _contents(signature, _FUNCTION_NAME)
+        for signature in fields(function, _FUNCTION_SIGNATURE)
+        for name in fields(signature, _FUNCTION_NAME)
     ]
     return names[0] if names else ""
-
-
-def _contents(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The content of each field of this number."""
-    return (content for found, content in length_fields(message) if found == number)

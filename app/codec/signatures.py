@@ -80,7 +80,7 @@ def check_outputs(signature: Signature) -> None:
         raise InvalidModel(
             f"signature {signature.name} has no outputs, so there is nothing to write"
         )
-    others = [name for name, spec in signature.outputs.items() if _has_json_form(spec)]
+    others = [name for name, spec in signature.outputs.items() if has_json_form(spec)]
     for name, spec in signature.outputs.items():
         if spec.encoding != "dense":
             raise InvalidModel(
@@ -129,7 +129,8 @@ def _sparse_input(signature: Signature) -> str | None:
     return None
 
 
-def _has_json_form(spec: TensorSpec) -> bool:
+def has_json_form(spec: TensorSpec) -> bool:
+    """Whether rows of an output can be written."""
     return spec.encoding == "dense" and family(spec.dtype) != "complex" and spec.shape != ()
 
 

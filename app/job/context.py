@@ -1,13 +1,14 @@
 """What the steps of one job share."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
-from app.errors import JobError
+from app.errors import InvalidInstance, InvalidModel, JobError, UnsupportedInput
 from app.settings import Settings
 from app.storage import Connections, Storage, TransferLimits
 from app.telemetry.progress import Progress
@@ -69,6 +70,10 @@ class JobContext:
             yield
         except JobError as error:
             error.details.update(self.done.so_far(self.job_id, self.stopwatch.seconds()))
+            if isinstance(error, InvalidInstance | UnsupportedInput | InvalidModel):
+                error.details["inspect"] = (
+                    f"embedded-tf inspect {shlex.quote(str(self.spec.model))}"
+                )
             raise
 
     @contextmanager

@@ -34,7 +34,8 @@ from app.serving.predict_batch import ModelAnswers
 from app.serving.supervised_server import SupervisedServer
 from app.settings import MEBIBYTE
 from tfserving_launcher import ModelServer, Signature
-from tfserving_launcher.parse_spec import SAVED_MODEL_FILE, FeatureTypes, read_parse_spec
+from tfserving_launcher.parse_spec import FeatureTypes, read_parse_spec
+from tfserving_launcher.saved_model import SAVED_MODEL_FILE
 
 # The default batch size: large enough that the cost of a call vanishes, small enough that a few
 # batches in flight fit easily into the smallest instance.

@@ -58,7 +58,13 @@ def find_model(model: Location, storage: Storage) -> ModelFiles:
     older = _older(model, highest, versions, folders)
     if folders[version].keys().isdisjoint(SAVED_MODEL_FILES):
         raise _no_model_in_version(model, version, older, names, folders[version])
-    return ModelFiles(model.below(f"{version}/"), version, [*folders[version].values()], older)
+    return ModelFiles(
+        model.below(f"{version}/"),
+        version,
+        [*folders[version].values()],
+        older,
+        tuple(name for number in sorted(versions, reverse=True) for name in versions[number]),
+    )
 
 
 def _is_digits(name: str) -> bool:

@@ -20,13 +20,14 @@ class ModelFiles:
     """One version of a model as it lies in storage; `folder` holds `saved_model.pb`.
 
     `older` is the folder of the next lower version that is whole as far as its names tell, None
-    where there is none.
+    where there is none. `versions` are all numbered folders, the highest first.
     """
 
     folder: Location
     version: str
     files: list[StoredFile]
     older: Location | None = None
+    versions: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

@@ -94,7 +94,9 @@ def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path) -> None:
     body = json.loads(done.stdout)["error"]
     assert (body["code"], body["status"]) == (422, "INVALID_ARGUMENT")
     assert "in/a.jsonl, line 2: invalid JSON" in body["message"]
-    assert done.stderr == f"error: {body['message']}\n"
+    command = f"embedded-tf inspect {models / 'linear'}/"
+    assert done.stderr == f"error: {body['message']}\nwhat the model takes: {command}\n"
+    assert body["details"]["inspect"] == command
     assert not (tmp_path / "out").exists()
     assert files(tmp_path) == ["in/a.jsonl", "in/deep/b.jsonl"]
 
@@ -245,7 +247,7 @@ def test_a_signal_ends_the_job_and_leaves_nothing(
     try:
         wait_for(process, computes)
         process.send_signal(number)
-        assert process.wait(20) == 1
+        assert process.wait(20) == 128 + number
     finally:
         process.kill()
         process.wait()

@@ -9,7 +9,7 @@ import pytest
 import tfserving_launcher
 
 ROOT = Path(__file__).parent.parent.parent
-PUBLIC_MODULES = {"tensors", "protos", "wire_format", "parse_spec"}
+PUBLIC_MODULES = {"tensors", "protos", "wire_format", "parse_spec", "saved_model"}
 
 
 def imports(path: Path) -> Iterator[str]:
