@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-InputFormat = Literal["jsonl", "csv", "tfrecord", "text", "file-list"]
+InputFormat = Literal["jsonl", "csv", "tfrecord", "text", "file-list", "file"]
 OutputFormat = Literal["jsonl", "csv"]
 Compression = Literal["gzip", "none"]
 
@@ -69,6 +69,11 @@ def output_name(
     if input_format != output_format:
         name = f"{name}.{output_format}"
     return name + _GZIP_SUFFIX if gzip_suffix else name
+
+
+def predictions_name(output_format: OutputFormat, *, gzip_suffix: bool) -> str:
+    """What the one output of many files is called."""
+    return f"predictions.{output_format}{_GZIP_SUFFIX if gzip_suffix else ''}"
 
 
 def errors_name(output_name: str) -> str:

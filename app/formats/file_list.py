@@ -1,5 +1,6 @@
-"""Lists of files: each line names an object, whose bytes are one instance."""
+"""Each file is one instance: those that a list names, or those that a job's input is."""
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -136,3 +137,32 @@ class FileListReader(StringReader):
 
     def rows(self, batch: ByteRecords) -> list[tuple[int, bytes]]:
         return [(number, self._uris[number].encode()) for number, _ in batch.rows()]
+
+
+class FileReader(FileListReader):
+    """An InstanceReader for the files of the manifest; each file's URI is its key."""
+
+    unit: ClassVar[str] = "file"
+    format_name: ClassVar[str] = "file"
+    has_fields: ClassVar[bool] = True
+
+    def __init__(self, context: ReaderContext, *, manifest: Manifest, storage: Storage) -> None:
+        if context.fields.key is not None:
+            raise UnsupportedInput(
+                f"{context.file}: with input_format=file the key is the file's URI, so there is no"
+                " key_field"
+            )
+        keyed = dataclasses.replace(context.fields, key="uri")
+        super().__init__(
+            dataclasses.replace(context, fields=keyed), manifest=manifest, storage=storage
+        )
+
+    def _numbered(self, blocks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+        del blocks  # the files are the input
+        for number, uri in enumerate(self._manifest.files, 1):
+            self._uris[number] = uri
+            yield number, uri
+
+    def key_of(self, text: bytes, name: str) -> bytes:
+        del name
+        return self.as_json(text)

@@ -4,7 +4,7 @@ A list is a file of URIs, one on each line. The output depends on the list and o
 it names, so each object is pinned to the generation that was found.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,7 +44,7 @@ class NameBudget:
         self._bytes -= len(name)
         if self._names < 0 or self._bytes < 0:
             raise UnsupportedInput(
-                f"{list_file.uri}: the file lists of a job may name {_MOST_FILES} objects in"
+                f"{list_file.uri}: a job may name {_MOST_FILES} objects in"
                 f" {_MOST_BYTES // 2**20} MiB of names; make several jobs of it"
             )
 
@@ -55,6 +55,15 @@ class Manifest:
 
     files: dict[str, StoredFile]
     errors: dict[str, JobError]
+
+    @classmethod
+    def of(cls, files: Iterable[StoredFile], left: NameBudget) -> "Manifest":
+        """One that names these files. Raises UnsupportedInput where there are too many."""
+        named = {}
+        for file in files:
+            left.take(file.uri.encode(), file)
+            named[file.uri] = file
+        return cls(named, {})
 
     def found(self) -> list[StoredFile]:
         """All files, in a stable order."""

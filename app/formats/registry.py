@@ -7,7 +7,7 @@ from typing import Any
 from app.config.file_format import InputFormat, OutputFormat
 from app.formats.context import InstanceReader, ReaderContext
 from app.formats.csv import CsvReader
-from app.formats.file_list import FileListReader
+from app.formats.file_list import FileListReader, FileReader
 from app.formats.jsonl import JsonLinesReader
 from app.formats.manifest import Manifest
 from app.formats.text import TextReader
@@ -51,3 +51,6 @@ def open_reader(
         case "file-list":
             assert manifest is not None
             return FileListReader(context, manifest=manifest, storage=storage)
+        case "file":
+            assert manifest is not None
+            return FileReader(context, manifest=manifest, storage=storage)

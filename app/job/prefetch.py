@@ -32,5 +32,5 @@ class PrefetchedInputs:
 
     def read_again(self, task: FileTask) -> Iterator[bytes]:
         """The input of a task, from its beginning."""
-        blocks = self._storage.read(task.input)
+        blocks = task.read(self._storage)
         return self._pipeline.prefetch(blocks, name="read", max_items=_MAX_BLOCKS)

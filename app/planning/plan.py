@@ -1,6 +1,6 @@
 """Which input files a job has, and where the output of each goes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -11,12 +11,13 @@ from app.config.file_format import (
     is_gzip_name,
     numbered_names,
     output_name,
+    predictions_name,
 )
 from app.config.job_spec import JobSpec
 from app.errors import AlreadyExists, InvalidArgument, UnsupportedInput
 from app.formats.manifest import Manifest, NameBudget, read_manifest
 from app.planning.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
-from app.planning.selection import SelectedFile, select_files
+from app.planning.selection import SelectedFile, Selection, select_files
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
 
@@ -29,7 +30,8 @@ _SHOWN_FILES = 20
 class FileTask:
     """One input file and the paths of its output and of its bad rows, with what is there now.
 
-    `manifest` is what a file list names, None for all other formats.
+    `manifest` is what a file list names, or the files that are one instance each; None for all
+    other formats. In the second case `input` stands for all of them.
     """
 
     input: StoredFile
@@ -41,6 +43,10 @@ class FileTask:
     old_output: StoredFile | None
     old_errors: StoredFile | None
     fingerprint: str
+
+    def read(self, storage: Storage) -> Iterator[bytes]:
+        """The bytes of the input; none where it stands for files that are one instance each."""
+        return iter(()) if self.format == "file" else storage.read(self.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ def plan_files(
                 f"{one.file.uri}: stored with Content-Encoding {one.file.content_encoding}, and"
                 " only gzip is read"
             )
+    if spec.input_format == "file":
+        return _plan_of_all(spec, storage, model_files, settings, selection)
     if spec.numbered_outputs:
         paths = [_numbered(spec, number, len(selected)) for number in range(len(selected))]
     else:
@@ -129,6 +137,52 @@ def plan_files(
             )
         )
     return Plan(tasks, selection.left_out)
+
+
+def _plan_of_all(
+    spec: JobSpec,
+    storage: Storage,
+    model_files: list[StoredFile],
+    settings: Settings,
+    selection: Selection,
+) -> Plan:
+    """All files are instances of one input, whose output has a name of its own."""
+    gzip = spec.output_compression == "gzip"
+    output = spec.output.below(predictions_name(spec.output_format, gzip_suffix=gzip))
+    path = _OutputPaths(output, _errors_of(output), gzip)
+    if spec.numbered_outputs:
+        path = _numbered(spec, 0, 1)
+    storage.check_target(path.output)
+    _check_outside_model(path.output, spec.model)
+    there = storage.find_all([path.output, path.errors])
+    selected = [
+        one
+        for one in selection.files
+        if one.is_named or not (is_output(one.file) and one.file.location in there)
+    ]
+    _check_outputs(selected, [path], writes_errors=spec.on_error == "skip")
+    if not spec.force:
+        _check_made_by_jobs([path], there, writes_errors=spec.on_error == "skip")
+    manifest = Manifest.of((one.file for one in selected), NameBudget())
+    task = FileTask(
+        input=StoredFile(spec.inputs[0], sum(one.file.size for one in selected)),
+        format="file",
+        manifest=manifest,
+        output=path.output,
+        gzip_output=path.gzip,
+        errors_output=path.errors,
+        old_output=there.get(path.output),
+        old_errors=there.get(path.errors),
+        fingerprint=file_fingerprint(
+            job_fingerprint(model_files, spec, settings), "file", manifest.found(), gzip=path.gzip
+        ),
+    )
+    return Plan([task], selection.left_out)
+
+
+def _errors_of(output: Location) -> Location:
+    folder = output.parent()
+    return folder.below(errors_name(output.path.removeprefix(folder.path)))
 
 
 def _check_outside_model(output: Location, model: Location) -> None:
@@ -186,9 +240,7 @@ def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _
             gzip = has_gzip_name or (encoded and spec.output.scheme == "gs")
     name = output_name(selected.name, file_format, spec.output_format, gzip_suffix=gzip_suffix)
     output = spec.output.below(name)
-    folder = output.parent()
-    errors = folder.below(errors_name(output.path.removeprefix(folder.path)))
-    return _OutputPaths(output, errors, gzip)
+    return _OutputPaths(output, _errors_of(output), gzip)
 
 
 def _numbered(spec: JobSpec, number: int, total: int) -> _OutputPaths:

@@ -86,7 +86,7 @@ def test_a_saved_model_needs_no_version_folder(
     assert (tmp_path / "out" / "a.jsonl").read_text() == "[9.0,18.0,27.0,36.0]\n" * 3
 
 
-def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path) -> None:
+def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path, models: Path) -> None:
     """A job that fails exits with 1 and leaves no output."""
     (tmp_path / "in" / "a.jsonl").write_text(ROW + "oops\n")
     done = run()

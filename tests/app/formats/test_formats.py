@@ -326,7 +326,7 @@ def test_the_lists_of_a_job_are_bounded_together(folder: Path) -> None:
     assert first is not None
     assert second is not None
     read_manifest(first, storage, left, lambda: None)
-    with pytest.raises(UnsupportedInput, match="the file lists of a job may name 100000 objects"):
+    with pytest.raises(UnsupportedInput, match="a job may name 100000 objects"):
         read_manifest(first, storage, left, lambda: None)
     with pytest.raises(UnsupportedInput, match="in 16 MiB of names"):
         read_manifest(second, storage, NameBudget(), lambda: None)
