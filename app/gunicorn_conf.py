@@ -14,7 +14,7 @@ from app.instance.ending import Instance
 from app.instance.heap import share_heaps
 from app.instance.private_folders import PrivateFolders
 from app.instance.workspace import sweep
-from app.settings import Settings
+from app.settings import settings_or_exit
 from tfserving_launcher import (
     FORK_SERVER_VARIABLE,
     fork_server,
@@ -27,7 +27,7 @@ protect_this_process()
 
 # What was there before the first job. A worker that takes the place of a dead one would see what
 # that one's job has left.
-_settings = Settings.from_environ(os.environ)
+_settings = settings_or_exit(os.environ)
 _private_folders = PrivateFolders(_settings.private_folders, spared=_settings.local_roots or ())
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses

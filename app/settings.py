@@ -1,5 +1,7 @@
 """The environment, read once into a frozen value."""
 
+import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +11,7 @@ from app.errors import InvalidArgument
 from app.storage.backend import UPLOAD_UNIT_BYTES
 from app.storage.emulator import emulator_url
 from app.storage.location import Location, parse_location
+from app.telemetry.log import set_up_logging
 
 MEBIBYTE = 1024 * 1024
 
@@ -108,6 +111,19 @@ class Settings:
             log_level=_log_level(environ, "LOG_LEVEL", default.log_level),
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
         )
+
+
+def settings_or_exit(environ: Mapping[str, str]) -> Settings:
+    """The settings of a service. Where they cannot be used, one log record says so, and it exits.
+
+    The exit status is 2.
+    """
+    try:
+        return Settings.from_environ(environ)
+    except SettingsError as error:
+        set_up_logging("INFO")
+        logging.getLogger(__name__).critical("%s", error)
+        sys.exit(2)
 
 
 def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -5,6 +5,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,11 @@ _FORK_CLIENT = Path(__file__).parent / "python_server" / "fork_client.py"
 _USAGE_TIMEOUT_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
+
+
+# What shells and loaders give where a program cannot be executed, and where something is missing.
+_SHELL_FAILURES = (126, 127)
+_BASE_PATH_FLAG = "--model_base_path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +130,31 @@ def _program(command: tuple[str, ...], found_by: str) -> Program:
     except subprocess.TimeoutExpired:
         logger.warning("%s did not answer --help in %.0f s", command[0], _USAGE_TIMEOUT_SECONDS)
         return Program(command, found_by, usage="")
+    usage = answer.stdout.decode(errors="replace")
+    if why := _cannot_run(answer.returncode, usage):
+        raise ProgramNotFound(
+            f"the model server program {shlex.join(command)} ({found_by}) cannot be run: {why}"
+        )
     logger.info("model server program: %s (%s)", shlex.join(command), found_by)
-    return Program(command, found_by, answer.stdout.decode(errors="replace"))
+    return Program(command, found_by, usage)
+
+
+def _cannot_run(status: int, usage: str) -> str | None:
+    """Why a program is no model server, told by how it answered --help; None where it may be one.
+
+    A program that ends so would end so again, so a job that needs it is not worth a retry.
+    """
+    words = usage.strip().splitlines()
+    last = f": {words[-1]}" if words else ""
+    if status == -signal.SIGILL:
+        return "killed by SIGILL, so it is built for another CPU (AVX, as a rule)"
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}{last}"
+    if status in _SHELL_FAILURES:
+        return f"exit status {status}{last}"
+    if words and _BASE_PATH_FLAG not in usage:
+        return f"it is no model server, as its --help does not list {_BASE_PATH_FLAG}{last}"
+    return None
 
 
 def _tensorflow_is_installed() -> bool:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -18,30 +19,37 @@ class Ended(BaseException):
         self.exit_status = _ENDED_BY_SIGNAL + number
 
 
+def _on_signal(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
+
+
+def _exit_at_once(number: int, _frame: FrameType | None) -> None:
+    os._exit(_ENDED_BY_SIGNAL + number)
+
+
+def _unwind(number: int, _frame: FrameType | None) -> None:
+    raise Ended(number)
+
+
 def main() -> NoReturn:
     """Runs the command of `sys.argv`, and exits.
 
     The status is that of the command, or 128 and the number of the signal that has ended it: 130
     for Ctrl-C.
     """
+    # The imports take a third of a second. Nothing is to be cleaned up in it, and a library that is
+    # half imported does not take an exception well.
+    _on_signal(_exit_at_once)
+    from app.cli.commands import run  # noqa: PLC0415
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise Ended(number)
-
-    status = 1
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, end)
-        # The imports take a third of a second, in which Ctrl-C may come as well.
-        from app.cli.commands import run  # noqa: PLC0415
-
+        _on_signal(_unwind)
         status = run()
     except Ended as ended:
         status = ended.exit_status
-    finally:
-        # Nobody waits for what the interpreter does at its end, and a second Ctrl-C may come.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+    # A second Ctrl-C would only leave a traceback.
+    _on_signal(signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -83,12 +83,18 @@ logger = logging.getLogger(__name__)
 )
 @click.option("--force", is_flag=True, help="Make outputs again that are there already.")
 @click.option("--timeout-seconds", type=float, help="For the whole job.")
+@click.argument("unexpected", nargs=-1)
 @click.option("--verbose", is_flag=True, help="Log every step, the model server's output included.")
-def predict(*, verbose: bool, **options: Any) -> None:
+def predict(*, verbose: bool, unexpected: tuple[str, ...], **options: Any) -> None:
     """Run one job: gs:// URIs or local paths. The report goes to standard output as JSON.
 
     The exit status is 0, 1 when the job failed, or 2 for wrong usage.
     """
+    if unexpected:
+        raise click.UsageError(
+            f"unexpected argument {unexpected[0]!r}: where the shell has replaced a * by the names"
+            " of files, quote it, as in --input 'data/*.jsonl', or repeat --input"
+        )
     settings = settings_of_environment()
     protect_this_process()
     set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)

@@ -1,7 +1,5 @@
 """Which reader each input format has."""
 
-from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from app.config.file_format import InputFormat, OutputFormat
@@ -12,19 +10,7 @@ from app.formats.jsonl import JsonLinesReader
 from app.formats.manifest import Manifest
 from app.formats.text import TextReader
 from app.formats.tfrecord import TfRecordReader
-from app.framing.tfrecord import is_frame
 from app.storage import Storage
-
-# Of TFRecord: a length and its checksum.
-_HEADER_BYTES = 12
-
-
-def recognise_tfrecord(blocks: Iterator[bytes]) -> tuple[bool, Iterator[bytes]]:
-    """Whether the first bytes are those of a TFRecord file; and the whole content."""
-    beginning = b""
-    while len(beginning) < _HEADER_BYTES and (block := next(blocks, b"")):
-        beginning += block
-    return is_frame(beginning), chain([beginning] if beginning else [], blocks)
 
 
 def open_reader(

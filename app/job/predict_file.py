@@ -16,7 +16,7 @@ from app.codec.predictions import NotText, rows_without_text
 from app.concurrency.pipeline import Pipeline
 from app.errors import InputError, ModelFailed, RowError, TransferBroken
 from app.formats.context import InstanceReader, PassthroughFields
-from app.formats.registry import recognise_tfrecord
+from app.formats.recognition import beginning_of, check_beginning, is_tfrecord
 from app.framing.batches import make_batches
 from app.framing.gzipped import checked, unpacked
 from app.framing.records import Records
@@ -158,10 +158,14 @@ class FilePrediction:
         content = unpacked(self._counted(blocks), file=self._task.input.uri)
         # A few kilobytes may unpack to gigabytes without a row, so the deadline is checked here.
         content = checked(content, self._job.deadline.remaining)
-        is_tfrecord, content = recognise_tfrecord(content)
-        if is_tfrecord:
+        beginning, content = beginning_of(content)
+        if is_tfrecord(beginning):
             self._reader = self._served.open_reader(
                 self._job, self._task, self._row_errors, is_tfrecord=True
+            )
+        else:
+            check_beginning(
+                beginning, self._task.format, self._served.signature, self._task.input.uri
             )
         for batch in self._batches(self._reader.read(content)):
             instances = self._reader.instances(batch)

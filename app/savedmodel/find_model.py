@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from app.errors import InvalidModel, JobError, NotFound, PermissionDenied
+from app.savedmodel.export_help import how_to_export, kind_of_file
 from app.savedmodel.model_files import SAVED_MODEL_FILES, ModelFiles, a_few, is_whole
 from app.storage import Location, Storage, StoredFile
 
@@ -139,7 +140,7 @@ def _no_model_in_version(
 
 def _no_model(model: Location, names: list[str], storage: Storage) -> InvalidModel:
     found = a_few(name for name in names if name) or "nothing"
-    hint = _models_below(model, names) or _model_above(model, storage)
+    hint = _models_below(model, names) or _model_above(model, storage) or how_to_export(names)
     return InvalidModel(
         f"model: {model} is not a SavedModel: expected saved_model.pb in it or in a numbered"
         f" folder, found {found}{hint}"
@@ -151,7 +152,8 @@ def _nothing_below(model: Location, storage: Storage) -> JobError:
     above = _model_above(model, storage)
     if file.path and storage.find(file) is not None:
         return InvalidModel(
-            f"model: {file} is a file, and the folder of a SavedModel is wanted{above}"
+            f"model: {file} is {kind_of_file(file.path)}, and the folder of a SavedModel is wanted"
+            f"{above or how_to_export([file.path])}"
         )
     return NotFound(f"model: nothing below {model}{above}")
 

@@ -276,7 +276,8 @@ def _credentials(emulator: str | None) -> Any:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     except auth_exceptions.DefaultCredentialsError:
         raise PermissionDenied(
-            "no Google Cloud credentials for gs://: this service needs a service account"
+            "no Google Cloud credentials for gs://: the service needs a service account; on a"
+            " laptop, gcloud auth application-default login makes them"
         ) from None
     return credentials
 

@@ -138,6 +138,11 @@ def _open_folder(path: Path, roots: Roots, location: Location, made: list[Path])
             made.append(path)
         except FileExistsError:
             pass  # another job has made it meanwhile
+        except OSError as error:
+            raise InvalidArgument(
+                f"output: the folder {path} cannot be made: {error.strerror}",
+                {"parameters": ["output"]},
+            ) from None
         return roots.open(new, _FOLDER, location)
     finally:
         os.close(above)
