@@ -54,6 +54,8 @@ class JobError(Exception):
         self.message = shortened(message, _LONGEST_MESSAGE)
         super().__init__(self.message)
         self.details = {name: _bounded(value) for name, value in (details or {}).items()}
+        # What the job did that it ends, as fields of a log record; empty where none was begun.
+        self.job_fields: dict[str, Any] = {}
 
     def as_json(self) -> dict[str, Any]:
         """The body of an error answer."""

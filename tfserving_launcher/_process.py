@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -30,6 +31,18 @@ _UNKNOWN_EXIT_CODE = 255
 
 # The children of this process that are meant to live.
 running_servers: set[int] = set()
+
+# TensorFlow's own lines begin with a time and a letter, those of Abseil with a letter and a day:
+# xla/tsl/platform/default/logging.cc, absl/log/internal/log_format.cc.
+_SEVERITY = re.compile(
+    r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: (?P<date>[IWEF]) |(?P<day>[IWEF])\d{4} \d\d:\d\d:)"
+)
+_LEVELS = {
+    "I": logging.INFO,
+    "W": logging.WARNING,
+    "E": logging.ERROR,
+    "F": logging.CRITICAL,
+}
 
 logger = logging.getLogger(__name__)
 output_logger = logging.getLogger("tfserving_launcher.output")
@@ -260,4 +273,6 @@ class _Tail:
 def _log_line(line: bytes) -> None:
     text = line[:_LONGEST_LINE_BYTES].decode(errors="replace").rstrip()
     if text:
-        output_logger.info("%s", text)
+        match = _SEVERITY.match(text)
+        level = logging.INFO if match is None else _LEVELS[match["date"] or match["day"]]
+        output_logger.log(level, "%s", text)

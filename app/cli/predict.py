@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.cli.terminal import fail, print_json, progress, settings_of_environment
+from app.cli.terminal import fail, print_json, print_summary, progress, settings_of_environment
 from app.config.field_names import field_names
 from app.config.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.config.job_spec import LISTS_OF_NAMES, parse_job_spec
@@ -117,6 +117,7 @@ def predict(*, verbose: bool, unexpected: tuple[str, ...], **options: Any) -> No
             logger.exception("unexpected error")
             fail(InternalError("internal error; the log has its trace"))
     print_json(report.as_json())
+    print_summary(report)
 
 
 def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from app.errors import InvalidArgument, JobError
 from app.settings import Settings, SettingsError
 from app.telemetry.log import printable
 from app.telemetry.progress import LoggedProgress, Progress
+from app.telemetry.report import Report
 
 _JOB_FAILED = 1
 _USAGE = 2
@@ -33,6 +34,28 @@ def print_json(body: dict[str, Any]) -> None:
     text = orjson.dumps(body, option=orjson.OPT_INDENT_2).decode()
     # JSON escapes only some of what steers a terminal.
     click.echo(printable(text) if sys.stdout.isatty() else text)
+
+
+def print_summary(report: Report) -> None:
+    """One line for people, on a terminal."""
+    if not sys.stderr.isatty():
+        return
+    instances = sum(file.instances for file in report.files)
+    errors = sum(file.errors for file in report.files)
+    reused = sum(file.state == "REUSED" for file in report.files)
+    seconds = report.seconds.get("predict", 0.0)
+    words = [_count(len(report.files), "file"), _count(instances, "row")]
+    if errors:
+        words.append(_count(errors, "bad row"))
+    if reused:
+        words.append(f"{reused:,} reused")
+    if seconds:
+        words.append(f"{instances / seconds:,.0f} rows/s")
+    click.echo(printable(f"{', '.join(words)}, in {report.output}"), err=True)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def fail(error: JobError) -> NoReturn:

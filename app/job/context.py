@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
@@ -12,7 +13,7 @@ from app.errors import InvalidInstance, InvalidModel, JobError, UnsupportedInput
 from app.settings import Settings
 from app.storage import Connections, Storage, TransferLimits
 from app.telemetry.progress import Progress
-from app.telemetry.report import FilesDone, Stopwatch
+from app.telemetry.report import FilesDone, Stopwatch, log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,26 @@ class JobContext:
             yield
         except JobError as error:
             error.details.update(self.done.so_far(self.job_id, self.stopwatch.seconds()))
+            error.job_fields = self._fields(error)
             if isinstance(error, InvalidInstance | UnsupportedInput | InvalidModel):
                 error.details["inspect"] = (
                     f"embedded-tf inspect {shlex.quote(str(self.spec.model))}"
                 )
             raise
+
+    def _fields(self, error: JobError) -> dict[str, Any]:
+        """For the log record of the job's end."""
+        return {
+            "state": "FAILED",
+            "code": error.code,
+            "status": error.status,
+            "model": str(self.spec.model),
+            "model_version": self.done.model_version,
+            "signature_name": self.done.signature_name or self.spec.signature_name,
+            "inputs": list(map(str, self.spec.inputs)),
+            "output": str(self.spec.output),
+            **log_fields(error.details),
+        }
 
     @contextmanager
     def phase(self, name: str, sentence: str) -> Iterator[None]:

@@ -55,6 +55,7 @@ def run_job(
     ):
         check_locations(spec, job.storage)
         model = job.deadline.run(find_model, spec.model, job.storage)
+        job.done.model_version = model.version
         plan = _plan(job, model)
         pending = _reuse(job, plan)
         if pending:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Self
 
@@ -220,7 +221,7 @@ class SupervisedServer:
     def _start_with_retries(self) -> None:
         while True:
             try:
-                self._starter.submit(self._start_server).result()
+                self._starter.submit(copy_context().run, self._start_server).result()
             except (ServerExited, ServerTimeout) as error:
                 self._deadline.remaining()
                 if self._restarts_left == 0:

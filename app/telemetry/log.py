@@ -20,7 +20,8 @@ _TRACE_CONTEXT = re.compile(
     r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]{1,20}))?(?:;o=(?P<o>[01]))?"
 )
 
-
+# Of a record's `extra`: what a job did, as fields that need no parsing.
+JOB_FIELDS = "job"
 # Control characters (Unicode's Cc) but tab and line feed, and those that change the direction.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -65,6 +66,8 @@ class JsonFormatter(logging.Formatter):
             "time": f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{int(record.msecs):03d}Z",
             "logger": record.name,
         }
+        if job := getattr(record, JOB_FIELDS, None):
+            entry[JOB_FIELDS] = job
         if context := _current.get():
             entry["job_id"] = context.job_id
             entry.update(_trace_fields(context.trace, self._project))

@@ -1,10 +1,12 @@
 """What a job did, in counts and seconds."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+
+_TOO_LONG_FOR_A_RECORD = ("files", "server_output", "inspect")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class FilesDone:
     def __init__(self) -> None:
         self._reports: dict[str, FileReport] = {}
         self._expected = self._left_out = 0
-        # The signature that was called, once it is known.
+        # What was called, once it is known.
+        self.model_version: str | None = None
         self.signature_name: str | None = None
 
     def expect(self, files: int, *, left_out: int) -> None:
@@ -90,6 +93,12 @@ class FilesDone:
             "files_left_out": self._left_out,
             "seconds": _rounded(seconds),
         }
+
+
+def log_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record of a job's end holds: the report, or an error's details, without the files."""
+    fields = {name: value for name, value in body.items() if name not in _TOO_LONG_FOR_A_RECORD}
+    return fields | {"files": len(body.get("files", ()))}
 
 
 def _counts(files: Sequence[FileReport]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from app.instance.workspace import sweep
 from app.job.run import run_job
 from app.settings import Settings
 from app.storage import Connections
-from app.telemetry.log import LogContext, job_context
+from app.telemetry.log import JOB_FIELDS, LogContext, job_context
 from app.telemetry.progress import LoggedProgress
-from app.telemetry.report import Report
+from app.telemetry.report import Report, log_fields
 from app.web.client_disconnect import stop_on_disconnect
 from app.web.vertex import failed, parse_batch_prediction_job, succeeded
 from tfserving_launcher import ProgramNotFound, find_program
@@ -180,7 +180,9 @@ def _run_alone(spec: JobSpec, job_id: str) -> Report:
         service.running.release()
         give_back_free_memory()
         give_back_free_memory_soon()
-    logger.info("job succeeded: %s", orjson.dumps(report.as_json()["seconds"]).decode())
+    fields = log_fields(report.as_json())
+    seconds = orjson.dumps(fields["seconds"]).decode()
+    logger.info("job succeeded: %s", seconds, extra={JOB_FIELDS: fields})
     return report
 
 
@@ -260,7 +262,8 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 def _answer_job_error(error: JobError) -> Response:
     log = logger.error if error.code >= 500 else logger.warning
-    log("job failed with %d %s: %s", error.code, error.status, error.message)
+    extra = {JOB_FIELDS: error.job_fields} if error.job_fields else None
+    log("job failed with %d %s: %s", error.code, error.status, error.message, extra=extra)
     response = _json(error.as_json(), error.code)
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)

@@ -27,6 +27,11 @@ def main(how: str, flags: list[str]) -> int:
     if how == "exits":
         print("first words\nlast words", flush=True)
         return 3
+    if how == "warns":
+        print("2026-11-27 10:00:00.000001: W tensorflow/core/x.cc:1] a warning")
+        print("E1127 10:00:00.000001 123 x.cc:1] an error", file=sys.stderr)
+        print("2026-11-27 and no letter", flush=True)
+        return 3
     if how == "cannot_load":
         print(
             "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available:"

@@ -293,6 +293,8 @@ def test_a_terminal_shows_a_progress_bar(models: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert json.loads(report)["predictions"] == 1000
     assert b"starting a model server for version 10" in shown
+    assert b"1 file, 1,000 rows, " in shown
+    assert f"rows/s, in {tmp_path / 'out'}/".encode() in shown
 
 
 def test_serve_starts_the_service() -> None:

@@ -563,6 +563,49 @@ def test_failed_job_records_carry_id_and_trace(gcs_url: str, temporary_folder: P
     assert failure["logging.googleapis.com/trace"] == f"projects/p/traces/{trace}"
 
 
+def test_job_ends_are_records_with_fields(
+    gcs_url: str, bucket: Bucket, temporary_folder: Path
+) -> None:
+    """A job's end is one record with fields, and the model server's lines have its id."""
+    environment = {
+        **NOT_FORKED,
+        "STORAGE_EMULATOR_HOST": gcs_url,
+        "TMPDIR": str(temporary_folder),
+        "LOG_LEVEL": "INFO",
+    }
+    bucket.put("records/in.jsonl", "[1,2,3,4]\noops\n")
+    parameters = {
+        "model": f"{bucket.uri}/models/linear/",
+        "input": f"{bucket.uri}/records/",
+        "output": f"{bucket.uri}/records-out/",
+    }
+    with gunicorn(environment) as own_service:
+        failed = requests.get(own_service.url, params=parameters, timeout=30)
+        report = requests.get(
+            own_service.url, params={**parameters, "on_error": "skip"}, timeout=30
+        )
+        records = [json.loads(line) for line in own_service.output().splitlines()]
+    failure, success = (record for record in records if "job" in record)
+    assert failed.status_code == 422
+    shared = {
+        "model": parameters["model"],
+        "model_version": "10",
+        "signature_name": "serving_default",
+        "inputs": [parameters["input"]],
+        "output": parameters["output"],
+    }
+    assert shared.items() <= failure["job"].items()
+    assert shared.items() <= success["job"].items()
+    assert (failure["job"]["state"], failure["job"]["code"]) == ("FAILED", 422)
+    assert (failure["job"]["files"], failure["job"]["files_missing"]) == (0, 1)
+    assert success["job"]["state"] == "SUCCEEDED"
+    counts = ("files", "instances", "predictions", "errors")
+    assert [success["job"][name] for name in counts] == [1, 2, 1, 1]
+    assert success["job"]["seconds"] == report.json()["seconds"]
+    told = [record for record in records if record["logger"] == "tfserving_launcher.output"]
+    assert {record.get("job_id") for record in told} == {failure["job_id"], success["job_id"]}
+
+
 def test_service_has_no_tensorflow_and_no_port(
     gcs_url: str, bucket: Bucket, temporary_folder: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A server program that misbehaves: what is raised, how soon, and that nothing is left."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -120,6 +121,19 @@ with ModelServer(sys.argv[1], program=Program((sys.executable, "-c", sleeper), "
         parent.kill()
     psutil.wait_procs([server], timeout=5)
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_servers_lines_keep_their_severity(
+    version_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tfserving_launcher.output")
+    with (
+        pytest.raises(ServerExited),
+        ModelServer(version_dir, program=misbehaving("warns")),
+    ):
+        pass
+    found = {record.levelname: record.message.partition(" ")[0] for record in caplog.records}
+    assert found == {"WARNING": "2026-11-27", "ERROR": "E1127", "INFO": "2026-11-27"}
 
 
 def test_missing_program_is_named(version_dir: Path) -> None:
