@@ -23,9 +23,12 @@ RUN python -m pip download --no-deps --only-binary=:all: --platform manylinux_2_
 COPY app/ /opt/embedded-tf/src/app/
 COPY tfserving_launcher/ /opt/embedded-tf/src/tfserving_launcher/
 ENV PYTHONPATH=/opt/embedded-tf/src
+# What an installed package would have; nothing is installed here, so that nothing else is needed.
+RUN printf '#!/opt/embedded-tf/bin/python\nfrom app.cli import main\n\nmain()\n' > /opt/embedded-tf/bin/embedded-tf \
+ && chmod 755 /opt/embedded-tf/bin/embedded-tf
 # Compiled now, because nothing can be written to the image's root when it runs.
 RUN /opt/embedded-tf/bin/python -m compileall -q /opt/embedded-tf \
- && /opt/embedded-tf/bin/python -c "import app.web.handler, app.cli, app.storage.gcs"
+ && /opt/embedded-tf/bin/python -c "import app.web.handler, app.cli.predict, app.storage.gcs"
 
 FROM ${PYTHON_IMAGE}
 COPY --from=serving /usr/bin/tensorflow_model_server /usr/bin/tensorflow_model_server
@@ -40,4 +43,8 @@ ENV PATH=/opt/embedded-tf/bin:/usr/local/bin:/usr/bin:/bin \
 WORKDIR /opt/embedded-tf/src
 USER 65532:65532
 EXPOSE 8080
-ENTRYPOINT ["gunicorn", "-c", "python:app.gunicorn_conf", "app.wsgi:app"]
+# It answers also while a job runs.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=4)"]
+# `docker run IMAGE predict --model ...` runs one job and ends, as Cloud Run jobs do.
+ENTRYPOINT ["embedded-tf"]
+CMD ["serve", "--host", "0.0.0.0"]

@@ -16,3 +16,5 @@ those above it in this list:
     http_server   requests and answers on sockets
     web, cli      the ways in; wsgi and gunicorn_conf are what gunicorn is given
 """
+
+__version__ = "0.1.0"

@@ -1,20 +1,34 @@
 """The commands, and what their errors mean on the terminal."""
 
+from importlib import import_module
+
 import click
 
-from app.cli.inspect import inspect
-from app.cli.predict import predict
-from app.cli.serve import serve
+from app import __version__
+
+_COMMANDS = ("inspect", "predict", "serve")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="embedded-tf")
+class _Commands(click.Group):
+    """Imports a command when it is called: the service starts without what only jobs need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"app.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="embedded-tf")
 def _embedded_tf() -> None:
     """Batch predictions with a TensorFlow SavedModel, in seconds."""
-
-
-for _command in (predict, inspect, serve):
-    _embedded_tf.add_command(_command)
 
 
 def run() -> int:
