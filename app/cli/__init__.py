@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -19,7 +20,17 @@ class Ended(BaseException):
         self.exit_status = _ENDED_BY_SIGNAL + number
 
 
-def _on_signal(handler: "Callable[[int, FrameType | None], None] | signal.Handlers") -> None:
+@contextmanager
+def signals_unwind() -> Iterator[None]:
+    """In the block, a signal raises Ended, so that context managers clean up."""
+    _on_signal(_unwind)
+    try:
+        yield
+    finally:
+        _on_signal(_exit_at_once)
+
+
+def _on_signal(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, handler)
 
@@ -38,18 +49,15 @@ def main() -> NoReturn:
     The status is that of the command, or 128 and the number of the signal that has ended it: 130
     for Ctrl-C.
     """
-    # The imports take a third of a second. Nothing is to be cleaned up in it, and a library that is
-    # half imported does not take an exception well.
+    # Nothing is to be cleaned up while modules are imported, and a library that is half imported
+    # does not take an exception well.
     _on_signal(_exit_at_once)
     from app.cli.commands import run  # noqa: PLC0415
 
     try:
-        _on_signal(_unwind)
         status = run()
     except Ended as ended:
         status = ended.exit_status
-    # A second Ctrl-C would only leave a traceback.
-    _on_signal(signal.SIG_IGN)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from app.cli import signals_unwind
 from app.cli.terminal import fail, print_json, settings_of_environment
 from app.errors import JobError
 from app.savedmodel.describe_model import (
@@ -34,7 +35,7 @@ def inspect(model: str, *, as_json: bool) -> None:
     try:
         location = parse_location(model, parameter="model").as_folder()
         storage = Storage(connections=Connections(settings.project))
-        with tempfile.TemporaryDirectory(prefix="embedded-tf-") as folder:
+        with signals_unwind(), tempfile.TemporaryDirectory(prefix="embedded-tf-") as folder:
             found = find_model(location, storage)
             description = describe_model(found, location, storage, Path(folder))
     except JobError as error:

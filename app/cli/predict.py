@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from app.cli import signals_unwind
 from app.cli.terminal import fail, print_json, print_summary, progress, settings_of_environment
 from app.config.field_names import field_names
 from app.config.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
@@ -99,7 +100,7 @@ def predict(*, verbose: bool, unexpected: tuple[str, ...], **options: Any) -> No
     protect_this_process()
     set_up_logging("DEBUG" if verbose else "WARNING", project=settings.project)
     context = LogContext(uuid.uuid4().hex[:12])
-    with job_context(context):
+    with job_context(context), signals_unwind():
         try:
             spec = parse_job_spec(_parameters(options), relative_paths=True)
             with progress(bar=not verbose) as shown:
