@@ -46,19 +46,31 @@ def forked_servers(temporary_folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all SavedModels. TensorFlow makes them once a run, in a process of its own."""
+    """The folder of all SavedModels."""
+    return _made_once("models", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of models as people export them, with inputs and predictions of TensorFlow."""
+    return _made_once("exports", tmp_path_factory)
+
+
+def _made_once(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `tests.fakes.NAME` makes: once a run, in a process of its own."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    folder = shared / "models"
-    with (shared / "models.lock").open("w") as lock:
+    folder = shared / name
+    with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            unfinished = shared / "unfinished-models"
+            unfinished = shared / f"unfinished-{name}"
             subprocess.run(
-                [sys.executable, "-m", "tests.fakes.models", str(unfinished)],
+                [sys.executable, "-m", f"tests.fakes.{name}", str(unfinished)],
                 cwd=_ROOT,
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+                stdout=subprocess.DEVNULL,
                 check=True,
             )
             unfinished.rename(folder)
@@ -108,7 +120,7 @@ def service(gcs_url: str, local_root: Path, temporary_folder: Path) -> Iterator[
 @pytest.fixture(autouse=True)
 def nothing_left(temporary_folder: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no process, socket or folder more than before it."""
-    for name in ("models", "zoo", "gcs_url", "bucket", "service", "undisturbed"):
+    for name in ("models", "exports", "zoo", "gcs_url", "bucket", "service", "undisturbed"):
         if name in request.fixturenames:
             request.getfixturevalue(name)
     before = _processes(), set(temporary_folder.iterdir())

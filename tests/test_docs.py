@@ -12,6 +12,7 @@ import pytest
 from app import errors
 from app.config.job_spec import OPTIONAL, REQUIRED
 from app.settings import Settings
+from tests.integration.test_exports import NAMES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -49,6 +50,10 @@ def test_each_compared_feature_has_tests() -> None:
     rows = first_column("docs/comparison.md")
     assert len(rows) >= 20
     assert set(marks()) == set(rows)
+
+
+def test_each_export_is_documented() -> None:
+    assert set(first_column("docs/models.md")) == set(NAMES)
 
 
 def test_each_parameter_is_documented() -> None:

@@ -7,7 +7,9 @@ from typing import TypedDict
 
 from tfserving_launcher._program import Program
 
-TENSOR_CONTENT_FLAG = "enable_serialization_as_tensor_content"
+# Builds of 2.19 and later send tensors as bytes with the first. Without the second, which builds
+# since 2.5 know, functions with jit_compile=True fail: XLA is switched off for the whole process.
+_FLAGS_OF_SOME_BUILDS = ("enable_serialization_as_tensor_content", "xla_cpu_compilation_enabled")
 
 # Threads of the server's gRPC pool that poll for work count as well, and a call over the limit
 # is refused, not queued.
@@ -92,6 +94,5 @@ def server_argv(
         f"--tensorflow_inter_op_parallelism={cpus}",
         f"--grpc_max_threads={max_calls_in_flight + _GRPC_THREADS_BEYOND_CALLS}",
     ]
-    if program.knows(TENSOR_CONTENT_FLAG):
-        flags.append(f"--{TENSOR_CONTENT_FLAG}=true")
+    flags += [f"--{flag}=true" for flag in _FLAGS_OF_SOME_BUILDS if program.knows(flag)]
     return [*program.command, *flags, *extra_arguments]

@@ -46,5 +46,11 @@ def test_tensor_content_only_where_known() -> None:
     assert knows[:-1] == argv(usage="\t--port=8500\tint32")
 
 
+def test_xla_is_allowed_where_it_can_be() -> None:
+    """Builds that know the flag switch XLA off for the whole process without it."""
+    knows = argv("\t--xla_cpu_compilation_enabled=false\tbool\t...")
+    assert knows[-1] == "--xla_cpu_compilation_enabled=true"
+
+
 def test_extra_arguments_come_last() -> None:
     assert argv("", "--enable_batching=true")[-1] == "--enable_batching=true"
