@@ -1,1 +1,1 @@
-"""JSON becomes tensors, and tensors become JSON, by the model's signature."""
+"""Converts JSON to tensors and tensors to JSON, as the model's signature says."""

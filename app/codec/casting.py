@@ -1,4 +1,4 @@
-"""Values as JSON gives them, in the dtype and the rank of an input."""
+"""Casts parsed values to the dtype and the rank of an input."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ from tfserving_launcher.tensors import Array, family, integer_range
 
 
 def cast_exactly(values: Array, spec: TensorSpec) -> Array | None:
-    """64-bit values as the spec's dtype; None where an integer is out of its range.
+    """Cast 64-bit values to the spec's dtype, or return None if an integer is out of range.
 
-    Beyond the largest finite value a float becomes infinite, as in TF Serving.
+    A float beyond the largest finite value becomes infinite, as in TF Serving.
     """
     if family(spec.dtype) == "integer" and values.size:
         smallest, largest = integer_range(spec.dtype)
         if values.min() < smallest or values.max() > largest:
             return None
     if family(spec.dtype) == "float":
-        # All ways round twice, as JSON's numbers are doubles: the same text gives the same float.
+        # All paths cast through double, as JSON numbers are, so the same text gives the same float.
         values = values.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
         return values.astype(spec.dtype, copy=False)
@@ -33,7 +33,7 @@ def holds_one_value(spec: TensorSpec) -> bool:
 
 
 def with_last_dimension(tensor: Array, spec: TensorSpec) -> Array:
-    """The batch with the last dimension of 1 that the spec has, where its rows lack it."""
+    """Add a last dimension of 1 to the batch if the spec has it and the rows lack it."""
     if ends_in_one(spec) and tensor.ndim == len(spec.shape or ()) - 1:
         return tensor[..., np.newaxis]
     return tensor

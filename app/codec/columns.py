@@ -20,7 +20,7 @@ _KINDS = {"float": "fiu", "integer": "iu", "bool": "b"}
 def read_columns(
     texts: list[bytes], inputs: Mapping[str, TensorSpec], *, integer_strings: bool = False
 ) -> dict[str, Array] | None:
-    """Tensors by input, the first dimension the batch; None where anything is not as expected."""
+    """Read tensors by input name, [batch, ...] each; None if any row is irregular."""
     rows = _parse(texts)
     columns = None if rows is None else _columns(rows, inputs)
     if columns is None:
@@ -41,7 +41,7 @@ def _parse(texts: list[bytes]) -> list[Any] | None:
     try:
         return list(map(orjson.loads, texts))
     except orjson.JSONDecodeError:
-        pass  # perhaps for the tokens of TF Serving alone
+        pass  # perhaps only because of NaN and Infinity, which TF Serving accepts
     try:
         return list(map(parse_json, texts))
     except InvalidJson:
@@ -49,7 +49,7 @@ def _parse(texts: list[bytes]) -> list[Any] | None:
 
 
 def _columns(rows: list[Any], inputs: Mapping[str, TensorSpec]) -> dict[str, list[Any]] | None:
-    """The values of each input, or None where the rows are not all of one form."""
+    """The values of each input, or None if rows have different fields."""
     if type(rows[0]) is not dict or is_bytes(rows[0]):
         return {next(iter(inputs)): rows} if len(inputs) == 1 else None
     try:
@@ -72,14 +72,14 @@ def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | 
         return None
     if array.dtype.kind not in _KINDS[kind] or array.ndim - 1 > DEEPEST_NESTING:
         return None
-    # NumPy takes booleans among numbers for 0 and 1.
+    # NumPy converts booleans among numbers to 0 and 1.
     if kind != "bool" and _holds_booleans(column, array.ndim, texts):
         return None
     return cast_exactly(array, spec)
 
 
 def _from_strings(column: list[Any]) -> list[Any] | None:
-    """A column of scalars with the numbers that its strings are; None where one is none."""
+    """Convert strings that hold whole numbers; None if one does not."""
     if set(map(type, column)) != {str}:
         return column
     numbers = list(map(whole_number, column))
@@ -87,7 +87,7 @@ def _from_strings(column: list[Any]) -> list[Any] | None:
 
 
 def _only_elements(column: list[Any]) -> list[Any]:
-    """The one element of each list; the column itself where not all of it is such lists."""
+    """Unpack lists of one element; return the column unchanged if any value is something else."""
     if set(map(type, column)) != {list} or set(map(len, column)) != {1}:
         return column
     return [element for (element,) in column]

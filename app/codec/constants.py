@@ -1,4 +1,4 @@
-"""Values of inputs that are the same for all rows, as a threshold or TF1's keep_prob is."""
+"""Constant inputs: values that are the same for all rows, such as TF1's keep_prob."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,9 @@ from tfserving_launcher.tensors import Array
 
 
 def read_constants(values: Mapping[str, Any], signature: Signature) -> dict[str, Array]:
-    """The tensor of each constant, of the whole shape of its input.
+    """Convert constants to tensors of the full shape of their inputs.
 
-    Raises InvalidArgument where one is no input, or does not fit it.
+    Raises InvalidArgument for unknown inputs and for values that do not fit.
     """
     _check_names("constants", values, signature.inputs, "input", signature)
     return {name: _tensor(value, signature.inputs[name], name) for name, value in values.items()}
@@ -23,9 +23,9 @@ def read_constants(values: Mapping[str, Any], signature: Signature) -> dict[str,
 def narrow_signature(
     signature: Signature, constants: Iterable[str], output_filter: Iterable[str]
 ) -> Signature:
-    """The signature as rows see it: without the constants, and with the chosen outputs alone.
+    """Return the signature without the constants, and with the chosen outputs only.
 
-    Raises InvalidArgument where an output is none.
+    Raises InvalidArgument for unknown outputs.
     """
     constants, chosen = set(constants), tuple(output_filter)
     _check_names("output_filter", chosen, signature.outputs, "output", signature)
@@ -61,7 +61,7 @@ def _check_names(
 
 
 def _tensor(value: Any, spec: TensorSpec, name: str) -> Array:
-    # As one row of a batch of such values.
+    # Read the value as one row of a batch.
     row_spec = TensorSpec(spec.dtype, None if spec.shape is None else (None, *spec.shape))
     try:
         tensor = read_row(value, row_spec, name)

@@ -1,4 +1,4 @@
-"""JSON lines to serialized tf.Examples, for signatures whose graph parses such."""
+"""Converts JSON lines to serialized tf.Examples, for signatures whose graph parses them."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -17,9 +17,9 @@ from tfserving_launcher.tensors import string_array
 
 
 class ExampleEncoder:
-    """Turns the batches of one file into tensors, for signatures that classify or regress.
+    """Encodes the batches of one file for signatures that classify or regress.
 
-    `on_row_error` is told of each bad row.
+    `on_row_error` receives each invalid row.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ExampleEncoder:
         self._parse_spec = parse_spec
 
     def encode(self, batch: Lines) -> tuple[RowGroup, ...]:
-        """One group of the one input, a string for each good row; none where no row is good."""
+        """Encode the valid rows as one group of strings; no group if there are none."""
         types = self._parse_spec() or {}
         examples = []
         for number, text in batch.rows():
@@ -49,7 +49,7 @@ class ExampleEncoder:
             except InvalidJson as invalid:
                 go_on = self._on_row_error(RowError(number, None, str(invalid)), text)
             except Misfit as misfit:
-                # Without a field, the row is no object of features at all.
+                # Without a field name, the whole row is not an object of features.
                 hint = self._hint if misfit.field is None else ""
                 error = RowError(number, misfit.field, f"{misfit}{hint}")
                 go_on = self._on_row_error(error, text)
@@ -61,7 +61,7 @@ class ExampleEncoder:
 
 
 class FeatureRows:
-    """Objects of features among the rows of a signature with one input of strings."""
+    """Converts objects of features in rows for a single string input."""
 
     def __init__(self, input_name: str, parse_spec: Callable[[], FeatureTypes | None]) -> None:
         self._input = input_name
@@ -72,10 +72,10 @@ class FeatureRows:
         return self._parse_spec()
 
     def as_instance(self, row: Any) -> Any:
-        """The row, with the tf.Example in place of an object of features.
+        """Replace an object of features by its tf.Example.
 
-        Strings, `{"b64": ...}` and the input by its name are left as they are, and so are objects
-        where the graph parses no tf.Examples. Raises Misfit.
+        Strings, `{"b64": ...}` and objects with the input's name pass unchanged, and so does
+        everything if the graph parses no tf.Examples. Raises Misfit.
         """
         if not isinstance(row, dict) or is_bytes(row) or row.keys() == {self._input}:
             return row

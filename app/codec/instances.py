@@ -8,9 +8,9 @@ default in the signature may be missing.
 Source: tensorflow_serving/util/json_tensor.cc (FillPredictRequestFromJson); it leaves the
 signature's shape unchecked, here it is checked.
 
-Three paths read a batch, and each hands what it cannot read to the next. The two fast paths take
-regular rows: numbers as one buffer (number_rows.py), anything else input by input (columns.py). The
-slow path (slow_path.py) reads value by value; it finds the row error, or agrees with the others.
+Three paths read a batch, in this order. Two fast paths take regular rows: numbers as one buffer
+(number_rows.py), other types input by input (columns.py). The slow path (slow_path.py) reads value
+by value and reports row errors. All paths give the same tensors.
 """
 
 import sys
@@ -32,12 +32,11 @@ from tfserving_launcher.tensors import Array, family
 
 
 class InstanceEncoder:
-    """Turns the batches of one file into tensors. `on_row_error` is told of each bad row.
+    """Encodes the batches of one file as tensors. `on_row_error` receives each invalid row.
 
-    Rows that take several times `max_line_bytes` of memory as Python objects are bad as well.
-    With `integer_strings`, whole numbers in strings are numbers where the input takes such.
-    `as_instance` is given each row of the slow path, and returns the instance that it stands for,
-    or raises Misfit.
+    Rows that would take several times `max_line_bytes` of memory as Python objects are invalid.
+    `integer_strings` accepts whole numbers in strings for numeric inputs. `as_instance` converts
+    each row on the slow path, or raises Misfit.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class InstanceEncoder:
         self._integer_strings = integer_strings
         self._max_line_bytes = max_line_bytes
         self._as_instance = as_instance
-        # One without a batch dimension has no value for a row: its default is all there is.
+        # An input without a batch dimension has no value per row, only a default.
         self._inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
         self._defaults = signature.defaults
         self._required = {
@@ -66,7 +65,7 @@ class InstanceEncoder:
                 self._numbers = NumberRowReader(name, spec)
 
     def encode(self, batch: Lines) -> tuple[RowGroup, ...]:
-        """The valid rows, blank lines left out; as a rule one group, none where no row is left."""
+        """Encode the valid rows: usually one group, none if no row is valid."""
         tensors = self._checked(self._as_numbers(batch))
         if tensors is None:
             batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
@@ -74,11 +73,11 @@ class InstanceEncoder:
         return self.slow(batch) if tensors is None else one_group(tensors)
 
     def fast(self, batch: Lines) -> dict[str, Array] | None:
-        """The same tensors as `slow`, or None where anything is not as expected."""
+        """Encode as `slow` does, or return None if any row is irregular."""
         return self._checked(self._as_numbers(batch) or self._as_columns(batch))
 
     def _checked(self, tensors: dict[str, Array] | None) -> dict[str, Array] | None:
-        """The same, or None where a shape is not that of the signature."""
+        """Return the tensors, or None if a shape does not fit the signature."""
         if tensors is None or not all(
             fits(tensor.shape[1:], self._inputs[name]) for name, tensor in tensors.items()
         ):
@@ -86,7 +85,7 @@ class InstanceEncoder:
         return tensors
 
     def slow(self, batch: Lines) -> tuple[RowGroup, ...]:
-        """Row by row, without invalid rows, or up to the first one if it ends the job."""
+        """Encode row by row, without invalid rows, or up to the first one if it ends the job."""
         rows: list[dict[str, Array]] = []
         for number, text in batch.rows():
             try:
@@ -109,9 +108,9 @@ class InstanceEncoder:
         return group_by_shape(self._with_defaults(rows))
 
     def _with_defaults(self, rows: list[dict[str, Array]]) -> list[dict[str, Array]]:
-        """Adds the default of one row where some rows give an input and some do not.
+        """Fill in the default of an input that only some rows give, if it is a default for one row.
 
-        Inputs that a whole group leaves out are left to the server, which knows their defaults.
+        Other rows become a group without that input: the server applies the default.
         """
         given = {name for row in rows for name in row}
         defaults = {name: self._default_row(name) for name in given if name in self._defaults}
@@ -119,7 +118,7 @@ class InstanceEncoder:
         return [{**added, **row} for row in rows] if added else rows
 
     def _default_row(self, name: str) -> Array | None:
-        """The default of one row, where it is that of a batch of one."""
+        """The default for one row, if the signature's default is a batch of one; else None."""
         default, spec = self._defaults[name], self._inputs[name]
         if spec.shape is None or default.ndim != len(spec.shape) or len(default) != 1:
             return None

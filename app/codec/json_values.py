@@ -1,4 +1,4 @@
-"""JSON texts to Python values: as strict as JSON is, and as generous as TF Serving.
+"""Parses JSON texts, strictly except for the tokens that TF Serving accepts.
 
 TF Serving's REST API reads the bare tokens NaN, Infinity and Inf, each with or without a minus,
 which JSON does not have. Source: tensorflow_serving/util/json_tensor.cc (kParseNanAndInfFlag).
@@ -13,14 +13,13 @@ from typing import Any
 
 import orjson
 
-# A string that nothing closes is taken up to the end: looking for a token inside of it again and
-# again would take time in proportion to the square of its length.
+# An unclosed string extends to the end. Searching it again for tokens would take quadratic time.
 _STRING_OR_TOKEN = re.compile(
     r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-?\b(?:NaN|Inf(?:inity)?)\b', re.DOTALL
 )
-# Reading every number by a function of our own takes ten times as long, so it is done only here.
+# Custom number parsers take ten times as long, so they are used only for such texts.
 _MAY_BE_BEYOND_64_BITS = re.compile(r"[0-9]{18}|[eE]\+?[0-9]{3}")
-# orjson refuses half a character, as it has no UTF-8 form; Python's reader does not.
+# orjson rejects lone surrogates, which have no UTF-8 form. The json module accepts them.
 _MAY_BE_A_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _STANDARD_TOKENS = {"-NaN": "NaN", "Inf": "Infinity", "-Inf": "-Infinity"}
 _SHOWN_CHARACTERS = 80
@@ -32,7 +31,7 @@ class InvalidJson(ValueError):
 
 
 def parse_json(text: bytes) -> Any:
-    """One value. Integers that do not fit into 64 bits come as floats. Raises InvalidJson."""
+    """Parse one value. Integers beyond 64 bits become floats. Raises InvalidJson."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -42,7 +41,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def with_tokens_as_strings(text: bytes, mark: str = "") -> bytes:
-    """The same text with the bare tokens as strings that begin with `mark`, as JSON wants it."""
+    """Replace bare tokens by strings that begin with `mark`, which makes the text valid JSON."""
     return _STRING_OR_TOKEN.sub(
         lambda match: (
             match[0]
@@ -54,12 +53,12 @@ def with_tokens_as_strings(text: bytes, mark: str = "") -> bytes:
 
 
 def may_hold_tokens(text: bytes) -> bool:
-    """Whether it is worth looking for the tokens NaN, Infinity and Inf."""
+    """Whether the text may contain the tokens NaN, Infinity or Inf."""
     return b"NaN" in text or b"Inf" in text
 
 
 def quoted(value: Any) -> str:
-    """A value as an error message shows it: JSON, shortened."""
+    """Format a value for an error message: JSON, shortened."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     try:
@@ -72,7 +71,7 @@ def quoted(value: Any) -> str:
 
 
 def quoted_names(names: Iterable[str]) -> str:
-    """Names as an error message shows them: a few, shortened, quoted where they must be."""
+    """Format names for an error message: a few, shortened, quoted where needed."""
     texts = list(islice((_shown_name(name) for name in names), _SHOWN_NAMES + 1))
     more = ", ..." if len(texts) > _SHOWN_NAMES else ""
     return ", ".join(texts[:_SHOWN_NAMES]) + more if texts else "none"
@@ -86,9 +85,7 @@ def _shown_name(name: str) -> str:
 
 
 def _parse_with_tokens(text: bytes) -> Any:
-    """Python's own reader knows NaN, Infinity and -Infinity; all else it is kept as strict as
-    orjson is.
-    """
+    """Parse with the json module, which accepts NaN and Infinity, else as strictly as orjson."""
     try:
         standard = _STRING_OR_TOKEN.sub(
             lambda match: _STANDARD_TOKENS.get(match[0], match[0]), text.decode()

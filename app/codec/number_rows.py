@@ -1,8 +1,8 @@
 """The fast path for rows of numbers: a batch is parsed into one buffer.
 
-The lines of a batch are made one JSON array, which simdjson parses and copies out as a flat buffer
-of numbers. A flat buffer says nothing of where lists began and ended, so it is taken only with a
-proof that each line is exactly one list of the same shape:
+The lines of a batch become one JSON array, which simdjson parses into a flat buffer of numbers. A
+flat buffer does not show where lists begin and end, so it is used only with a proof that each line
+is exactly one list of the same shape:
 
 - each line, without `{"name": ` and `}` where all have them, starts with as many opening brackets
   as rows have dimensions, and ends with as many closing ones;
@@ -34,9 +34,9 @@ _COMMA, _OPENING, _CLOSING, _CLOSING_BRACE, _BLANK = b",[]} "
 
 
 class NumberDocument:
-    """A JSON array of numbers, or of lists of them, read for one dtype.
+    """Reads JSON arrays of numbers, or of lists of numbers, for one dtype.
 
-    Not for several threads at once: it reuses its memory.
+    Not thread-safe, because it reuses its memory.
     """
 
     def __init__(self, spec: TensorSpec) -> None:
@@ -46,17 +46,17 @@ class NumberDocument:
         self._buffer_type, self._buffer_dtype = _buffer_types(spec)
 
     def memory(self, size: int) -> NDArray[np.uint8]:
-        """Memory that is used again and again: fresh pages cost as much as filling them."""
+        """A reused buffer: page faults of a new one cost as much as filling it."""
         if size > len(self._memory):
             self._memory = np.empty(size + size // 4, np.uint8)
         return self._memory[:size]
 
     def read(self, document: NDArray[np.uint8], *, rows: int, rank: int) -> Array | None:
-        """The values of `rows` lists of `rank` dimensions in the spec's dtype, or None."""
+        """Read `rows` lists of `rank` dimensions in the spec's dtype; None if that fails."""
         try:
             values = self._values(document, rows=rows, rank=rank)
         except (ValueError, TypeError, RuntimeError):
-            # simdjson's words for: not JSON, not numbers, numbers beyond 64 bits.
+            # simdjson raises these for invalid JSON, other types, and numbers beyond 64 bits.
             return None
         return None if values is None else cast_exactly(values, self._spec)
 
@@ -74,7 +74,7 @@ class NumberDocument:
 
 
 class NumberRowReader:
-    """Reads rows of one numeric input. Not for several threads at once."""
+    """Reads rows of one numeric input. Not thread-safe."""
 
     def __init__(self, name: str, spec: TensorSpec) -> None:
         self._spec = spec
@@ -82,10 +82,7 @@ class NumberRowReader:
         self._document = NumberDocument(spec)
 
     def read(self, lines: Lines) -> Array | None:
-        """The tensor, its first dimension the batch.
-
-        None where anything is not as expected, a blank line included.
-        """
+        """Read a tensor [batch, ...]; None if any line is irregular or blank."""
         document = self._document.memory(len(lines.text) + 1)
         document[0] = _OPENING
         document[1:] = np.frombuffer(lines.text, np.uint8)
@@ -123,7 +120,7 @@ def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np
 def _blank_out(
     document: NDArray[np.uint8], starts: NDArray[np.intp], ends: NDArray[np.intp], key: bytes
 ) -> bool:
-    """Makes `key` and the closing brace of each line blank; False where a line lacks them."""
+    """Blank out `key` and the closing brace of each line; False if a line lacks them."""
     if (ends - starts).min() <= len(key):
         return False
     if not (document[ends - 1] == _CLOSING_BRACE).all():
@@ -150,7 +147,7 @@ def _are_enclosed(
 
 
 def _shape(document: Any, rank: int) -> tuple[int, ...] | None:
-    """The sizes of the batch and of `rank` dimensions below it; None where lists differ."""
+    """The sizes of the batch and of `rank` dimensions below it; None if lists differ in length."""
     sizes = [len(document)]
     for depth in range(rank):
         lists: Iterable[Any] = document
@@ -164,5 +161,5 @@ def _shape(document: Any, rank: int) -> tuple[int, ...] | None:
 
 
 def _lists(shape: tuple[int, ...]) -> int:
-    """How many lists a document of this shape is made of: itself, its rows, and so on."""
+    """The number of lists in a document of this shape, nested ones included."""
     return int(np.cumprod((1, *shape[:-1])).sum())

@@ -1,4 +1,4 @@
-"""Tensors to JSON lines, as TF Serving's REST API writes the elements of `predictions`.
+"""Converts tensors to JSON lines, as TF Serving's REST API writes the elements of `predictions`.
 
 A line is the bare value where the signature has one output, else an object with the outputs
 sorted by name. Outputs whose names end in `_bytes` are `{"b64": "..."}`; other strings must be
@@ -21,19 +21,19 @@ from app.errors import InvalidModel
 from tfserving_launcher.tensors import Array, dtype_name, family
 
 _BYTES_SUFFIX = "_bytes"
-# Values of one row that are made JSON at once.
+# The most values of one row that are encoded at once.
 _PIECE_VALUES = 256 * 1024
 
 
 class NotText(InvalidModel):
-    """A string of an output that is no `..._bytes` is not UTF-8."""
+    """A string is not UTF-8, and its output's name does not end in `_bytes`."""
 
 
 def encode_predictions(outputs: Mapping[str, Array], rows: int, *, rows_sent: int) -> bytes:
-    """The first `rows` rows as that many lines, each with its end.
+    """Encode the first `rows` rows as lines.
 
-    `outputs` map names to arrays whose first dimension is the batch of `rows_sent` rows. Raises
-    InvalidModel where one has another number of rows, or is text that is not UTF-8.
+    `outputs` maps names to arrays [rows_sent, ...]. Raises InvalidModel for another number of rows,
+    and NotText for text that is not UTF-8.
     """
     check_rows(outputs, rows_sent)
     if len(outputs) == 1:
@@ -47,14 +47,14 @@ def prediction_cells(outputs: Mapping[str, Array], rows: int) -> list[bytes]:
     columns = {name: json_column(name, outputs[name][:rows]) for name in sorted(outputs)}
     if len(columns) == 1:
         return next(iter(columns.values()))
-    # Formatting knows % alone, which a name may hold.
+    # A name may contain %, which the template must escape.
     keys = [orjson.dumps(name).replace(b"%", b"%%") for name in columns]
     template = b"{" + b",".join(key + b":%b" for key in keys) + b"}"
     return [template % cells for cells in zip(*columns.values(), strict=True)]
 
 
 def prediction_pieces(outputs: Mapping[str, Array]) -> Iterator[bytes]:
-    """The JSON of one row, as `prediction_cells` gives it, in pieces of a few megabytes.
+    """Encode one row as `prediction_cells` does, in pieces of a few megabytes.
 
     `outputs` have one row. Raises NotText before the first piece.
     """
@@ -98,7 +98,7 @@ def _array_pieces(array: Array) -> Iterator[bytes]:
 
 
 def rows_without_text(outputs: Mapping[str, Array]) -> dict[int, str]:
-    """Rows with a string that is not UTF-8, by their indices, and what is wrong."""
+    """Find rows with a string that is not UTF-8: messages by row index."""
     errors: dict[int, str] = {}
     for name, array in sorted(outputs.items()):
         if family(array.dtype) != "string":
@@ -152,9 +152,9 @@ def json_column(name: str, array: Array) -> list[bytes]:
 
 
 def _dump(array: Array) -> tuple[bytes, int]:
-    """The JSON of a whole array that has values, and how many brackets a row is enclosed in.
+    """Encode a non-empty array; return its JSON, and the number of brackets around a row.
 
-    Between rows so many brackets close and open around the comma; everywhere else inside, fewer.
+    Only between rows do that many brackets close and open around a comma.
     """
     if family(array.dtype) == "float" and array.dtype.itemsize < np.dtype(np.float32).itemsize:
         array = array.astype(np.float32)
@@ -167,7 +167,7 @@ def _dump(array: Array) -> tuple[bytes, int]:
 
 
 def _name_non_finite(text: bytes, array: Array) -> bytes:
-    """Puts names where orjson wrote null: for NaN and the infinities, and nothing else."""
+    """Replace the nulls that orjson writes for NaN and infinities by their names."""
     values = array[~np.isfinite(array)]
     names = [_name(value) for value in values.tolist()]
     pieces = zip(text.split(b"null"), [*names, b""], strict=True)

@@ -1,7 +1,7 @@
-"""Estimates the memory that the Python objects of a JSON row take, before they are made.
+"""Estimates the memory of a JSON row's Python objects before it is parsed.
 
-A row of ten million keys is 60 MB of text and ten times as much as a dict. So long rows are looked
-at first: a count of the marks outside of strings, in time and memory in proportion to the text.
+A row of ten million keys is 60 MB of text and 600 MB as a dict. So structural characters outside of
+strings are counted first in long rows, in linear time and memory.
 """
 
 from collections.abc import Iterator
@@ -12,30 +12,30 @@ from app.errors import RowError, TooLarge
 from app.framing.lines import Lines, as_lines
 from app.framing.records import RowErrorSink
 
-# Shorter rows cannot take much.
+# Shorter rows are cheap.
 _WORTH_A_LOOK_BYTES = 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _SHOWN_BYTES = 256
-# Bytes that CPython 3.11 takes for each, measured with sys.getsizeof on what orjson makes: a number
-# and its place in a list, a string, an entry of a dict as it grows, an empty list, an empty dict.
+# Bytes in CPython 3.11, measured with sys.getsizeof on orjson's objects: a number and its list
+# slot, a string, an entry of a growing dict, an empty list, an empty dict.
 _VALUE, _STRING, _KEY, _LIST, _DICT = 36, 52, 100, 72, 72
-# And what simdjson takes for a number while it parses: its place in the text, and two words.
+# Bytes that simdjson takes for a number: its index in the text, and two words.
 _PARSED_NUMBER = 20
-# The objects may take so many times the longest line: 96 MiB with MAX_LINE_BYTES as it is.
+# The objects may take this many times MAX_LINE_BYTES: 96 MiB by default.
 _TIMES_THE_LINE = 6
 
 
 def are_costly_numbers(batch: Lines, max_line_bytes: int) -> bool:
-    """Whether a batch has a row so long that simdjson would take too much memory for it."""
+    """Whether simdjson would take too much memory for a row of the batch."""
     if not _has_long_row(batch):
         return False
     return _PARSED_NUMBER * batch.text.count(b",") > _TIMES_THE_LINE * max_line_bytes
 
 
 def without_costly_rows(batch: Lines, max_line_bytes: int, on_row_error: RowErrorSink) -> Lines:
-    """The same batch with a blank line for each row that would take too much memory.
+    """Replace rows that would take too much memory by blank lines.
 
-    Up to the first such row, where nothing after it matters.
+    Stops after the first one if `on_row_error` returns False.
     """
     if not _has_long_row(batch):
         return batch
@@ -68,14 +68,14 @@ def _has_long_row(batch: Lines) -> bool:
 
 
 def row_cost(text: bytes) -> int:
-    """Bytes of the objects that a JSON text becomes, about; more where it is no JSON."""
+    """Estimate the bytes of a JSON text's objects. Overestimates for invalid JSON."""
     colons = commas = lists = dicts = quotes = tokens = 0
     for chunk, outside in _outside_strings(text):
         commas += _count(chunk, outside, ",")
         colons += _count(chunk, outside, ":")
         lists += _count(chunk, outside, "[")
         dicts += _count(chunk, outside, "{")
-        # NaN and Infinity are read as strings first.
+        # NaN and Infinity are parsed as strings first.
         tokens += _count(chunk, outside, "N") // 2 + _count(chunk, outside, "I")
         quotes += int(np.count_nonzero(chunk == ord('"')))
     return (
@@ -90,8 +90,8 @@ def row_cost(text: bytes) -> int:
 def _outside_strings(
     text: bytes,
 ) -> Iterator[tuple["np.typing.NDArray[np.uint8]", "np.typing.NDArray[np.bool_]"]]:
-    """Pieces of the text, and which of their characters are in no string."""
-    # What a backslash escapes is neither a quote nor another backslash.
+    """Yield pieces of the text with masks of the characters outside of strings."""
+    # An escaped character is neither a quote nor the start of an escape.
     plain = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
     quotes_before = 0
     for start in range(0, len(plain), _CHUNK_BYTES):

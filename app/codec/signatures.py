@@ -1,4 +1,4 @@
-"""What kind of call a signature is, and whether it can be made from rows.
+"""Classifies signatures, and checks that rows can call them.
 
 Source: tensorflow_serving/servables/tensorflow/classifier.cc and regressor.cc, and
 tensorflow/core/protobuf/meta_graph.proto (SignatureDef).
@@ -39,12 +39,12 @@ def regresses(signature: Signature) -> bool:
 
 
 def takes_examples(signature: Signature) -> bool:
-    """Whether its one input is serialized tf.Examples, by definition."""
+    """Whether the signature's only input is serialized tf.Examples, by its method."""
     return classifies(signature) or regresses(signature)
 
 
 def check_inputs(signature: Signature) -> None:
-    """Raises InvalidModel where rows cannot be what the signature is called with."""
+    """Raise InvalidModel if the signature cannot be called with rows."""
     if not signature.inputs:
         raise InvalidModel(
             f"signature {signature.name} has no inputs, so there is nothing to predict"
@@ -75,7 +75,7 @@ def check_inputs(signature: Signature) -> None:
 
 
 def check_outputs(signature: Signature) -> None:
-    """Raises InvalidModel where there are no outputs, or one that has no JSON form."""
+    """Raise InvalidModel if there are no outputs, or an output has no JSON form."""
     if not signature.outputs:
         raise InvalidModel(
             f"signature {signature.name} has no outputs, so there is nothing to write"
@@ -108,16 +108,16 @@ def check_outputs(signature: Signature) -> None:
 
 
 def default_signature(names: Collection[str]) -> str:
-    """The one to call where a job names none: `serving_default`, or the only one that there is."""
+    """The signature of a job that names none: `serving_default`, or the only one."""
     if DEFAULT_SIGNATURE not in names and len(names) == 1:
         return next(iter(names))
     return DEFAULT_SIGNATURE
 
 
 def _sparse_input(signature: Signature) -> str | None:
-    """The name of an input of tf.SparseTensor, which a SavedModel holds as three dense ones.
+    """The name of a tf.SparseTensor input, which a SavedModel stores as three dense inputs.
 
-    Its indices, values and shape: python/framework/sparse_tensor.py, python/eager/function.py.
+    They are its indices, values and shape: python/framework/sparse_tensor.py.
     """
     for name, spec in signature.inputs.items():
         values, shape = (signature.inputs.get(f"{name}_{part}") for part in (1, 2))
@@ -135,15 +135,15 @@ def has_json_form(spec: TensorSpec) -> bool:
 
 
 def left_out_by(outputs: Iterable[str]) -> str:
-    """How to leave out an output, where these are others that can be written."""
+    """The hint that output_filter can leave an output out, if other outputs can be written."""
     names = ",".join(outputs)
     return f"; output_filter={names} leaves it out" if names else ""
 
 
 def fixed_batch_size(signature: Signature) -> int | None:
-    """Rows that every call must have, where the signature fixes its first dimension.
+    """The batch size that the signature's first dimension fixes, or None.
 
-    Raises InvalidModel where inputs fix different ones.
+    Raises InvalidModel if inputs fix different ones.
     """
     sizes = {
         spec.shape[0]

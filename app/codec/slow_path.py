@@ -1,4 +1,4 @@
-"""The slow path: rows read value by value. An invalid value is named with its path."""
+"""The slow path: reads rows value by value, and reports an invalid value with its path."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -22,14 +22,14 @@ from tfserving_launcher.tensors import (
 
 Shape = tuple[int, ...]
 
-# At most as many digits as 64 bits have.
+# A 64-bit integer has at most 20 digits.
 _WHOLE_NUMBER = re.compile("-?(?:0|[1-9][0-9]{0,19})")
 
 DEEPEST_NESTING = 32
 
 
 class Misfit(Exception):
-    """A value that does not fit its input; `indices` lead to it, the innermost first."""
+    """A value does not fit its input. `indices` are its path, innermost first."""
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -45,9 +45,9 @@ def is_bytes(value: Any) -> bool:
 def input_values(
     row: Any, inputs: Mapping[str, TensorSpec], required: Mapping[str, TensorSpec]
 ) -> dict[str, Any]:
-    """The value of each input that is given: the bare row, or the fields of an object.
+    """The values by input: of a bare row, or of an object's fields.
 
-    Those that are not `required` may be missing, though not all. Raises Misfit.
+    Inputs that are not `required` may be missing, but not all of them. Raises Misfit.
     """
     if not isinstance(row, dict) or is_bytes(row):
         if len(required) == 1:
@@ -70,15 +70,18 @@ def input_values(
 
 
 def whole_number(value: Any) -> int | None:
-    """The integer that a string is, as BigQuery's JSON export writes INT64; None for all else."""
+    """Parse an integer in a string, as BigQuery's JSON export writes INT64;
+
+    None for anything else.
+    """
     return int(value) if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value) else None
 
 
 def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool = False) -> Array:
-    """One row's array of any shape, or Misfit with the path of the first invalid value.
+    """Read one row as an array. Raises Misfit with the path of the first invalid value.
 
-    A last dimension of 1 that the value lacks is added.
-    With `integer_strings`, whole numbers in strings are numbers where the input takes such.
+    Adds a missing last dimension of 1. `integer_strings` accepts whole numbers in strings for
+    numeric inputs.
     """
     rank = None if spec.shape is None else len(spec.shape) - 1
     kind = family(spec.dtype)
@@ -93,7 +96,7 @@ def read_row(value: Any, spec: TensorSpec, name: str, *, integer_strings: bool =
         raise
     if kind == "string":
         return string_array(flat).reshape(shape)
-    # Leaves are checked against their dtype, so only floats are left to be cast.
+    # Leaves were checked against the dtype, so only floats need a cast.
     with np.errstate(over="ignore"):
         array = np.array(flat, np.float64 if kind == "float" else spec.dtype)
         return array.astype(spec.dtype, copy=False).reshape(shape)
@@ -131,7 +134,7 @@ def _flatten(
             misfit.indices.append(index)
             raise
     if inner is None:
-        # An empty list says nothing of the sizes inside it.
+        # An empty list does not show the sizes inside it.
         inner = (0,) * (rank - depth - 1 if rank is not None else 0)
         if adds_one and inner:
             inner = (*inner[:-1], 1)

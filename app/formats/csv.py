@@ -1,7 +1,7 @@
-"""Tables: RFC 4180. Types are the signature's. An empty cell is a string or a row error.
+"""Tables: RFC 4180. The signature decides types. An empty cell is a string or a row error.
 
-As for JSON lines there are two paths. The fast path declines where anything is unexpected. The slow
-path reads row by row, and finds the row error or agrees.
+As for JSON lines, a fast path reads regular rows, and a slow path reads row by row and reports row
+errors. Both give the same tensors.
 """
 
 import csv
@@ -28,7 +28,7 @@ from tfserving_launcher.tensors import Array
 
 
 class CsvReader:
-    """An InstanceReader for tables. Rows are counted from 1, after a header."""
+    """An InstanceReader for tables. Rows are numbered from 1, without the header."""
 
     unit: ClassVar[str] = "row"
 
@@ -46,7 +46,7 @@ class CsvReader:
         self._encoder: RowEncoder | None = None
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[Lines]:
-        """All rows after the header. Raises UnsupportedInput where the columns do not fit."""
+        """Yield the rows after the header. Raises UnsupportedInput if the columns do not fit."""
         expects_header = self._has_header is not False
         for records in read_records(
             blocks,
@@ -87,7 +87,7 @@ class CsvReader:
         return read_header(texts, self._fields, self._file)
 
     def _open_encoder(self) -> RowEncoder:
-        """Columns are features where the graph parses tf.Examples, unless one is the input itself.
+        """Choose the encoder: of features if the graph parses tf.Examples, else of inputs.
 
         Raises UnsupportedInput.
         """
@@ -99,7 +99,7 @@ class CsvReader:
             raise
 
     def _delimiter_hint(self) -> str:
-        """What helps where the only column seems to hold several."""
+        """The hint for a single column whose name contains another delimiter."""
         names = self._header.names
         for delimiter, text in ((";", ";"), ("\t", "tab"), ("|", "|"), (",", ",")):
             if len(names) == 1 and delimiter in names[0]:
@@ -135,7 +135,7 @@ class CsvReader:
         return Instances(one_group(tensors), self._passthrough(cells))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
-        """Blanks are the cell of a table with one column, so only a line of nothing is no row."""
+        """The non-empty records: a line of blanks is a row of one cell."""
         return [
             (number, text)
             for number, text in batch.numbered()
@@ -145,7 +145,7 @@ class CsvReader:
     def _cells(
         self, rows: list[tuple[int, bytes]], *, has_quotes: bool
     ) -> list[tuple[bytes, ...]] | None:
-        """The columns, or None where rows have different numbers of cells."""
+        """The cells by column, or None if rows have different numbers of cells."""
         texts = [text for _, text in rows]
         if not has_quotes:
             delimiter = self._delimiter.encode()
@@ -192,10 +192,10 @@ class CsvReader:
         return tuple(cells)
 
     def passthrough_names(self) -> tuple[str, ...]:
-        """What is written beside each prediction; known once the header is."""
+        """The names of the passthrough fields, known once the header is read."""
         if not self._instance_as_columns:
             return passthrough_names(self._fields)
-        # The key is one of them.
+        # The key is among them.
         return self._header.names
 
     def _passthrough(self, columns: list[tuple[bytes, ...]]) -> PassthroughFields:
@@ -216,14 +216,14 @@ class CsvReader:
         return tuple(passthrough)
 
     def _instance(self, cells: tuple[bytes, ...]) -> bytes:
-        """The row as an object: numbers and booleans where the model takes such, else strings."""
+        """The row as a JSON object: numbers and booleans by the signature's types, else strings."""
         assert self._encoder is not None
         columns = zip(self._header.names, self._encoder.cell_json, cells, strict=True)
         members = [orjson.dumps(name) + b":" + as_json(cell) for name, as_json, cell in columns]
         return b"{" + b",".join(members) + b"}"
 
     def as_json(self, text: bytes) -> bytes:
-        """An object by the header, or the text where it is no row of this table."""
+        """The row as an object, or its text if it does not match the header."""
         try:
             return self._instance(self._row(text))
         except Misfit:
@@ -239,7 +239,7 @@ class CsvReader:
 
 
 def _is_plain_text(text: bytes) -> bool:
-    """UTF-8 with CR only at line ends, which the slow path would accept."""
+    """Whether the text is UTF-8 with CR only at line ends, which the slow path requires."""
     if b"\r" in text and text.count(b"\r") != text.count(b"\r\n"):
         return False
     try:

@@ -1,4 +1,4 @@
-"""The cells of a table: what they hold, as tensors and as JSON."""
+"""Parses the cells of a table, as tensors and as JSON."""
 
 import csv
 import re
@@ -14,9 +14,9 @@ from tfserving_launcher import TensorSpec
 from tfserving_launcher.parse_spec import FeatureType
 from tfserving_launcher.tensors import Array, dtype_name, family
 
-# More digits than any integer dtype has.
+# No integer dtype has as many digits.
 _LONGEST_INTEGER = 40
-# Two cells, 0 and 1, are a row as likely as a header.
+# With fewer cells, 0 and 1 are as likely data as a header.
 _FEWEST_COUNTED = 3
 _BOOLEANS = {b"true": True, b"false": False}
 _ARTICLES = {"float": "a number", "integer": "an integer", "bool": "true or false"}
@@ -25,12 +25,12 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
-# Records have their own bound; the module's is for all cells of a process.
+# Records have their own limit. The csv module's limit is global.
 csv.field_size_limit(2**31 - 1)
 
 
 def parse_rows(texts: list[bytes], delimiter: str) -> list[list[bytes]]:
-    """The cells of whole records. Raises csv.Error or UnicodeDecodeError."""
+    """Split complete records into cells. Raises csv.Error or UnicodeDecodeError."""
     lines = (text.removesuffix(b"\r").decode() for text in texts)
     return [
         list(map(str.encode, cells))
@@ -39,9 +39,9 @@ def parse_rows(texts: list[bytes], delimiter: str) -> list[list[bytes]]:
 
 
 def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
-    """What a scalar's cell would be in JSON; its text where it is nothing for the dtype.
+    """Convert a scalar's cell to its JSON value, or to its text if it does not match the dtype.
 
-    Raises Misfit for an empty cell that is no string.
+    Raises Misfit for an empty cell unless the input is a string.
     """
     kind = family(spec.dtype)
     text = cell.decode()
@@ -56,7 +56,7 @@ def json_value(cell: bytes, spec: TensorSpec, column: str) -> Any:
 
 
 def _number(stripped: str, text: str) -> int | float | str:
-    """The number that a cell holds, or its text."""
+    """Parse a number, or return the text."""
     if _INTEGER.fullmatch(stripped) and len(stripped) <= _LONGEST_INTEGER:
         return int(stripped)
     is_finite = _DECIMAL.fullmatch(stripped) and not np.isinf(float(stripped))
@@ -64,9 +64,10 @@ def _number(stripped: str, text: str) -> int | float | str:
 
 
 def feature_value(cell: bytes, wanted: FeatureType | None, column: str) -> Any:
-    """What a cell is as a feature of a tf.Example; None where it is a missing value.
+    """Convert a cell to the value of a tf.Example's feature; None for a missing value.
 
-    `wanted` None: the graph does not ask for it, so the cell tells its type. Raises Misfit.
+    Without `wanted`, the graph does not parse the feature, and the cell decides its type. Raises
+    Misfit.
     """
     if not cell or wanted == "bytes":
         return cell or None
@@ -74,7 +75,7 @@ def feature_value(cell: bytes, wanted: FeatureType | None, column: str) -> Any:
     stripped = text.strip()
     number = _number(stripped, text)
     if wanted is None:
-        # A number that nobody asks for need not fit an integer of 64 bits.
+        # An integer of an unused feature may exceed 64 bits.
         return text if isinstance(number, int) and abs(number) >= 2**63 else number
     if not isinstance(number, str) or not stripped:
         return number if stripped else None
@@ -87,9 +88,9 @@ def feature_value(cell: bytes, wanted: FeatureType | None, column: str) -> Any:
 
 
 def are_data(cells: Sequence[str]) -> bool:
-    """Whether the cells of a first row are numbers, which no header consists of.
+    """Whether a first row consists of numbers, so that it cannot be a header.
 
-    But for 0, 1, 2 and so on, as pandas calls the columns of an array.
+    0, 1, 2, ... is a header: pandas names the columns of an array so.
     """
     numbers = [cell.strip() for cell in cells]
     if len(numbers) >= _FEWEST_COUNTED and numbers == list(map(str, range(len(numbers)))):
@@ -103,7 +104,7 @@ def is_missing_number(cell: bytes) -> bool:
 
 
 def json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
-    """What the cell of an input with more dimensions holds. Raises Misfit."""
+    """Parse the JSON list in a cell of an input with more dimensions. Raises Misfit."""
     try:
         return parse_json(cell)
     except InvalidJson as error:
@@ -112,7 +113,7 @@ def json_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
 
 
 def json_value_or_list(cell: bytes, spec: TensorSpec, column: str) -> Any:
-    """What the cell of a row of one value holds: the value, or a JSON list of it.
+    """Convert a cell that holds a value, or a JSON list of one.
 
     Raises Misfit as `json_value` does.
     """
@@ -145,6 +146,6 @@ def typed_json(cell: bytes) -> bytes:
 
 
 def booleans(cells: tuple[bytes, ...]) -> Array | None:
-    """In any case, or None."""
+    """Parse booleans, ignoring case; None if a cell is something else."""
     values = [_BOOLEANS.get(cell.strip().lower()) for cell in cells]
     return None if None in values else np.array(values, np.bool_)

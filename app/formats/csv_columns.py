@@ -1,4 +1,4 @@
-"""Which columns of a table are which inputs, told from the header."""
+"""Maps the columns of a table to the inputs of a signature."""
 
 import re
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from tfserving_launcher import Signature, TensorSpec
 from tfserving_launcher.tensors import family
 
 _LIKE_A_KEY = re.compile(r"(?:^|[_ .-])(?:id|idx|index|key|uuid)$", re.IGNORECASE)
-# The number at the end of a name; no table has more columns than these digits count.
+# A name that ends in a number, of at most 15 digits.
 _NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>[0-9]{1,15})", re.DOTALL)
 _SHOWN_MISSING = 3
 
 
 @dataclass(frozen=True, slots=True)
 class InputColumns:
-    """The one column of each input; or of the only input, all columns that hold its numbers.
+    """The columns of each input: one, or all that hold the numbers of the only input.
 
-    `row_shape` is the shape that those numbers have in a row, None where an input has one column.
+    `row_shape` is the shape of those numbers in a row; None if each input has one column.
     """
 
     indices: dict[str, tuple[int, ...]]
@@ -31,11 +31,11 @@ class InputColumns:
 
 
 def match_inputs(header: Header, signature: Signature, file: str) -> InputColumns:
-    """Columns are the inputs by name, or together the numbers of the only input.
+    """Match columns to inputs by name, or all columns to the numbers of the only input.
 
-    Those of a vector are in the header's order, or in that of `included_fields`; those of an input
-    with more dimensions in the order of the numbers in their names. Without a header, columns are
-    the inputs in order of their names. Raises UnsupportedInput.
+    The columns of a vector keep the order of the header or of `included_fields`. Those of an input
+    with more dimensions are sorted by the numbers in their names. Without a header, columns match
+    the inputs in alphabetical order. Raises UnsupportedInput.
     """
     if not header.seen:
         raise UnsupportedInput(
@@ -73,7 +73,7 @@ def _match_by_order(header: Header, signature: Signature, file: str) -> InputCol
 def _match_by_name(
     header: Header, seen: dict[str, int], signature: Signature, file: str
 ) -> InputColumns:
-    # One without a batch dimension has no value for a row: its default is all there is.
+    # An input without a batch dimension has no value per row, only a default.
     inputs = {name: spec for name, spec in signature.inputs.items() if spec.shape != ()}
     if missing := [name for name in inputs if name not in seen and name not in signature.defaults]:
         raise UnsupportedInput(
@@ -89,7 +89,7 @@ def _match_by_name(
 
 
 def _row_shape(spec: TensorSpec, columns: int) -> tuple[int, ...] | None:
-    """The shape of a row whose numbers have a column each; None where the input has no such."""
+    """The shape of a row with a column for each number; None if the input has no such form."""
     if spec.shape is None:
         return (columns,)
     match spec.shape[1:]:
@@ -104,7 +104,7 @@ def _row_shape(spec: TensorSpec, columns: int) -> tuple[int, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class _ByPosition:
-    """The columns that hold the `size` numbers of the input `name`, which no column is called."""
+    """Finds the columns of the `size` numbers of the input `name`."""
 
     header: Header
     name: str
@@ -121,10 +121,9 @@ class _ByPosition:
         return seen
 
     def _too_many(self, count: int) -> dict[str, Any]:
-        """Columns without a name, or called like a key, are no features as a rule.
+        """Name unnamed and key-like columns as superfluous if there are enough of them.
 
-        Where there are not as many, no column is suggested: excluding the wrong one would give
-        predictions that are wrong without an error.
+        Otherwise suggest none: excluding the wrong column would give wrong predictions silently.
         """
         seen, unnamed = self.header.seen, self.header.unnamed
         nameless = [index for index in seen if index in unnamed]
@@ -138,7 +137,7 @@ class _ByPosition:
         return {"missing": f"{count} of these are too many: {self.header.quoted(seen)}"}
 
     def by_number(self) -> tuple[int, ...]:
-        """In order of the numbers that the names end in."""
+        """The columns sorted by the numbers that their names end in."""
         seen = self.header.seen
         prefix, series = _longest_series(self.header)
         first = 0 if 0 in series or not series else 1
@@ -150,7 +149,7 @@ class _ByPosition:
         belonging = {series[number] for number in found}
         missing = ""
         if len(found) < self.size:
-            # Of all that are expected no more are looked at than are there, and a few.
+            # Look at a few missing names only: an input may have millions of numbers.
             expected = (number for number in range(first, last + 1) if number not in series)
             names = [f"{example}{number}" for number in islice(expected, _SHOWN_MISSING)]
             more = ", ..." if self.size - len(found) > len(names) else ""
@@ -180,10 +179,10 @@ class _ByPosition:
 
 
 def _longest_series(header: Header) -> tuple[str, dict[int, int]]:
-    """The prefix that most names have before a number, and the indices by that number."""
+    """The most common prefix before a number, and the column indices by number."""
     series: dict[str, dict[int, int]] = {}
     for index in header.seen:
-        # What pandas would call a column is no name of the table's own.
+        # A generated name is not part of a series.
         if index in header.unnamed:
             continue
         if match := _NUMBERED.fullmatch(header.names[index]):

@@ -1,6 +1,6 @@
-"""Rows of a table to serialized tf.Examples: each column that the model sees is a feature.
+"""Converts rows of a table to serialized tf.Examples: each visible column is a feature.
 
-An empty cell is a feature left out, as pandas writes missing values so.
+An empty cell leaves the feature out, because pandas writes missing values so.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from tfserving_launcher.tensors import Array, string_array
 
 
 class ExampleRowEncoder:
-    """A RowEncoder for signatures whose one input is tf.Examples.
+    """A RowEncoder for signatures whose only input is tf.Examples.
 
-    `types` None where the graph does not tell its features. Making one raises UnsupportedInput
-    where no column can be a feature.
+    `types` is None if the graph's features are unknown. Raises UnsupportedInput if no column is a
+    feature.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ExampleRowEncoder:
                 self.cell_json[index] = _number_json
 
     def batch(self, batch: Lines) -> dict[str, Array] | None:
-        del batch  # features are found in cells alone
+        del batch  # features need cells
         return None
 
     def columns(self, cells: list[tuple[bytes, ...]]) -> dict[str, Array] | None:

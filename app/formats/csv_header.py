@@ -1,4 +1,4 @@
-"""The header of a table: what its columns are called, and which of them the model sees.
+"""The header of a table: the names of its columns, and the columns that the model sees.
 
 A column without a name is called as pandas calls it (pandas/_libs/parsers.pyx, `_get_header`):
 `Unnamed: 0` with its index from 0, and `Unnamed: 0.1` where another column has that very name.
@@ -14,10 +14,10 @@ from app.codec.json_values import quoted_names
 from app.config.job_spec import InstanceFields
 from app.errors import UnsupportedInput
 
-# The key field is one text, in which an empty name would be no key at all.
+# An empty key_field means no key, so "" stands for the unnamed column.
 _QUOTED_EMPTY_NAME = '""'
 _SHOWN_COLUMNS = 20
-# A list that nobody would copy is not written out.
+# A longer list of names is not suggested.
 _SUGGESTED_CHARACTERS = 100
 
 
@@ -66,13 +66,16 @@ class Header:
 
 
 def number_columns(count: int, fields: InstanceFields, file: str) -> Header:
-    """The header of a table that has none. Raises UnsupportedInput where a field is no column."""
+    """Number the columns of a table without a header.
+
+    Raises UnsupportedInput for unknown fields.
+    """
     names = tuple(str(number) for number in range(1, count + 1))
     return _select(Header(names, frozenset(), (), None, is_given=False), fields, file)
 
 
 def read_header(cells: tuple[str, ...], fields: InstanceFields, file: str) -> Header:
-    """Raises UnsupportedInput where two columns have one name, or a field is no column."""
+    """Parse a header. Raises UnsupportedInput for duplicate names and unknown fields."""
     unnamed = frozenset(index for index, cell in enumerate(cells) if not cell)
     names = _called(cells)
     if twice := sorted(name for name, times in Counter(names).items() if times > 1):
@@ -81,7 +84,7 @@ def read_header(cells: tuple[str, ...], fields: InstanceFields, file: str) -> He
 
 
 def _select(header: Header, fields: InstanceFields, file: str) -> Header:
-    """The same header with the columns that the model sees, and the key."""
+    """Return the header with the visible columns and the key."""
     names, unnamed = header.names, header.unnamed
     indices: dict[str, tuple[int, ...]] = {name: (index,) for index, name in enumerate(names)}
     if unnamed:
@@ -111,7 +114,7 @@ def _called(cells: tuple[str, ...]) -> tuple[str, ...]:
 def _find(
     asked: Iterable[str], indices: dict[str, tuple[int, ...]], header: Header, file: str
 ) -> tuple[int, ...]:
-    """The indices of the columns, each of them once. Raises UnsupportedInput."""
+    """Find columns by name, without duplicates. Raises UnsupportedInput."""
     asked = list(asked)
     if missing := [name for name in asked if name not in indices]:
         hint = ""

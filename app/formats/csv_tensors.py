@@ -1,4 +1,4 @@
-"""Rows of a table to tensors, where columns are inputs or the numbers of one."""
+"""Converts rows of a table to tensors; columns are inputs, or the numbers of one input."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -28,25 +28,25 @@ _COMMA, _OPENING, _CLOSING = b",[]"
 
 
 class RowEncoder(Protocol):
-    """Turns rows of one table into tensors, in three ways that agree where they give anything."""
+    """Encodes rows of one table as tensors, on three paths with the same results."""
 
-    # How the cells of each column look in JSON.
+    # For each column, converts a cell to JSON.
     cell_json: list[Callable[[bytes], bytes]]
 
     def batch(self, batch: Lines) -> dict[str, Array] | None:
-        """Tensors of a whole text without quotes, or None where it has to be cut into cells."""
+        """Encode a text without quotes at once; None if it must be split into cells."""
 
     def columns(self, cells: list[tuple[bytes, ...]]) -> dict[str, Array] | None:
-        """Tensors from the cells of each column, or None where anything is not as expected."""
+        """Encode the cells of each column; None if any is irregular."""
 
     def row(self, cells: tuple[bytes, ...]) -> dict[str, Array]:
-        """The value of each input in one row. Raises Misfit."""
+        """Encode one row. Raises Misfit."""
 
 
 class TensorEncoder:
     """A RowEncoder for columns that are inputs, or the numbers of one input.
 
-    Making one raises UnsupportedInput where the header does not fit the signature.
+    Raises UnsupportedInput if the header does not fit the signature.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class TensorEncoder:
         self._reads_whole_text = self._row_shape is not None
 
     def _chosen_columns(self) -> NDArray[np.intp] | None:
-        """Which columns make a row, in order; None where it is all of them, as they are."""
+        """The columns of a row in order; None for all columns in table order."""
         indices = next(iter(self._indices.values()))
         return None if indices == tuple(range(len(self._names))) else np.array(indices, np.intp)
 
     def batch(self, batch: Lines) -> dict[str, Array] | None:
-        """The quickest way: all cells are numbers, read as one list."""
+        """The fastest path: all cells are numbers, parsed as one list."""
         if not self._reads_whole_text:
             return None
         assert self._row_shape is not None
@@ -101,7 +101,7 @@ class TensorEncoder:
         text[-1] = _CLOSING
         values = document.read(text, rows=size * len(batch.ends), rank=0)
         if values is None:
-            # A column that the model does not see may hold no numbers, and then in every batch.
+            # A hidden column that holds text does so in every batch.
             self._reads_whole_text = self._chosen is None
             return None
         if self._chosen is not None:
@@ -164,8 +164,9 @@ class TensorEncoder:
 
 
 def _counts_before(mask: NDArray[np.bool_], indices: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many of `mask` are true before each index: 64 at a time, or it would take a third of all
-    that is done to a row of numbers.
+    """Count the true values before each index, 64 bits at a time.
+
+    Counting bytes would take a third of the total time for rows of numbers.
     """
     packed = np.packbits(mask, bitorder="little")
     words = np.zeros(len(packed) // 8 + 1, "<u8")

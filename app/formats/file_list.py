@@ -1,4 +1,4 @@
-"""Each file is one instance: those that a list names, or those that a job's input is."""
+"""Files as instances: those that a list names, or those that `input` matches."""
 
 import dataclasses
 from collections import deque
@@ -20,12 +20,12 @@ _FILES_AHEAD = 32
 _BYTES_AHEAD = 16 * 1024 * 1024
 _GROUP_BYTES = 1024 * 1024
 _GROUP_RECORDS = 4096
-# Blank lines that are not worth to be records which are none.
+# A longer run of blank lines ends the group of records.
 _LONG_GAP = 100
 
 
 class FileListReader(StringReader):
-    """An InstanceReader for such lists; a line's instance is shown as the URI that it is."""
+    """An InstanceReader for file lists. Outputs show an instance as its URI."""
 
     unit: ClassVar[str] = "line"
     format_name: ClassVar[str] = "file-list"
@@ -35,11 +35,11 @@ class FileListReader(StringReader):
         self._manifest = manifest
         self._storage = storage
         self._uris: dict[int, str] = {}
-        # Where nothing after a bad row matters.
+        # Set when a row error ends the file.
         self._has_ended = False
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[ByteRecords]:
-        """The contents, in the list's order, several of them being read at once."""
+        """Yield the contents in the list's order, read concurrently."""
         group: list[bytes | None] = []
         group_bytes, first = 0, 1
         for number, content in self._contents(self._numbered(blocks)):
@@ -48,7 +48,7 @@ class FileListReader(StringReader):
                     yield as_records(first, tuple(group))
                 group, group_bytes, first = [], 0, number
             while first + len(group) <= number:
-                # Blank lines have numbers, and are no instances.
+                # Blank lines are numbered, but are not instances.
                 is_blank = first + len(group) < number
                 group.append(None if is_blank else content)
                 group_bytes += 0 if is_blank else len(content or b"")
@@ -69,7 +69,7 @@ class FileListReader(StringReader):
                 yield number, self._uris[number]
 
     def _contents(self, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, bytes | None]]:
-        """None where a line names nothing that can be had; nothing after the last that matters."""
+        """Yield line numbers and contents; None where the file cannot be read."""
         waiting: deque[tuple[int, str, int, Future[bytes | RowError]]] = deque()
         bytes_ahead = 0
         pool = ThreadPoolExecutor(_READERS, thread_name_prefix="manifest")
@@ -94,7 +94,7 @@ class FileListReader(StringReader):
     def _next(
         self, waiting: deque[tuple[int, str, int, Future[bytes | RowError]]]
     ) -> tuple[int, bytes | None]:
-        """The first of those that are under way."""
+        """Wait for the oldest pending read."""
         number, uri, _, future = waiting.popleft()
         content = future.result()
         if isinstance(content, bytes):
@@ -103,7 +103,7 @@ class FileListReader(StringReader):
         return number, None
 
     def _content(self, number: int, uri: str, file: StoredFile | None) -> bytes | RowError:
-        """The bytes of an object, or why it is no instance. Raises what storage raises."""
+        """Read an object, or return why it is not an instance. Raises what storage raises."""
         if error := self._manifest.errors.get(uri):
             return RowError(number, None, error.message, type(error))
         if file is None:

@@ -1,6 +1,6 @@
-"""The fields of a JSON instance: those for the model, and those for the output.
+"""Splits the fields of a JSON instance into those for the model and those for the output.
 
-Texts are cut out of the line as they stand there, so a key keeps every digit and every escape.
+Values are copied as text, so a key keeps every digit and escape.
 """
 
 import secrets
@@ -20,20 +20,20 @@ from app.codec.json_values import (
 from app.codec.slow_path import Misfit
 from app.config.job_spec import InstanceFields
 
-# Tells a token that was made a string from one that was a string all along.
+# Distinguishes replaced tokens from strings of the input.
 _MARK = secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitInstance:
-    """`seen` is the instance as the model sees it; `passthrough` go beside its prediction."""
+    """`seen` is the instance for the model; `passthrough` are the values beside its prediction."""
 
     seen: bytes
     passthrough: tuple[bytes, ...]
 
 
 class JsonFields:
-    """Splits instances as `fields` says."""
+    """Splits instances by InstanceFields."""
 
     def __init__(self, fields: InstanceFields) -> None:
         self._fields = fields
@@ -58,7 +58,7 @@ class JsonFields:
         return SplitInstance(seen, tuple(passthrough))
 
     def key(self, line: bytes) -> bytes | None:
-        """The key of a bad row, where it has one."""
+        """The key of an invalid row, or None."""
         if self._fields.key is None:
             return None
         try:
@@ -87,7 +87,7 @@ class JsonFields:
 
 
 def strict_json(line: bytes) -> bytes:
-    """The instance as every JSON reader takes it. Raises InvalidJson."""
+    """Return the instance as standard JSON. Raises InvalidJson."""
     try:
         orjson.loads(line)
     except orjson.JSONDecodeError:

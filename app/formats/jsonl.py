@@ -1,4 +1,4 @@
-"""JSON lines: an instance on each."""
+"""JSON lines: one instance per line."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -31,8 +31,7 @@ class JsonLinesReader:
         self._max_line_bytes = context.max_line_bytes
         self._fields = context.fields
         self._split = JsonFields(context.fields)
-        # Of one batch: the lines whose fields are split, as they stand in the file, and the numbers
-        # of invalid ones.
+        # Of the current batch: the original lines by number, and the numbers of invalid ones.
         self._whole: dict[int, bytes] = {}
         self._bad: set[int] = set()
         self._encoder = self._open_encoder(context)
@@ -86,7 +85,7 @@ class JsonLinesReader:
         return passthrough_names(self._fields)
 
     def _split_rows(self, batch: Lines) -> dict[int, SplitInstance]:
-        """The rows that could be split, by number; up to the first bad one where that ends it."""
+        """Split the rows, by number; stop at the first invalid one if that ends the job."""
         self._whole = dict(batch.rows())
         split = {}
         for number, line in self._whole.items():
@@ -107,7 +106,7 @@ class JsonLinesReader:
         return self._on_row_error(error, self._whole.get(error.number, text))
 
     def as_json(self, text: bytes) -> bytes:
-        """As it was in the input, or a string where it is not JSON."""
+        """The text itself if it is JSON, else a JSON string of it."""
         try:
             orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -119,6 +118,6 @@ class JsonLinesReader:
 
 
 def passthrough_names(fields: InstanceFields) -> tuple[str, ...]:
-    """What is written beside each prediction, in this order."""
+    """The names of the passthrough fields, in output order."""
     names = {"key": fields.key is not None, "instance": fields.include_instance}
     return tuple(name for name, is_wanted in names.items() if is_wanted)

@@ -22,24 +22,24 @@ from app.framing.lines import read_lines, without_blank_lines
 from app.storage import Location, Storage, StoredFile, parse_location
 
 _PARALLEL_FINDS = 16
-# All that is known of as many objects takes about 100 MB.
+# The metadata of this many objects takes about 100 MB.
 _MOST_FILES = 100_000
-# Of all names. An object's name has at most 1,024 bytes, most have less than 100.
+# The total size of names. Most have fewer than 100 bytes, the longest 1,024.
 _MOST_BYTES = 16 * 1024 * 1024
-# So many in one folder are found sooner by listing it.
+# From this many objects in a folder, listing it is faster.
 _WORTH_LISTING = 20
 _LONGEST_LINE_BYTES = 16 * 1024
 
 
 class NameBudget:
-    """How many names, and bytes of names, the lists of a job may still have."""
+    """The names and bytes of names that the file lists of a job may still use."""
 
     def __init__(self) -> None:
         self._names = _MOST_FILES
         self._bytes = _MOST_BYTES
 
     def take(self, name: bytes, list_file: StoredFile) -> None:
-        """Raises UnsupportedInput where there are too many."""
+        """Count one name. Raises UnsupportedInput beyond the limits."""
         self._names -= 1
         self._bytes -= len(name)
         if self._names < 0 or self._bytes < 0:
@@ -51,14 +51,14 @@ class NameBudget:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a list names, by the text of its lines: a file, or the error instead of one."""
+    """The files of a list by the text of their lines, or the errors."""
 
     files: dict[str, StoredFile]
     errors: dict[str, JobError]
 
     @classmethod
     def of(cls, files: Iterable[StoredFile], left: NameBudget) -> "Manifest":
-        """One that names these files. Raises UnsupportedInput where there are too many."""
+        """One that names these files. Count one name. Raises UnsupportedInput beyond the limits."""
         named = {}
         for file in files:
             left.take(file.uri.encode(), file)
@@ -66,17 +66,17 @@ class Manifest:
         return cls(named, {})
 
     def found(self) -> list[StoredFile]:
-        """All files, in a stable order."""
+        """All files in a stable order."""
         return [file for _, file in sorted(self.files.items())]
 
 
 def read_manifest(
     list_file: StoredFile, storage: Storage, left: NameBudget, check: Callable[[], object]
 ) -> Manifest:
-    """Finds what the list names. A name that does not exist is in neither mapping.
+    """Look up the files of a list. A missing one is in neither mapping.
 
-    Raises UnsupportedInput for lists that are too long together, and what storage and `check`
-    raise.
+    Raises UnsupportedInput if the lists of a job are too long together, and what storage and
+    `check` raise.
     """
     locations: dict[str, Location] = {}
     errors: dict[str, JobError] = {}
@@ -111,12 +111,12 @@ def _uris(
 
 
 def uri_of(line: bytes) -> str:
-    """What a line of a list names."""
+    """The URI in a line of a list."""
     return line.decode(errors="replace").strip()
 
 
 class _Search:
-    """Looks for objects at many locations, with as few requests as it takes."""
+    """Looks up objects at many locations with as few requests as possible."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -146,5 +146,5 @@ class _Search:
         except PermissionDenied as error:
             self.refused.update(dict.fromkeys(locations, error))
         except NotFound:
-            # No such bucket, so nothing of it is there, which each line is told of.
+            # The bucket does not exist, so each of its lines is a row error.
             return

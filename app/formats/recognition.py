@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, where its name or `input_format` says something else.
+"""Recognises file formats by their first bytes, whatever their names say.
 
 Sources: parquet.apache.org/docs/file-format, avro.apache.org/docs (object container files),
 PKWARE's APPNOTE.TXT (zip, which xlsx is), RFC 8878 (zstd), sourceware.org/bzip2, tukaani.org/xz,
@@ -34,14 +34,14 @@ _MAGIC: tuple[tuple[bytes, str, str], ...] = (
     (b"\xfe\xff", "text in UTF-16", "iconv -f UTF-16 -t UTF-8 makes it UTF-8"),
 )
 _INSTANCES = re.compile(rb'\s*\{\s*"(?P<key>instances|inputs)"\s*:\s*[\[{]')
-# No line of JSON ends after its first bracket. A list that begins with an object may be a row only
-# where that is a string in base64.
+# A JSON line cannot end after its first bracket. A row that is a list beginning with an object is
+# valid only if that object is {"b64": ...}.
 _ARRAY = re.compile(rb'\s*\[\s*(?:\r?\n|\{(?!\s*"b64"))')
 _OBJECT_OVER_LINES = re.compile(rb"\s*\{[ \t]*\r?\n")
 
 
 def beginning_of(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first bytes, and the whole content."""
+    """Peek at the first bytes; return them and the whole content."""
     beginning = b""
     while len(beginning) < _BEGINNING_BYTES and (block := next(blocks, b"")):
         beginning += block
@@ -56,7 +56,7 @@ def is_tfrecord(beginning: bytes) -> bool:
 def check_beginning(
     beginning: bytes, file_format: InputFormat, signature: Signature, file: str
 ) -> None:
-    """Raises UnsupportedInput where a file of lines is something else, and says what to do."""
+    """Raise UnsupportedInput if the file has another format, with advice on what to do."""
     if file_format not in ("jsonl", "csv", "text", "file-list"):
         return
     for magic, what, help_ in _MAGIC:

@@ -1,4 +1,4 @@
-"""Which reader each input format has."""
+"""The readers by input format."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def open_reader(
     manifest: Manifest | None,
     storage: Storage,
 ) -> InstanceReader[Any]:
-    """A reader for one file of the format. `manifest` is what a file list names.
+    """Open a reader for one file. `manifest` holds the files of a file list.
 
-    Raises UnsupportedInput where the signature cannot be given rows of that format.
+    Raises UnsupportedInput if the signature cannot take rows of that format.
     """
     match file_format:
         case "jsonl":

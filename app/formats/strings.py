@@ -1,4 +1,4 @@
-"""Formats whose records go to the model as they are: a string for each."""
+"""Formats whose records are strings that go to the model unchanged."""
 
 from typing import Any, ClassVar
 
@@ -17,11 +17,11 @@ from tfserving_launcher.tensors import string_array
 
 
 class StringReader:
-    """What readers of such formats have in common. Subclasses name the format."""
+    """The base of readers for such formats."""
 
     unit: ClassVar[str]
     format_name: ClassVar[str]
-    # Whether a record has fields, of which one may be the key.
+    # Whether records have fields, one of which may be the key.
     has_fields: ClassVar[bool] = False
 
     def __init__(self, context: ReaderContext) -> None:
@@ -46,7 +46,7 @@ class StringReader:
         self._max_line_bytes = context.max_line_bytes
 
     def strings(self, rows: list[tuple[int, bytes]], contents: list[bytes]) -> Instances:
-        """The instances `contents`, which the numbered texts stand for in outputs."""
+        """Make instances of `contents`. Outputs show the numbered texts instead."""
         names = passthrough_names(self._fields)
         if not names:
             return Instances(self._groups(contents))
@@ -86,7 +86,7 @@ class StringReader:
         return passthrough_names(self._fields)
 
     def key_of(self, text: bytes, name: str) -> bytes:
-        """Raises Misfit. Only for formats with fields."""
+        """The key in a record, for formats with fields. Raises Misfit."""
         raise NotImplementedError
 
     def key(self, text: bytes) -> bytes | None:
@@ -103,5 +103,5 @@ class StringReader:
 
 
 def as_base64(text: bytes) -> bytes:
-    """The JSON of bytes that are meant to be such, even where they happen to be text."""
+    """Encode bytes as JSON base64, even if they are valid text."""
     return orjson.dumps({"b64": pybase64.b64encode_as_string(text)})

@@ -1,4 +1,4 @@
-"""Lines of text, each of them one string; a line may be empty."""
+"""Text: each line is one string, which may be empty."""
 
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -8,7 +8,7 @@ from app.framing.lines import Lines, read_lines
 
 
 class TextReader(StringReader):
-    """An InstanceReader for such lines."""
+    """An InstanceReader for lines of text."""
 
     unit: ClassVar[str] = "line"
     format_name: ClassVar[str] = "text"

@@ -1,4 +1,4 @@
-"""TFRecord files: each record is the bytes of one instance, as a rule a serialized tf.Example."""
+"""TFRecord files: each record is one instance, usually a serialized tf.Example."""
 
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -19,7 +19,10 @@ class TfRecordReader(StringReader):
     has_fields: ClassVar[bool] = True
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[ByteRecords]:
-        """A record that is damaged, or too long, is bad; a length that is, ends the file."""
+        """Yield the records.
+
+        Damaged and overlong ones are row errors; a damaged length ends the file.
+        """
         number = 1
         try:
             for frames in read_frames(blocks, max_bytes=self._max_line_bytes):
@@ -40,7 +43,7 @@ class TfRecordReader(StringReader):
             ) from None
 
     def _errors(self, frames: Frames, number: int) -> dict[int, RowError]:
-        """Those of records that follow record `number`, by their indices."""
+        """The row errors of frames that begin at record `number`, by index."""
         if frames.too_long:
             return {0: too_long(number, self._max_line_bytes)}
         words = "the data does not match its checksum"

@@ -1,4 +1,4 @@
-"""How a batch of predictions is written, for each output format."""
+"""Writers of predictions, one for each output format."""
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
@@ -25,10 +25,10 @@ _TO_BE_QUOTED = (b",", b'"', b"\n", b"\r")
 
 
 class PredictionWriter(Protocol):
-    """Writes the predictions of one signature, one line for each."""
+    """Encodes the predictions of one signature, one line per row."""
 
     def header(self, passthrough_names: tuple[str, ...]) -> bytes:
-        """What comes before the first prediction. Raises InvalidArgument where names clash."""
+        """The header line. Raises InvalidArgument if column names clash."""
 
     def encode(
         self,
@@ -38,16 +38,16 @@ class PredictionWriter(Protocol):
         *,
         rows_sent: int,
     ) -> bytes:
-        """The first `rows` rows. Raises InvalidModel where the outputs cannot be written."""
+        """Encode the first `rows` rows. Raises InvalidModel if an output cannot be written."""
 
     def encode_large_row(
         self, outputs: Mapping[str, Array], passthrough: PassthroughFields
     ) -> Iterable[bytes]:
-        """The one row that there is, in pieces. Raises as `encode` does, before the first."""
+        """Encode a single row in pieces. Raises as `encode` does, before the first piece."""
 
 
 def prediction_writer(output_format: OutputFormat, signature: Signature) -> PredictionWriter:
-    """Raises InvalidArgument where this format cannot hold the signature's outputs."""
+    """The writer for a format. Raises InvalidArgument if it cannot hold the signature's outputs."""
     return JsonLinesWriter(signature) if output_format == "jsonl" else CsvWriter(signature)
 
 
@@ -62,7 +62,7 @@ class JsonLinesWriter:
             self._cells = regression_cells
 
     def header(self, passthrough_names: tuple[str, ...]) -> bytes:
-        del passthrough_names  # every line tells them
+        del passthrough_names  # each line contains them
         return b""
 
     def encode(
@@ -102,11 +102,10 @@ class JsonLinesWriter:
 
 
 class CsvWriter:
-    """A table: what is written beside the predictions first, then the outputs by name.
+    """A table: first the passthrough fields, then the outputs by name.
 
-    An output of vectors has a column for each number, `scores_0` and so on; a regression is one
-    number, whatever its shape. Strings are quoted where they must be; those of an output
-    `..._bytes` are base64.
+    A vector has a column for each number, `scores_0` and so on; a regression is one number. Strings
+    are quoted where needed; those of an output `..._bytes` are base64.
     """
 
     def __init__(self, signature: Signature) -> None:
@@ -161,7 +160,7 @@ class CsvWriter:
         return [
             _cells(name, outputs[name][:rows])
             for name in sorted(outputs)
-            # One of vectors without numbers has no column.
+            # An output of empty vectors has no column.
             if outputs[name].size
         ]
 
@@ -198,7 +197,7 @@ def _cells(name: str, array: Array) -> list[bytes]:
 
 
 def _without_brackets(texts: list[bytes]) -> list[bytes]:
-    """Numbers as cells; NaN and the infinities are the only strings among them."""
+    """Convert JSON numbers to cells. NaN and infinities are the only strings."""
     return [text.strip(b"[]").replace(b'"', b"") for text in texts]
 
 
@@ -207,12 +206,12 @@ def _string_cell(value: str | dict[str, str]) -> bytes:
 
 
 def _as_cell(text: bytes) -> bytes:
-    """A JSON text as a cell: a string as what it says, all else as it is."""
+    """Convert a JSON text to a cell: strings unquoted, everything else unchanged."""
     return _quoted(orjson.loads(text).encode() if text.startswith(b'"') else text)
 
 
 def _quoted(cell: bytes) -> bytes:
-    # An empty line would be no row, so what is empty is quoted as well.
+    # Quote empty cells too: a row of one empty cell would be an empty line.
     if cell and not any(mark in cell for mark in _TO_BE_QUOTED):
         return cell
     return b'"' + cell.replace(b'"', b'""') + b'"'

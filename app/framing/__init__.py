@@ -1,1 +1,1 @@
-"""Blocks of bytes become records: lines, rows of a table, TFRecord frames, and batches of them."""
+"""Splits blocks of bytes into records: lines, table rows, TFRecord frames; and batches of them."""

@@ -1,4 +1,4 @@
-"""Records become batches, bounded in rows and in bytes."""
+"""Groups records into batches, bounded in rows and in bytes."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,9 +38,9 @@ def make_batches(groups: Iterable[R], limits: BatchLimits) -> Iterator[R]:
 
 
 def _parts(group: R, limits: BatchLimits, room: BatchLimits) -> Iterator[R]:
-    """The group cut so that the first part fills the room that is left, and none is over a limit.
+    """Split a group so that the first part fills the current batch, and no part exceeds a limit.
 
-    Cut only where it must be: a group within the limits stays whole unless its rows fill a batch.
+    A group within the limits stays whole unless its rows fill a batch.
     """
     start_row = start = 0
     size = size_of(group)

@@ -1,8 +1,7 @@
-"""Blocks of bytes become the records of a table: RFC 4180, with LF or CRLF.
+"""Splits blocks of bytes into the records of a table: RFC 4180, with LF or CRLF.
 
 A record ends at each line's end outside of quotes. Where there are no quotes, records are lines,
-and nothing is looked at twice. A quote in the wrong place costs the line that it is in, not those
-after it.
+and nothing is looked at twice. A stray quote makes its own line invalid, and no other.
 """
 
 import dataclasses
@@ -23,9 +22,9 @@ _UNCLOSED = (
     "a cell begins with a quote here, and none ends it before the longest line that is taken"
 )
 _NO_ENDS = np.empty(0, np.intp)
-# Row errors that are kept at once.
+# The most row errors kept in memory at once.
 _MAX_ERRORS = 1024
-# What is kept of a line to show it; most are shorter.
+# How much of a line an error shows.
 _SHOWN_BYTES = 4096
 _GROUP_BYTES = 1024 * 1024
 _LINE_FEED, _QUOTE = b'\n"'
@@ -35,7 +34,7 @@ _Fault = tuple[RowError, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """What one record looks like, several of them, and one whose last cell is not closed yet."""
+    """Patterns for one record, for a run of records, and for a record with an open quoted cell."""
 
     record: re.Pattern[bytes]
     records: re.Pattern[bytes]
@@ -61,14 +60,12 @@ def read_records(
     delimiter: bytes = b",",
     first: int = 0,
 ) -> Iterator[Lines]:
-    """The records in groups of about a mebibyte, blank ones included.
+    """Yield the records in groups of about a mebibyte, blank ones included.
 
-    The `first` one has this number: 0 for a header, else 1.
-
-    `on_row_error` is told of each record that cannot be cut, which is among the `dropped` ones
-    then. Where nothing after it matters, it is in the last group.
+    `first` numbers the first record: 0 for a header, else 1. `on_row_error` receives each record
+    that cannot be split; its number is in `dropped`. If it returns False, that group is the last.
     """
-    # Lines that are too long: by their numbers, and then by their offsets in the unfinished text.
+    # Overlong lines by line number, and then by offset in the unfinished text.
     long_lines: dict[int, _Fault] = {}
     long_offsets: dict[int, _Fault] = {}
 
@@ -81,22 +78,22 @@ def read_records(
     )
     patterns = _Patterns.of(delimiter)
     number, unfinished = first, b""
-    # What has come after `unfinished`, and its bytes.
+    # Text read after `unfinished`, and its size in bytes.
     waiting: list[bytes] = []
     waiting_bytes = 0
     for group in _with_end(lines):
         is_last = not group.ends.size
         for line in sorted(long_lines.keys() & (long_lines if is_last else group.dropped)):
-            # An endless last line is in no group: it comes after all that are.
+            # An overlong last line is in no group.
             offset = 0 if is_last else int(group.ends[line - group.first])
             long_offsets[len(unfinished) + waiting_bytes + offset] = long_lines.pop(line)
         waiting.append(group.text)
         waiting_bytes += len(group.text)
         if waiting_bytes < len(unfinished) and not is_last:
-            # A record that spans groups is looked at again each time its text has doubled.
+            # Rescan a record that spans groups only when its text has doubled.
             continue
         text = b"".join([unfinished, *waiting])
-        # Blank lines before the header are no rows that anybody would count.
+        # Blank lines before the header are not numbered.
         blank = _blank_lines(text, long_offsets) if number == 0 else 0
         text = text[blank:]
         long_offsets = {offset - blank: error for offset, error in long_offsets.items()}
@@ -129,7 +126,7 @@ def read_records(
 
 
 def _without_blank_rows(records: Lines) -> Iterator[Lines]:
-    """The header by itself, and all other records but those of nothing."""
+    """Yield the header alone, then all other records without the empty ones."""
     if records.first == 0:
         head = min(1, len(records.ends))
         yield records.part(0, head)
@@ -141,7 +138,7 @@ def _without_blank_rows(records: Lines) -> Iterator[Lines]:
 def _long_errors(
     long_offsets: dict[int, _Fault], cut: "_Cut", start: int, number: int, *, is_all: bool
 ) -> dict[int, _Fault]:
-    """Takes out of `long_offsets` those that are in the cut, by their indices among its records."""
+    """Pop the overlong lines within the cut; return them by record index."""
     errors = {}
     for offset in [offset for offset in long_offsets if is_all or offset < start + cut.size]:
         index = int(np.searchsorted(cut.ends, offset - start))
@@ -151,7 +148,7 @@ def _long_errors(
 
 
 def _blank_lines(text: bytes, long_offsets: Iterable[int]) -> int:
-    """Bytes of the blank lines at the beginning, before the first that was too long."""
+    """The size of the leading blank lines, up to the first overlong line."""
     match = _BLANK_LINES.match(text)
     assert match is not None
     return min([match.end(), *long_offsets])
@@ -164,9 +161,9 @@ def _cut_error(number: int, text: bytes, start: int, why: str) -> _Fault:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """Where records end, how many bytes they have together, and those that are bad.
+    """The ends of records, their total size in bytes, and the invalid ones.
 
-    These by their indices, with the byte that they start at and what is wrong.
+    `bad` maps a record's index to its offset and the reason.
     """
 
     ends: NDArray[np.intp]
@@ -175,15 +172,15 @@ class _Cut:
 
 
 def _with_end(groups: Iterable[Lines]) -> Iterator[Lines]:
-    """The same and then a group of no lines, which ends the text."""
+    """Append an empty group, which marks the end of the text."""
     yield from groups
     yield Lines(0, b"", np.empty(0, np.intp))
 
 
 def _cut(patterns: _Patterns, text: bytes, start: int, window: int, *, is_last: bool) -> _Cut:
-    """Cuts about a mebibyte from `start` on at line ends outside of quotes, less after many errors.
+    """Split about a mebibyte from `start` at line ends outside quotes, or less after many errors.
 
-    A record has at most `window` bytes. More text comes, unless this `is_last`.
+    A record has at most `window` bytes. More text follows unless `is_last`.
     """
     ends: list[NDArray[np.intp]] = []
     bad: dict[int, tuple[int, str]] = {}
@@ -192,7 +189,7 @@ def _cut(patterns: _Patterns, text: bytes, start: int, window: int, *, is_last: 
     while offset < goal and len(bad) < _MAX_ERRORS:
         whole = _whole_records(patterns, text, offset, goal, window)
         if not len(whole):
-            # What is beyond the window is not looked at, as it may not be there yet.
+            # Text beyond the window may not have arrived yet.
             limit = min(offset + window, len(text))
             if record := patterns.record.match(text, offset, limit):
                 end = record.end()
@@ -212,9 +209,9 @@ def _cut(patterns: _Patterns, text: bytes, start: int, window: int, *, is_last: 
 def _whole_records(
     patterns: _Patterns, text: bytes, start: int, end: int, longest: int
 ) -> NDArray[np.intp]:
-    """Where those records end that come one after the other from `start` on, all before `end`.
+    """The ends of consecutive well-formed records between `start` and `end`.
 
-    Up to the first that has more than `longest` bytes.
+    Stops at the first record of more than `longest` bytes.
     """
     match = patterns.records.match(text, start, end)
     assert match is not None

@@ -1,4 +1,4 @@
-"""Gzip, read and written in pieces: RFC 1952.
+"""Streaming gzip decompression and compression: RFC 1952.
 
 A file may be several members, one after the other, as parallel compressors write it; zeros may
 pad its end, as tapes do.
@@ -15,20 +15,20 @@ from app.framing.tfrecord import is_frame
 _MAGIC = b"\x1f\x8b\x08"
 _MAGIC_NEEDS = 12
 _PIECE_BYTES = 1024 * 1024
-# Of a member, at first. What comes after its end is copied, so that must not be much.
+# The first input chunk of a member. zlib copies what follows a member's end, so it stays small.
 _FIRST_PIECE_BYTES = 64
 _PADDING = re.compile(rb"\0*+")
 _LEVEL = 2
 _GZIP_WINDOW = 31  # zlib's parameter for a gzip header: zlib.net/manual.html, deflateInit2
-# An object that was gzipped by its writer and once more on its way to storage.
+# Some objects are gzipped twice: by their writer, and on upload.
 _MOST_LAYERS = 2
 
 
 def unpacked(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
-    """The content of gzipped blocks, and all other blocks as they are.
+    """Decompress blocks that are gzip; pass all others through.
 
-    Told by the content: names and notes may be wrong. Raises UnsupportedInput where gzip is
-    damaged, or ends too early.
+    The content decides, because names and metadata may be wrong. Raises UnsupportedInput if the
+    gzip data is damaged or truncated.
     """
     layers = blocks
     for _ in range(_MOST_LAYERS):
@@ -37,14 +37,14 @@ def unpacked(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
 
 
 def checked(blocks: Iterable[bytes], check: Callable[[], object]) -> Iterator[bytes]:
-    """The same blocks; `check` is called for each, and what it raises ends them."""
+    """Pass blocks through, and call `check` for each. What it raises ends the iteration."""
     for block in blocks:
         check()
         yield block
 
 
 def decoded(blocks: Iterable[bytes], *, file: str) -> Iterator[bytes]:
-    """The content of blocks of which it is known that they are gzipped. Raises UnsupportedInput."""
+    """Decompress blocks that are known to be gzip. Raises UnsupportedInput."""
     return _decompressed(blocks, file)
 
 
@@ -53,7 +53,7 @@ def _one_layer_less(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
     start = b""
     while len(start) < _MAGIC_NEEDS and (block := next(source, None)) is not None:
         start += block
-    # The first bytes of a TFRecord file are a length, which may be any.
+    # A TFRecord file begins with a length, whose bytes may look like gzip.
     if start.startswith(_MAGIC) and not is_frame(start):
         yield from _decompressed(_with(start, source), file)
     else:
@@ -67,7 +67,7 @@ def _with(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _decompressed(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
-    """The content of all members, in blocks that are neither tiny nor above a mebibyte."""
+    """Yield the content of all members in blocks of up to a mebibyte, tiny ones joined."""
     ready = bytearray()
     try:
         for text in _members(blocks, file):
@@ -83,7 +83,7 @@ def _decompressed(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
 
 
 def _members(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
-    """Members of a few bytes each are cheap: none is handed more than about twice its length."""
+    """Decompress member by member. Each gets about twice its length, so tiny ones stay cheap."""
     member: igzip_lib.IgzipDecompressor | None = None
     size = read = 0
     for block in blocks:
@@ -115,7 +115,7 @@ def _members(blocks: Iterable[bytes], file: str) -> Iterator[bytes]:
 
 
 def _texts(member: igzip_lib.IgzipDecompressor, piece: bytes) -> Iterator[bytes]:
-    """What a piece of a member unpacks to, a mebibyte at most at a time."""
+    """Yield a decompressed piece of a member, at most a mebibyte at a time."""
     while text := member.decompress(piece, _PIECE_BYTES):
         yield text
         if member.eof:
@@ -128,13 +128,13 @@ def _new_member() -> igzip_lib.IgzipDecompressor:
 
 
 class GzipCompressor:
-    """Makes one gzip member. The same content gives the same bytes: no name and no time in it."""
+    """Writes one gzip member, reproducibly: without a name or a time."""
 
     def __init__(self) -> None:
         self._stream = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WINDOW)
 
     def compress(self, data: bytes) -> bytes:
-        """What is ready of the compressed text; it may be nothing yet."""
+        """Compress `data`; return the output that is ready, which may be empty."""
         return self._stream.compress(data)
 
     def finish(self) -> bytes:

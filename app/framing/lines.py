@@ -1,10 +1,10 @@
-"""Blocks of bytes become numbered lines.
+"""Splits blocks of bytes into numbered lines.
 
 A line ends at LF or CRLF; the last one needs no end. A UTF-8 byte order mark at the start of a
 file is no part of its first line.
 
-Lines stay one text with the offsets of their ends. Most of them are never needed as objects of
-their own, and cutting a text apart costs more than everything else before parsing.
+Lines stay one text with the offsets of their ends. Splitting the text into objects would cost more
+than everything else before parsing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,11 @@ from app.framing.records import RowErrorSink
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PIECE_BYTES = 1024 * 1024
 _LINE_FEED = ord("\n")
-# What is kept of a line that is too long, to show it.
+# How much of an overlong line an error shows.
 _SHOWN_BYTES = 256
-# What bytes.isspace() takes for white space.
+# White space as bytes.isspace() defines it.
 _WHITE_SPACE = b" \t\n\r\x0b\x0c"
-# Lines that are longer on average are few.
+# If lines are longer on average, there are few of them.
 _FEW_BYTES = 16
 
 
@@ -99,19 +99,18 @@ class Lines:
         return zip(self.numbers.tolist(), self.all(), strict=True)
 
     def rows(self) -> list[tuple[int, bytes]]:
-        """The lines that are not blank, each with its number."""
+        """The non-blank lines with their numbers."""
         return [(number, line) for number, line in self.numbered() if line and not line.isspace()]
 
     def rows_with_blank_ones(self) -> list[tuple[int, bytes]]:
-        """All lines but those that are known to be bad."""
+        """All lines except the dropped ones."""
         return [(number, line) for number, line in self.numbered() if number not in self.dropped]
 
 
 def without_blank_lines(groups: Iterable[Lines], blank: bytes = _WHITE_SPACE) -> Iterator[Lines]:
-    """The same lines without those in which all bytes are among `blank`; their ends are.
+    """Drop lines that consist of `blank` bytes only, so that runs of them fill no batches.
 
-    Without them, runs of blank lines fill no batches. Where lines are long they are too few to be
-    worth the look.
+    Long lines are too few to be worth checking.
     """
     is_text = np.ones(256, np.uint8)
     is_text[list(blank)] = 0
@@ -122,7 +121,7 @@ def without_blank_lines(groups: Iterable[Lines], blank: bytes = _WHITE_SPACE) ->
         starts = np.concatenate(([0], lines.ends[:-1] + 1))
         characters = np.frombuffer(lines.text, np.uint8)
         if is_text[characters[starts]].all():
-            # None begins like a blank one, which costs less to see than to look at every byte.
+            # No line begins with a blank byte. This check is cheaper than looking at every byte.
             yield lines
             continue
         is_row = np.bitwise_or.reduceat(is_text[characters], starts).astype(np.bool_)
@@ -154,11 +153,10 @@ def read_lines(
     on_row_error: RowErrorSink,
     keep_carriage_returns: bool = False,
 ) -> Iterator[Lines]:
-    """The lines of a file in groups of about a mebibyte; blank ones included.
+    """Yield the lines of a file in groups of about a mebibyte, blank ones included.
 
-    Holds one block, one group and one unfinished line. `on_row_error` is told of each line that is
-    too long before the group that it belongs to comes, where a blank line takes its place. Where
-    nothing after it matters, it is the last one.
+    Memory: one block, one group and one unfinished line. `on_row_error` receives each overlong line
+    before its group, in which a blank line replaces it. If it returns False, that line is the last.
     """
     number = 1
     unfinished: list[bytes] = []
@@ -206,10 +204,7 @@ def _pieces(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _without_long_lines(lines: Lines, max_line_bytes: int, on_row_error: RowErrorSink) -> Lines:
-    """The same with a blank line in the place of each that is too long.
-
-    Fewer lines where those after such a line do not matter.
-    """
+    """Replace each overlong line by a blank one; stop there if `on_row_error` returns False."""
     lengths = np.diff(lines.ends, prepend=-1) - 1
     if lengths.max() <= max_line_bytes:
         return lines

@@ -1,4 +1,4 @@
-"""Consecutive records of an input file, before they are parsed."""
+"""The interface of record groups: consecutive records of one file, not parsed yet."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -11,9 +11,9 @@ from app.errors import RowError
 
 
 class RowErrorSink(Protocol):
-    """Takes each row error, with the record or the beginning of it.
+    """Receives a row error and its record, or the beginning of it.
 
-    Returns whether the records after it still matter.
+    Returns whether to go on reading.
     """
 
     def __call__(self, error: RowError, text: bytes) -> bool: ...
@@ -43,7 +43,7 @@ class Records(Protocol):
         """Consecutive parts as one; there is at least one."""
 
     def rows(self) -> list[tuple[int, bytes]]:
-        """Those that may become instances, each with its number."""
+        """The records that may be instances, each with its number."""
 
 
 def size_of(records: Records) -> int:
@@ -53,7 +53,7 @@ def size_of(records: Records) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ByteRecords:
-    """Records of any bytes; None instead of one that is known to be invalid."""
+    """Records of arbitrary bytes; None marks an invalid one."""
 
     first: int
     contents: tuple[bytes | None, ...]
@@ -91,6 +91,6 @@ class ByteRecords:
 
 
 def as_records(first: int, contents: tuple[bytes | None, ...]) -> ByteRecords:
-    """Those of `contents`, a bad one being None."""
+    """Make ByteRecords of `contents`, where None marks an invalid record."""
     lengths = np.array([0 if content is None else len(content) for content in contents], np.intp)
     return ByteRecords(first, contents, np.cumsum(lengths + 1) - 1)

@@ -17,15 +17,15 @@ _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
 _LENGTH_BYTES = 8
 _MASK_DELTA = 0xA282EAD8
-# What is kept of data that is too long, to show it.
+# How much of an overlong record an error shows.
 _SHOWN_BYTES = 256
-# Most records of a file have one length, and checking a header takes as long as all else.
+# Most records of a file have the same length, so checked headers are cached.
 _MOST_KNOWN_HEADERS = 10_000
 _DAMAGED = -1
 
 
 class FrameLost(Exception):
-    """Nothing can be read from here on; `position` is the byte at which the record begins."""
+    """The framing is damaged, so nothing after byte `position` can be read."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -34,9 +34,9 @@ class FrameLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Consecutive records, and the checksum that each came with.
+    """Consecutive records with their stored checksums.
 
-    Where they are `too_long` there is only one, of which this is the beginning.
+    With `too_long`, the beginning of a single overlong record.
     """
 
     contents: list[bytes]
@@ -59,12 +59,12 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def is_frame(start: bytes) -> bool:
-    """Whether a file that starts like this is a TFRecord file."""
+    """Whether a file with this beginning is a TFRecord file."""
     return len(start) >= _HEADER.size and _length_of(start[: _HEADER.size]) is not None
 
 
 def frame(data: bytes) -> bytes:
-    """One record as it stands in a file."""
+    """Frame one record as in a file."""
     length = struct.pack("<Q", len(data))
     return b"".join(
         (length, _CHECKSUM.pack(masked_crc32c(length)), data, _CHECKSUM.pack(masked_crc32c(data)))
@@ -72,9 +72,9 @@ def frame(data: bytes) -> bytes:
 
 
 def read_frames(blocks: Iterable[bytes], *, max_bytes: int) -> Iterator[Frames]:
-    """The records that are whole in each block, with what is left over of the one before it.
+    """Yield the complete records of each block.
 
-    Holds a block, and one record of `max_bytes`. Raises FrameLost.
+    Memory: one block and one record of `max_bytes`. Raises FrameLost.
     """
     source = filter(None, blocks)
     lengths = _Lengths()
@@ -108,7 +108,7 @@ def read_frames(blocks: Iterable[bytes], *, max_bytes: int) -> Iterator[Frames]:
 
 
 def _filled(text: bytes, source: Iterator[bytes], needed: int, position: int) -> bytes:
-    """At least so many bytes of the content. Raises FrameLost at its end."""
+    """Read until at least `size` bytes are there. Raises FrameLost at the end of the content."""
     pieces, size = [text], len(text)
     while size < needed:
         block = next(source, b"")
@@ -120,7 +120,7 @@ def _filled(text: bytes, source: Iterator[bytes], needed: int, position: int) ->
 
 
 def _skipped(text: bytes, source: Iterator[bytes], size: int, position: int) -> tuple[bytes, bytes]:
-    """The beginning of a record of `size` bytes, and what comes after it. Raises FrameLost."""
+    """Skip a record of `size` bytes; return its beginning and what follows. Raises FrameLost."""
     text = _filled(text, source, min(_HEADER.size + _SHOWN_BYTES, size), position)
     beginning = text[_HEADER.size : _HEADER.size + _SHOWN_BYTES]
     while size > len(text):

@@ -1,4 +1,4 @@
-"""gs:// objects and local files behind one small protocol."""
+"""Cloud Storage objects and local files behind one protocol."""
 
 from app.storage.access import Connections, Storage
 from app.storage.backend import (

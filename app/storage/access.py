@@ -25,7 +25,7 @@ _CLEAN_UP_SECONDS = 1.0
 
 
 class Connections:
-    """What is expensive to make and shared by all jobs: clients and their connections."""
+    """Clients and connections, which are expensive to create and shared by all jobs."""
 
     def __init__(self, project: str | None) -> None:
         self._project = project
@@ -33,12 +33,11 @@ class Connections:
         self._lock = threading.Lock()
 
     def warm_up(self) -> None:
-        """Makes the first use of gs:// as quick as the others."""
+        """Create the gs:// client ahead of its first use."""
         self.gcs(Deadline.never(), TransferLimits())
 
     def gcs(self, deadline: Deadline, limits: TransferLimits) -> Backend:
-        # Google's client takes a quarter of a second to import, which the start of the service
-        # must not wait for and a job on local files never needs.
+        # Importing Google's client takes 0.25 s. Jobs on local files do not need it.
         from app.storage.gcs import GcsBackend, GcsClients  # noqa: PLC0415
         from app.storage.retrying import RetryPolicy  # noqa: PLC0415
 
@@ -51,7 +50,7 @@ class Connections:
 
 
 class Storage:
-    """All kinds of storage as one, for one job: nothing waits longer than its deadline.
+    """The storage of one job: calls the backend of each location, within the job's deadline.
 
     `local_roots` are the folders below which local files may be used; `allowed_uri_prefixes` those
     below which all locations are. None allows any.
@@ -75,7 +74,7 @@ class Storage:
         self._gcs: Backend | None = None
 
     def for_cleaning_up(self) -> "Storage":
-        """The same for a job whose time may be over: a moment of its own, and no patience."""
+        """A copy for cleaning up after the deadline: one second, no retries."""
         return Storage(
             connections=self._connections,
             deadline=Deadline.after(_CLEAN_UP_SECONDS),
@@ -139,10 +138,10 @@ class Storage:
 
 
 def _is_below(location: Location, prefix: Location) -> bool:
-    """Whole names only, and also once the dots and links are resolved that the path may hold."""
+    """Whether a location is below `prefix`, by whole names, also after resolving dots and links."""
     if (location.scheme, location.bucket) != (prefix.scheme, prefix.bucket):
         return False
-    # Two slashes in an object's name are two: with an empty folder between them it is another name.
+    # In an object's name, "//" is not "/": it is another name.
     paths = [location.path, posixpath.normpath(location.path or "/")]
     if location.scheme == "file":
         paths.append(os.path.realpath(location.path))

@@ -1,4 +1,4 @@
-"""What every kind of storage can do."""
+"""The protocol of storage backends, and the values that they exchange."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from app.storage.location import Location
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One object or file as it was when listed. `size` is in bytes.
+    """An object or file at the time of listing. `size` is in bytes.
 
     `generation` pins later reads and writes to this very content: an object's own, or the time in
     nanoseconds when a local file was changed. `crc32c` is an object's checksum, None for a local
@@ -43,13 +43,13 @@ class StoredFile:
 
     @property
     def is_placeholder(self) -> bool:
-        """Whether it only marks a folder: consoles and Hadoop write such empty objects."""
+        """Whether this is an empty object that marks a folder, as consoles and Hadoop write."""
         return self.size == 0 and self.location.path.endswith(("/", "_$folder$"))
 
 
 @dataclass(frozen=True, slots=True)
 class ContentType:
-    """What an object says of its bytes, in the words of HTTP; local files have no such notes."""
+    """The Content-Type and Content-Encoding of an object. Local files have neither."""
 
     type: str
     encoding: str = ""
@@ -71,32 +71,32 @@ class TransferLimits:
     upload_chunk_bytes: int = 16 * UPLOAD_UNIT_BYTES
 
 
-# Under which an object says which job has begun to write it, among its metadata.
+# Metadata key: the job that began to write an object.
 WRITER_KEY = "embedded-tf-writer"
-# What every browser shows, where application/x-ndjson and text/csv are only saved.
+# Browsers display text/plain; they download application/x-ndjson and text/csv.
 TEXT = ContentType("text/plain; charset=utf-8")
 GZIPPED_TEXT = ContentType("text/plain; charset=utf-8", "gzip")
 
 
 class Writer(Protocol):
-    """Takes the bytes of a new file in order. The file appears when `finish` returns."""
+    """Writes a new file sequentially. The file appears when `finish` returns."""
 
     def write(self, data: bytes) -> None: ...
 
     def finish(self, metadata: Mapping[str, str]) -> StoredFile:
-        """The new file. `metadata` is kept with it, and found again in `StoredFile.metadata`."""
+        """Publish the file, with `metadata` for `StoredFile.metadata`."""
 
 
 class Wanted(Protocol):
-    """Which files below a folder are wanted, by their names in it."""
+    """Selects files below a folder by their relative names."""
 
     def __call__(self, name: str) -> bool: ...
 
     def may_be_in(self, folder: str) -> bool:
-        """Whether a wanted file may be below this folder, whose name ends in a slash."""
+        """Whether a selected file may be below this folder. Its name ends in a slash."""
 
     def passes(self, folder: str) -> bool:
-        """Whether names below this folder are asked for; those of other folders are not."""
+        """Whether to ask about names below this folder at all."""
 
 
 class Backend(Protocol):
@@ -109,7 +109,7 @@ class Backend(Protocol):
         """The file at exactly this location, or None."""
 
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
-        """The files at those of the locations that have one, with as few requests as it takes."""
+        """The files that exist at these locations, found with as few requests as possible."""
 
     def list_below(
         self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
@@ -124,20 +124,18 @@ class Backend(Protocol):
     def read(self, file: StoredFile) -> Iterator[bytes]:
         """The content in blocks, as it is stored: gzipped, where `content_encoding` says so.
 
-        What can be checked is checked after the last one.
-
-        Raises TransferBroken where that shows that what came is not what is stored.
+        Verifies the checksum at the end. Raises TransferBroken on a mismatch.
         """
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
-        """Copies the content to a new local file, its folder being there.
+        """Copy the content to a new local file in an existing folder.
 
-        `check` is called for each block; what it raises ends the copy. Raises OSError where the
-        copy cannot be written.
+        Calls `check` for each block; what it raises ends the copy. Raises OSError if the copy
+        cannot be written.
         """
 
     def check_target(self, location: Location) -> None:
-        """Raises what `create` would raise for the location alone, before anything is done."""
+        """Raise what `create` would raise for this location."""
 
     def check_source(self, location: Location) -> None:
         """Raises PermissionDenied for a file that may not be read. For callers that open it."""
@@ -145,12 +143,12 @@ class Backend(Protocol):
     def create(
         self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> AbstractContextManager[Writer]:
-        """A new file, whole if it is finished in the block, and not there at all if it is not.
+        """Create a file atomically: it appears if the block calls `finish`, else not at all.
 
-        It replaces exactly `replacing`, or nothing where that is None; it raises
-        Aborted where something else is there by then, unless `writer_id` says that it is what
-        this writer has sent before. Raises TransferBroken where what was sent is lost.
+        It replaces exactly `replacing`, or nothing if that is None. Raises Aborted if another file
+        is there by then, unless `writer_id` shows that this writer sent it. Raises TransferBroken
+        if the upload is lost.
         """
 
     def delete(self, file: StoredFile) -> None:
-        """Removes exactly this file, if it is still there."""
+        """Delete exactly this generation, if it still exists."""

@@ -1,4 +1,4 @@
-"""The emulator of storage that STORAGE_EMULATOR_HOST names, in place of Google's own."""
+"""The storage emulator that STORAGE_EMULATOR_HOST names."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ def emulator_url(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 def check_emulator(url: str) -> None:
-    """Raises StorageFailed where nothing listens: a wrong address is not worth another attempt."""
+    """Raise StorageFailed if nothing listens there. A wrong address is not worth a retry."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
     assert parts.hostname is not None

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class GcsClients:
-    """Google's client for metadata, and a session for content; both keep their connections."""
+    """Google's client for metadata and a session for content. Both pool connections."""
 
     client: gcs.Client
     session: AuthorizedSession
@@ -60,7 +60,7 @@ class GcsClients:
             check_emulator(emulator)
         credentials = _credentials(emulator)
         client = gcs.Client(
-            # Only making and listing buckets needs one, and user credentials name none.
+            # A project is needed only to create or list buckets, and user credentials have none.
             project=project or "none",
             credentials=credentials,
             client_options=None if emulator is None else {"api_endpoint": emulator},
@@ -70,7 +70,7 @@ class GcsClients:
 
 
 class GcsBackend:
-    """Reads and writes are pinned to generations; both ways a crc32c is verified."""
+    """Reads and writes objects with generation preconditions, and verifies their crc32c."""
 
     def __init__(self, clients: GcsClients, policy: RetryPolicy, upload_chunk_bytes: int) -> None:
         self._client = clients.client
@@ -162,7 +162,7 @@ class GcsBackend:
                 go_on()
 
     def _stream(self, file: StoredFile, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from `start` to `end` of this very generation, by as few requests as it takes.
+        """Yield bytes `start` to `end` of this generation, with as few requests as possible.
 
         Google's client copies downloads in blocks of 8 KiB, which costs more than parsing them, so
         the documented request is made here: cloud.google.com/storage/docs/json_api/v1/objects/get
@@ -189,10 +189,9 @@ class GcsBackend:
                 self._policy.deadline.pause(_PAUSE_SECONDS)
 
     def _open(self, file: StoredFile, start: int, end: int) -> requests.Response:
-        """Raises what the retry policy knows to be worth another attempt."""
+        """Open a ranged download. Raises errors that the retry policy classifies."""
         name = quote(file.location.path, safe="")
-        # Whoever takes gzip gets an object as it is stored; else storage would unpack one with that
-        # Content-Encoding, and neither ranges nor its checksum would hold:
+        # Accepting gzip avoids decompressive transcoding, which breaks ranges and checksums:
         # cloud.google.com/storage/docs/transcoding
         accepted = file.content_encoding or "identity"
         response = self._session.get(
@@ -221,10 +220,10 @@ class GcsBackend:
         )
 
     def check_target(self, location: Location) -> None:
-        """Any name is one for an object; whether it may be written, only writing can tell."""
+        """Accept any name. Only writing can tell whether it is permitted."""
 
     def check_source(self, location: Location) -> None:
-        """Nobody reads an object but through this."""
+        """Accept any object: reads go through this backend only."""
 
     @contextmanager
     def create(

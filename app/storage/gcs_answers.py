@@ -12,7 +12,7 @@ _RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
 
 
 def raise_for(response: requests.Response) -> None:
-    """Raises what Google's client would, so that one policy judges both."""
+    """Raise the errors of Google's client, so that one retry policy fits both."""
     if not response.ok:
         raise error_of(response)
 
@@ -31,6 +31,6 @@ def described_object(response: requests.Response) -> dict[str, Any]:
 
 
 def received_bytes(response: requests.Response) -> int:
-    """Bytes that storage holds by now; it may have taken less than was sent."""
+    """The number of bytes persisted so far, which may be less than was sent."""
     match = _RECEIVED.fullmatch(response.headers.get("Range", ""))
     return int(match["last"]) + 1 if match else 0

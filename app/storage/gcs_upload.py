@@ -34,15 +34,14 @@ from app.storage.retrying import BadAnswer, RetryPolicy, in_words
 _PERMISSION = "storage.objects.create"
 _CANCEL_SECONDS = 0.7
 _RESUME_INCOMPLETE = 308
-# Storage has forgotten the upload, or refuses content whose checksum is another one than it was
-# told.
+# The upload session is gone, or the checksum does not match the content.
 _LOST = (400, 404, 410)
 
 logger = logging.getLogger(__name__)
 
 
 class Upload:
-    """One object on its way. It replaces exactly `replacing`, or nothing."""
+    """The upload of one object. It replaces exactly `replacing`, or nothing."""
 
     def __init__(
         self,
@@ -72,10 +71,10 @@ class Upload:
         self._size = 0
         self._sent = 0
         self._checksum: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # carries no types
-        # Whoever knows it may go on with the upload, so it is never logged.
+        # The URL is a credential for the upload, so it is never logged.
         self._upload_url: str | None = None
         self._finished = False
-        # Whether storage may have persisted bytes that it has not confirmed.
+        # Whether storage may hold bytes that it has not confirmed.
         self._is_interrupted = False
 
     def write(self, data: bytes) -> None:
@@ -83,7 +82,7 @@ class Upload:
         self._size += len(data)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
-        # Something is held back, because the last block must not be empty.
+        # Hold back at least one byte, because the last block must not be empty.
         size = self._chunk_bytes
         if self._waiting_bytes <= size:
             return
@@ -115,8 +114,8 @@ class Upload:
         try:
             self._session.delete(self._upload_url, timeout=_CANCEL_SECONDS)
         except (requests.RequestException, auth_exceptions.GoogleAuthError) as error:
-            # The job already ends for a reason of its own; what was sent is no object yet, and
-            # storage drops it after a week.
+            # The job already fails for another reason. Storage drops an unfinished upload after a
+            # week.
             logger.warning(
                 "%s: the unfinished upload could not be cancelled: %s",
                 self._location,
@@ -143,7 +142,7 @@ class Upload:
         return self._policy.call(self._location, _PERMISSION, request)
 
     def _send(self, block: bytes, *, last: bool = False) -> dict[str, Any]:
-        """One block at its offset; describes the object if it is the last one."""
+        """Send one block; return the object's description after the last one."""
         end = self._sent + len(block)
         request = self._or_conflict(partial(self._send_rest, block, end, last=last))
         answer: dict[str, Any] = {}
@@ -152,10 +151,7 @@ class Upload:
         return answer
 
     def _send_rest(self, block: bytes, end: int, *, last: bool) -> dict[str, Any]:
-        """What is missing of the block; storage may persist less than it is sent.
-
-        After an interruption, storage is asked first what it has persisted.
-        """
+        """Send what storage has not persisted of the block. After an interruption, ask it first."""
         if self._is_interrupted:
             answer = self._take(self._ask_status(end if last else None), block, end, last=last)
             if answer or self._sent == end:
@@ -181,10 +177,7 @@ class Upload:
         )
 
     def _ask_status(self, total: int | None) -> requests.Response:
-        """What storage has persisted of the upload, as the answer to a block would say it.
-
-        With the total, storage ends an upload of which it has all.
-        """
+        """Ask for the persisted range. With a total, storage completes an upload that it has."""
         assert self._upload_url is not None
         return self._session.put(
             self._upload_url,
@@ -197,7 +190,7 @@ class Upload:
     def _take(
         self, response: requests.Response, block: bytes, end: int, *, last: bool
     ) -> dict[str, Any]:
-        """Learns from an answer how far the upload is; describes the object once it is there."""
+        """Update the offset from an answer; return the object's description once it exists."""
         if response.status_code == _RESUME_INCOMPLETE:
             self._sent = received_bytes(response)
             if self._sent < end - len(block):
@@ -214,7 +207,7 @@ class Upload:
         raise_for(response)
         answer = described_object(response)
         if not last:
-            # Whatever that is, it is not the whole content, and goes.
+            # The object is incomplete, so delete it.
             self._check_answer(answer)
             raise self._broken("storage ended the upload before its last block")
         self._sent = end
@@ -250,7 +243,7 @@ class Upload:
         return self._policy.call(self._location, _PERMISSION, self._or_conflict(request))
 
     def _describe(self, answer: dict[str, Any], metadata: Mapping[str, str]) -> None:
-        """What is known of a large object only once it is written."""
+        """Set the metadata that is known only after a large object is written."""
 
         def request() -> dict[str, Any]:
             response = self._session.patch(
@@ -279,7 +272,7 @@ class Upload:
         return {"ifGenerationMatch": str(generation)}
 
     def _or_conflict(self, request: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-        """A refused precondition may mean that an earlier attempt has arrived after all."""
+        """On a failed precondition, check whether an earlier attempt of this writer succeeded."""
 
         def wrapped() -> dict[str, Any]:
             try:
@@ -292,7 +285,7 @@ class Upload:
         return wrapped
 
     def _found_as_sent(self) -> dict[str, Any] | None:
-        """The object, if this writer has sent it and nothing of it is missing."""
+        """The object, if this writer sent it completely; else None."""
         found = self._find(self._location)
         if found is None or found.metadata.get(WRITER_KEY) != self._writer_id:
             return None
@@ -301,7 +294,7 @@ class Upload:
         return {"crc32c": self._crc32c(), "generation": str(found.generation)}
 
     def _check_answer(self, answer: dict[str, Any]) -> None:
-        """What storage holds is what was sent, or it goes."""
+        """If the object's checksum is wrong, delete the object and raise TransferBroken."""
         if answer.get("crc32c") == self._crc32c():
             return
         self._policy.call(

@@ -21,15 +21,15 @@ from app.storage.local_notes import hidden, note_of, read_note, write_note
 from app.storage.location import Location
 
 _BLOCK_BYTES = 1024 * 1024
-# A pipe that replaces a file would be waited for without O_NONBLOCK.
+# Without O_NONBLOCK, opening a pipe that replaced a file would block.
 _READ = os.O_RDONLY | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 
 
 class LocalBackend:
-    """Files below `roots`; None allows any. Links are resolved before a path is judged.
+    """Files below `roots`, or any if that is None. Paths are checked after resolving links.
 
-    `check` is called while folders are listed; what it raises ends that.
+    `check` is called while folders are listed; what it raises ends the listing.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class LocalBackend:
                 target.write(block)
 
     def check_target(self, location: Location) -> None:
-        """A name that comes from an object must stay below the output's folder."""
+        """Reject names that would leave the output's folder: they may come from object names."""
         if any(part in (".", "..") or "\0" in part for part in location.path.split("/")):
             raise InvalidArgument(f"output: {str(location)!r} is no name for a local file")
         with _os_errors_of(location):
@@ -93,7 +93,7 @@ class LocalBackend:
                 raise InvalidArgument(f"output: {location} is a folder, where a file must go")
 
     def check_source(self, location: Location) -> None:
-        """A link that is followed must not lead out of the roots."""
+        """Reject links that lead out of the roots."""
         self._roots.resolved(location)
 
     @contextmanager
@@ -126,7 +126,7 @@ class LocalBackend:
 
 
 def _open_folder(path: Path, roots: Roots, location: Location, made: list[Path]) -> int:
-    """A descriptor of the folder. Those that are missing are made, and `made` learns of them."""
+    """Open the folder. Missing ones are created, and appended to `made`."""
     try:
         return roots.open(path, _FOLDER, location)
     except FileNotFoundError:
@@ -149,7 +149,7 @@ def _open_folder(path: Path, roots: Roots, location: Location, made: list[Path])
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """The innermost first, up to the first into which something has come."""
+    """Remove the folders, innermost first, until one is not empty."""
     for folder in reversed(folders):
         try:
             folder.rmdir()
@@ -158,10 +158,10 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 class _PartFile:
-    """A file under a hidden name beside its final one, until it is whole.
+    """A file with a hidden name in the same folder until it is complete.
 
-    The name follows from the final one, and whoever writes it holds a lock on it: what a killed
-    process has left is taken over, and a second writer is told of the first one at once.
+    The hidden name is derived from the final one, and the writer locks it. So a killed process's
+    leftover is reused, and a second writer fails at once.
     """
 
     def __init__(self, path: Path, location: Location, replacing: StoredFile | None) -> None:
@@ -179,7 +179,7 @@ class _PartFile:
             self._file.close()
             raise self._written_by_another() from None
         if not self._is_still_ours():
-            # Whoever held the lock before has finished: what is locked now is the output itself.
+            # The previous lock holder finished, so the locked file is now the output.
             self._file.close()
             raise self._written_by_another()
         self._file.truncate(0)
@@ -198,7 +198,7 @@ class _PartFile:
                     f"{self._location}: somebody else has written it while this job ran; call again"
                     " to go on from there"
                 )
-            # Noted first: an output without its note would be taken for somebody else's file.
+            # Write the metadata first: an output without it would count as another program's file.
             noted = os.fstat(self._file.fileno())
             write_note(self._path, noted, metadata)
             self._part.replace(self._path)
@@ -206,7 +206,7 @@ class _PartFile:
             self._file.close()
             written = self._path.stat()
             if written.st_mtime_ns != noted.st_mtime_ns:
-                # Network file systems may set the time when the file is closed.
+                # Network file systems may change mtime on close.
                 write_note(self._path, written, metadata)
             return _stored_file(self._location, self._path, written)
 
@@ -242,7 +242,7 @@ def _stored_file(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other jobs from finishing a file in this folder meanwhile."""
+    """Lock the folder against other jobs that publish files in it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

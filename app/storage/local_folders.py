@@ -1,7 +1,7 @@
-"""Local folders as they are opened: what was opened is judged, and then used.
+"""Local folders, checked after opening.
 
-A path that was judged may lead elsewhere a moment later, when somebody exchanges a folder for a
-link. What a descriptor stands for stays what it is.
+A path that was checked may lead elsewhere a moment later, when a folder is replaced by a link. A
+descriptor keeps pointing to what was checked.
 """
 
 import errno
@@ -19,13 +19,13 @@ from app.storage.backend import Wanted
 from app.storage.local_notes import HIDDEN_PREFIX
 from app.storage.location import Location
 
-# Looks at a file without reading it, which may be forbidden; elsewhere than on Linux it is opened.
+# O_PATH needs no read permission. Other systems than Linux lack it.
 LOOK = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
 _F_GETPATH = 50  # of macOS: sys/fcntl.h
 _LONGEST_PATH = 1024  # of macOS: sys/syslimits.h
-# What ext4 keeps at the root of a volume, for its administrator alone.
+# ext4 has it at the root of each volume, readable by root only.
 _NO_DATA = "lost+found"
-# A folder of links to each other has more names than anybody could list.
+# Folders of links to each other have exponentially many names.
 _MOST_LINKED_FOLDERS = 10_000
 
 
@@ -38,16 +38,14 @@ class Roots:
         )
 
     def resolved(self, location: Location) -> Path:
-        """The path behind all links, as it is at this moment. Raises PermissionDenied."""
-        # Unlike Path.resolve, this takes a circle of links for a file that is not there.
+        """Resolve all links. Raises PermissionDenied."""
+        # Unlike Path.resolve, this treats a cycle of links as a missing file.
         path = Path(os.path.realpath(location.path))
         self._judge(path, location)
         return path
 
     def open(self, path: Path, flags: int, location: Location) -> int:
-        """A descriptor of what is at `path`, once it is judged. Raises PermissionDenied and
-        OSError.
-        """
+        """Open `path`, check it, and return the descriptor. Raises PermissionDenied and OSError."""
         with ExitStack() as stack:
             descriptor = os.open(path, flags | os.O_CLOEXEC)
             stack.callback(os.close, descriptor)
@@ -72,9 +70,9 @@ class Roots:
 
 
 def pinned(descriptor: int, path: Path) -> Path:
-    """A path of an open folder that stays its own, whatever happens to `path`.
+    """A path of the open folder that does not change when `path` does.
 
-    Source: proc(5), /proc/self/fd. Where that is missing it is `path`.
+    Source: proc(5), /proc/self/fd. Returns `path` where that does not exist.
     """
     return Path(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else path
 
@@ -88,7 +86,7 @@ def _path_of(descriptor: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A regular file: its `name` below the folder that was listed, with so many links in it."""
+    """A regular file: its relative `name`, and the number of links in that."""
 
     name: str
     stat: os.stat_result
@@ -98,7 +96,7 @@ class NamedFile:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """`above` are the real paths of the folders that the way here leads through."""
+    """A folder to list. `above` are the real paths of its parents."""
 
     name: str
     real_path: str
@@ -114,12 +112,11 @@ def files_below(
     wanted: Wanted | None,
     check: Callable[[], object],
 ) -> Iterator[NamedFile]:
-    """Regular files at any depth under all their names, through links to folders as well.
+    """Yield regular files at any depth under all their names, through links to folders as well.
 
-    A link is followed unless it leads back to a folder that the way to it comes from. Folders in
-    which nothing wanted can be are not entered, or may be closed to us. `check` is called for each
-    folder. Raises NotFound for a wanted link that leads nowhere, UnsupportedInput
-    where links lead to more folders than can be listed, PermissionDenied and OSError.
+    A link to a parent is not followed. Folders that cannot hold a selected file are skipped, so
+    they may be unreadable. Calls `check` for each folder. Raises NotFound for a selected dangling
+    link, UnsupportedInput if links lead to too many folders, PermissionDenied and OSError.
     """
     root = roots.resolved(folder)
     if not root.is_dir():
@@ -158,9 +155,9 @@ def files_below(
 def _entries(
     here: _Folder, root: Location, roots: Roots, wanted: Wanted | None
 ) -> Iterator[tuple["os.DirEntry[str]", str, str]]:
-    """What is in a folder, in order: each entry, its name below the root, and its real path.
+    """The entries of a folder in order, each with its relative name and its real path.
 
-    Nothing if the folder is closed to us and nothing wanted can be in it.
+    Empty if the folder is unreadable and cannot hold a selected file.
     """
     flags = os.O_RDONLY | os.O_DIRECTORY
     location = root.below(here.name)
@@ -182,7 +179,7 @@ def _entries(
 
 
 def _is_circle(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a link that leads back to itself."""
+    """Whether a link is part of a cycle."""
     try:
         entry.is_dir()
     except OSError as error:

@@ -1,8 +1,6 @@
-"""What is noted about a local output: in a small file beside it.
+"""Metadata of a local output, in a small hidden file in the same folder.
 
-A note names the size and the time of change of the content that it is about, so it holds only as
-long as the output stays as it was. Both notes and outputs that are being written have hidden
-names, and are no inputs.
+The metadata names the size and mtime of its output, so it expires when the output changes.
 """
 
 import hashlib
@@ -17,8 +15,8 @@ HIDDEN_PREFIX = ".embedded-tf-"
 
 
 def hidden(path: Path, suffix: str) -> Path:
-    """A name beside `path` that follows from it and is no input."""
-    # A digest, because the longest name that there may be leaves no room for more.
+    """A hidden name in the folder of `path`, derived from it. Hidden files are no inputs."""
+    # A digest, because a name of maximum length leaves no room for a suffix.
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:24]
     return path.with_name(f"{HIDDEN_PREFIX}{digest}.{suffix}")
 
@@ -28,10 +26,9 @@ def note_of(path: Path) -> Path:
 
 
 def write_note(path: Path, stat: os.stat_result, metadata: Mapping[str, str]) -> None:
-    """Notes `metadata` about the content with this `stat`, which may not be at `path` yet.
+    """Save `metadata` for the content with this `stat`, which may not be at `path` yet.
 
-    What is noted about the content that is there stays as well: whichever of the two a crash
-    leaves there is known.
+    Keeps the metadata of the current content as well, so a crash between the two is safe.
     """
     if not metadata:
         return
@@ -48,7 +45,7 @@ def write_note(path: Path, stat: os.stat_result, metadata: Mapping[str, str]) ->
 
 
 def read_note(path: Path, stat: os.stat_result) -> dict[str, str]:
-    """What was noted about this very content; nothing where that cannot be told."""
+    """The metadata of this content; empty if there is none."""
     for content in _contents(path):
         if _is_about(content, stat):
             return dict(content["metadata"])
@@ -62,7 +59,7 @@ def _is_about(content: dict[str, Any], stat: os.stat_result) -> bool:
 def _contents(path: Path) -> list[dict[str, Any]]:
     try:
         note = orjson.loads(note_of(path).read_bytes())
-        # Version 0.1.0 noted one content, without a list.
+        # Version 0.1.0 wrote a single entry, without a list.
         contents = note.get("contents", [note])
         return [
             {
@@ -73,5 +70,5 @@ def _contents(path: Path) -> list[dict[str, Any]]:
             for content in contents
         ]
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        # No note, or one that something else has made: the file counts as unknown.
+        # No metadata, or another program's file: the output counts as unknown.
         return []

@@ -1,4 +1,4 @@
-"""Where something is: a gs:// URI or a local path, checked and taken apart."""
+"""Locations: gs:// URIs and local paths, validated and parsed."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from app.errors import InvalidArgument, shortened
 
 # https://cloud.google.com/storage/docs/buckets#naming
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-# A bucket's and an object's longest names together; also the longest path that Linux takes.
+# Fits the longest bucket and object names, and the longest Linux path.
 _LONGEST_URI = 4096
 _SHOWN_CHARACTERS = 300
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
@@ -36,11 +36,11 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """The same text for all names of one object or file, as links lead at this moment."""
+        """The same text for all names of one object or file, with links resolved."""
         return str(self) if self.scheme == "gs" else os.path.realpath(self.path)
 
     def as_folder(self) -> "Location":
-        """The same with a closing slash."""
+        """Return the location with a trailing slash."""
         return self if self.is_folder else replace(self, path=self.path + "/")
 
     def parent(self) -> "Location":
@@ -54,12 +54,12 @@ class Location:
         )
 
     def below(self, name: str) -> "Location":
-        """What is called `name`, with slashes for folders, in this folder."""
+        """The location of the relative `name` in this folder."""
         return replace(self, path=self.as_folder().path + name)
 
 
 def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Location:
-    """From `gs://bucket/name`, `file:///path` or a plain path, which may be `relative`.
+    """Parse `gs://bucket/name`, `file:///path` or a plain path, which may be `relative`.
 
     Raises InvalidArgument, naming `parameter`.
     """
@@ -107,8 +107,8 @@ def _object(uri: str, parameter: str) -> Location:
 
 def _local(path: str) -> Location:
     if path.startswith("/"):
-        # abspath keeps two slashes at the beginning, which POSIX lets mean something else.
+        # abspath keeps two leading slashes, because POSIX gives them a meaning of their own.
         path = "/" + path.lstrip("/")
-    # abspath drops the closing slash, which says that a folder is meant.
+    # abspath drops the trailing slash, which marks a folder.
     slash = "/" if path.endswith("/") and os.path.abspath(path) != "/" else ""  # noqa: PTH100
     return Location("file", "", os.path.abspath(path) + slash)  # noqa: PTH100  # keeps links

@@ -1,6 +1,6 @@
-"""Requests to storage that are tried again, and what their failures are called.
+"""Retries of storage requests, and the translation of their errors.
 
-Which failures are worth another attempt: cloud.google.com/storage/docs/retry-strategy
+Source of what is retryable: cloud.google.com/storage/docs/retry-strategy
 """
 
 import logging
@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 8.0
 _SHOWN_CHARACTERS = 200
-# A server's error that is not among these is not worth another attempt.
+# Other server errors are not retryable.
 _PASSING_CODES = (408, 429, 500, 502, 503, 504)
 
 T = TypeVar("T")
@@ -38,16 +38,16 @@ logger = logging.getLogger(__name__)
 
 
 class BadAnswer(Exception):
-    """An answer that says success and is not what was asked for."""
+    """A response that reports success but has the wrong content."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient a job is with its storage; durations are seconds.
+    """How long storage requests are retried; durations are in seconds.
 
-    deadline        when the job itself is over
-    retry_seconds   how long one thing is tried again while nothing moves
-    silence_seconds how long storage may keep silent within an answer
+    deadline        the job's own deadline
+    retry_seconds   retries end after this long without progress
+    silence_seconds the longest pause within a response
     """
 
     deadline: Deadline
@@ -56,12 +56,12 @@ class RetryPolicy:
 
     @property
     def timeout(self) -> tuple[float, float]:
-        """To connect, and between two pieces of an answer, as `requests` takes it."""
+        """The connect and read timeouts for `requests`."""
         left = self.deadline.remaining()
         return min(_CONNECT_SECONDS, left), min(self.silence_seconds, left)
 
     def call(self, location: Location, permission: str, request: Callable[[], T]) -> T:
-        """What `request` returns, once it does. Raises as `errors_of` says, and at the deadline."""
+        """Call `request` with retries; return its result. Raises as `errors_of` does."""
         retrying = Retrying(
             retry=retry_if_exception(is_passing),
             wait=wait_random_exponential(_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
@@ -92,9 +92,9 @@ def is_passing(error: BaseException) -> bool:
 
 @contextmanager
 def errors_of(location: Location, permission: str) -> Iterator[None]:
-    """Failures of requests told as what they mean; 403 and 404 stay what they are.
+    """Translate errors of storage requests into job errors.
 
-    Messages say nothing of URLs: that of an upload lets everyone go on with it.
+    Messages contain no URLs, because an upload's URL is a credential.
     """
     try:
         yield
@@ -122,7 +122,7 @@ def errors_of(location: Location, permission: str) -> Iterator[None]:
 
 
 def in_words(error: BaseException) -> str:
-    """What happened, without any URL."""
+    """Describe an error without URLs."""
     if isinstance(error, BadAnswer):
         return str(error)
     if isinstance(error, api_exceptions.GoogleAPICallError):
@@ -145,7 +145,7 @@ def in_words(error: BaseException) -> str:
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((requests.JSONDecodeError,), "storage's answer is not JSON"),
-    # The order matters: what urllib3 calls a new connection's error is a kind of timeout there.
+    # The order matters: in urllib3, NewConnectionError is a subclass of a timeout.
     ((urllib3.exceptions.NameResolutionError,), "the host's name is not known"),
     ((urllib3.exceptions.NewConnectionError, ConnectionRefusedError), "no connection"),
     ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "no connection in time"),
@@ -165,7 +165,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what libraries hide behind it, the innermost last."""
+    """The error and its causes, the innermost last."""
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -173,7 +173,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _text_of(error: BaseException) -> str:
-    """The words of an error of Google's, which may come with data of any kind."""
+    """The message of a Google error, whose arguments may have any type."""
     return str(error.args[0]) if error.args else "no reason is given"
 
 

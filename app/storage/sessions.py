@@ -1,4 +1,4 @@
-"""HTTP sessions that take nothing from files that a model may have planted.
+"""HTTP sessions that ignore files that a model may have planted.
 
 `requests` looks for passwords in $NETRC and in ~/.netrc as long as a session trusts its
 environment. These trust the proxies and certificates that the environment's variables name, and
@@ -14,12 +14,12 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 _CONNECTIONS = 32
-# As many as Google's own session tries for a token.
+# As many attempts as Google's own session makes for a token.
 _TOKEN_RETRIES = 3
 
 
 def authorized_session(credentials: Any) -> AuthorizedSession:
-    """A session whose requests carry the credentials' token, which it refreshes by itself."""
+    """A session that adds and refreshes the credentials' token."""
     for_tokens = requests.Session()
     _trust_variables_only(for_tokens, max_retries=_TOKEN_RETRIES)
     session = AuthorizedSession(  # type: ignore[no-untyped-call]  # carries no types
