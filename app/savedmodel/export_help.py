@@ -28,12 +28,6 @@ _KINDS = {
 _WEIGHTS = ".weights.h5"
 
 
-def kind_of_file(path: str) -> str:
-    """What a file is, by its name."""
-    kind = _kind(PurePosixPath(path).name)
-    return "a file" if kind is None else kind[0]
-
-
 def how_to_export(names: Iterable[str]) -> str:
     """How to make a SavedModel of the first of these files that a model is in, if there is one."""
     for name in sorted(names):

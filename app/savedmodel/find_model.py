@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from app.errors import InvalidModel, JobError, NotFound, PermissionDenied
-from app.savedmodel.export_help import how_to_export, kind_of_file
+from app.savedmodel.export_help import how_to_export
 from app.savedmodel.model_files import SAVED_MODEL_FILES, ModelFiles, a_few, is_whole
 from app.storage import Location, Storage, StoredFile
 
@@ -152,7 +152,7 @@ def _nothing_below(model: Location, storage: Storage) -> JobError:
     above = _model_above(model, storage)
     if file.path and storage.find(file) is not None:
         return InvalidModel(
-            f"model: {file} is {kind_of_file(file.path)}, and the folder of a SavedModel is wanted"
+            f"model: {file} is a file, and the folder of a SavedModel is wanted"
             f"{above or how_to_export([file.path])}"
         )
     return NotFound(f"model: nothing below {model}{above}")

@@ -139,10 +139,8 @@ def _open_folder(path: Path, roots: Roots, location: Location, made: list[Path])
         except FileExistsError:
             pass  # another job has made it meanwhile
         except OSError as error:
-            raise InvalidArgument(
-                f"output: the folder {path} cannot be made: {error.strerror}",
-                {"parameters": ["output"]},
-            ) from None
+            kind = PermissionDenied if isinstance(error, PermissionError) else InvalidArgument
+            raise kind(f"output: the folder {path} cannot be made: {error.strerror}") from None
         return roots.open(new, _FOLDER, location)
     finally:
         os.close(above)

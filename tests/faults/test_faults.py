@@ -33,6 +33,7 @@ def everything(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="session")
 def undisturbed(everything: World) -> dict[str, bytes]:
     """The outputs of a job to which nothing happens."""
+    everything.clear()
     assert everything.call().status_code == 200
     return everything.outputs()
 

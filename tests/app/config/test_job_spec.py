@@ -84,7 +84,11 @@ def test_unknown_name_is_refused_known_are_listed() -> None:
         ("excluded_fields", '"a"b', "names separated by commas"),
         ("include_instance", "yes", "true or false, it is 'yes'"),
         ("key_field", ["a"], "a string"),
-        ("input_format", "parquet", "jsonl, csv, tfrecord, text or file-list, it is 'parquet'"),
+        (
+            "input_format",
+            "parquet",
+            "jsonl, csv, tfrecord, text, file-list or file, it is 'parquet'",
+        ),
         ("output_format", "tfrecord", "jsonl or csv, it is 'tfrecord'"),
         ("output_compression", "zip", "gzip or none, it is 'zip'"),
     ],
