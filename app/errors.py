@@ -1,4 +1,4 @@
-"""What can end a job, and what each means to the caller.
+"""The errors that end a job, with their HTTP statuses.
 
 JobError                   code  status               worth trying again as it is
 ├── InvalidArgument        400   INVALID_ARGUMENT     no
@@ -37,14 +37,14 @@ _LONGEST_DETAIL = 1000
 
 
 def shortened(text: str, longest: int = 80) -> str:
-    """The beginning of a text that may come from outside, and how long all of it is."""
+    """Shorten a text from outside, and append its length."""
     if len(text) <= longest:
         return text
     return f"{text[:longest]}... ({len(text)} characters)"
 
 
 class JobError(Exception):
-    """Base of everything that ends a job on purpose. Long messages and details are shortened."""
+    """Base of the errors that end a job. Long messages and details are shortened."""
 
     code: ClassVar[int]
     status: ClassVar[str]
@@ -54,11 +54,11 @@ class JobError(Exception):
         self.message = shortened(message, _LONGEST_MESSAGE)
         super().__init__(self.message)
         self.details = {name: _bounded(value) for name, value in (details or {}).items()}
-        # What the job did that it ends, as fields of a log record; empty where none was begun.
+        # Fields of the log record at the job's end; empty if no job began.
         self.job_fields: dict[str, Any] = {}
 
     def as_json(self) -> dict[str, Any]:
-        """The body of an error answer."""
+        """The body of an error response."""
         return {
             "error": {
                 "code": self.code,
@@ -85,28 +85,28 @@ class InvalidArgument(JobError):
 
 
 class PermissionDenied(JobError):
-    """A URI outside what this instance may use, or one that storage refuses us."""
+    """A URI is outside the allowed locations, or storage denies access to it."""
 
     code = 403
     status = "PERMISSION_DENIED"
 
 
 class NotFound(JobError):
-    """The model or the input is not there; an input that matches nothing included."""
+    """The model or an input does not exist, or an input matches nothing."""
 
     code = 404
     status = "NOT_FOUND"
 
 
 class AlreadyExists(JobError):
-    """An output would replace a file that no job has made."""
+    """An output would replace a file that no job wrote."""
 
     code = 409
     status = "ALREADY_EXISTS"
 
 
 class Aborted(JobError):
-    """Somebody else has changed an input, or written an output, while the job ran."""
+    """Another program changed an input, or wrote an output, while the job ran."""
 
     code = 409
     status = "ABORTED"
@@ -114,32 +114,32 @@ class Aborted(JobError):
 
 
 class InputError(JobError):
-    """Base of what is wrong with an input: a row, a file, or more of either than is taken."""
+    """Base of errors of an input: a row, a file, or too much of either."""
 
 
 class TooLarge(InputError):
-    """A model, a line or a request is larger than this instance takes."""
+    """A model, a line or a request is larger than this instance accepts."""
 
     code = 413
     status = "OUT_OF_RANGE"
 
 
 class UnsupportedEncoding(JobError):
-    """A request whose body has a Content-Encoding that is not unpacked."""
+    """The request body has an unsupported Content-Encoding."""
 
     code = 415
     status = "INVALID_ARGUMENT"
 
 
 class InvalidModel(JobError):
-    """Not a SavedModel, or one that cannot be loaded or called."""
+    """The model is not a SavedModel, or cannot be loaded or called."""
 
     code = 422
     status = "FAILED_PRECONDITION"
 
 
 class InvalidInstance(InputError):
-    """A record of an input file that is not an instance of the model."""
+    """A record is not a valid instance of the model."""
 
     code = 422
     status = "INVALID_ARGUMENT"
@@ -156,9 +156,8 @@ class ModelFailed(InputError):
 class RowError:
     """Why a record cannot be predicted. `number` is its position in the file, from 1.
 
-    `field` is the input's name with the path in it, or a column's. `kind` is the error that it
-    becomes where a bad row ends the job. `shows_all` is false where only the beginning of the
-    record is kept to show it.
+    `field` is an input's name with the path in it, or a column. `kind` is the error to raise if the
+    row ends the job. `shows_all` is False if only the beginning of the record is known.
     """
 
     number: int
@@ -178,21 +177,21 @@ class RowError:
 
 
 class NoValidRows(JobError):
-    """All rows of a job are bad."""
+    """All rows of a job are invalid."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
 
 class TooManyRowErrors(InputError):
-    """More rows of a file are bad than MAX_ERROR_FRACTION allows."""
+    """A file has more row errors than MAX_ERROR_FRACTION allows."""
 
     code = 422
     status = "INVALID_ARGUMENT"
 
 
 class UnsupportedInput(InputError):
-    """An input file in a form that is not read."""
+    """An input file has an unsupported format."""
 
     code = 422
     status = "INVALID_ARGUMENT"
@@ -207,14 +206,14 @@ class Busy(JobError):
 
 
 class Cancelled(JobError):
-    """The client disconnected, and CANCEL_ON_HANG_UP is set."""
+    """The client disconnected, and CANCEL_ON_HANG_UP is true."""
 
     code = 499
     status = "CANCELLED"
 
 
 class InternalError(JobError):
-    """A fault of this program; the log has the trace."""
+    """A bug in this program. The log has the traceback."""
 
     code = 500
     status = "INTERNAL"
@@ -228,7 +227,7 @@ class NoModelServer(JobError):
 
 
 class StorageFailed(JobError):
-    """Storage refused or broke off again and again."""
+    """Storage failed in spite of retries."""
 
     code = 502
     status = "UNAVAILABLE"
@@ -236,7 +235,7 @@ class StorageFailed(JobError):
 
 
 class TransferBroken(StorageFailed):
-    """What came is damaged, or what was sent is lost: only the whole file can be tried again."""
+    """A download is damaged, or an upload lost: only the whole file can be retried."""
 
 
 class ServerFailed(JobError):

@@ -1,4 +1,4 @@
-"""The environment, read once into a frozen value."""
+"""Settings from environment variables, as a frozen value."""
 
 import logging
 import sys
@@ -17,12 +17,12 @@ MEBIBYTE = 1024 * 1024
 
 
 class SettingsError(Exception):
-    """A variable of the environment holds what cannot be used; the message names both."""
+    """An environment variable has an invalid value. The message names both."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What one instance is allowed and told to do. Durations are seconds, sizes bytes.
+    """The settings of one instance. Durations are in seconds, sizes in bytes.
 
     job_timeout_seconds      JOB_TIMEOUT_SECONDS      for a whole job that does not say otherwise
     start_timeout_seconds    START_TIMEOUT_SECONDS    for the model server to become ready
@@ -81,7 +81,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError. An unset or empty variable means its default."""
+        """Read the settings; an unset or empty variable has its default. Raises SettingsError."""
         default = cls()
         _check_emulator(environ)
         seconds = partial(_seconds, environ)
@@ -114,10 +114,7 @@ class Settings:
 
 
 def settings_or_exit(environ: Mapping[str, str]) -> Settings:
-    """The settings of a service. Where they cannot be used, one log record says so, and it exits.
-
-    The exit status is 2.
-    """
+    """Read the settings of a service. If they are invalid, log one record and exit with 2."""
     try:
         return Settings.from_environ(environ)
     except SettingsError as error:

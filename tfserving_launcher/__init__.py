@@ -7,10 +7,10 @@
 
 README.md beside this file explains it. What is public is named in `__all__`, or is in the modules
 `tensors` (arrays and TensorProto), `protos` (protocol buffers), `wire_format` (messages without
-their types) and `parse_spec` (which features a graph parses). All other modules are private:
-`_server` tells the story, `_program` finds the program, `_options` writes its command line,
-`_process` runs and stops it, `_readiness` waits for it, `_client` calls it, and `_confinement`
-keeps it to its own folder.
+their types), `saved_model` (signatures in a file) and `parse_spec` (features that a graph parses).
+All other modules are private: `_server` tells the story, `_program` finds the program, `_options`
+writes its command line, `_process` runs and stops it, `_readiness` waits for it, `_client` calls
+it, and `_confinement` keeps it to its own folder.
 """
 
 from tfserving_launcher._cpus import available_cpus

@@ -161,7 +161,7 @@ class ChildProcess:
         self._await_exit()
 
     def _start_thread(self, name: str, target: object) -> threading.Thread:
-        # The log records of the thread belong to the job that started it.
+        # The thread's log records belong to the job that started it.
         context = contextvars.copy_context()
         thread = threading.Thread(
             target=context.run, args=(target,), name=f"model-server-{name}", daemon=True

@@ -1,1 +1,1 @@
-"""Deadlines, parallel calls that stop together, and steps of a stream that overlap."""
+"""Deadlines, parallel calls that fail together, and pipelined streams."""

@@ -1,4 +1,4 @@
-"""When a job must be over, and whether it has been told to stop."""
+"""The deadline of a job, and the signal that stops it early."""
 
 import contextvars
 import math
@@ -20,25 +20,25 @@ T = TypeVar("T")
 
 
 class StopSignal:
-    """Ends a job from outside, with an error of its own."""
+    """Stops a job from outside, with an error."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
         self._error: JobError | None = None
 
     def stop(self, error: JobError) -> None:
-        """The first error counts. May be called by a signal handler."""
+        """Stop the job with `error`, unless it was stopped before. Safe in signal handlers."""
         if self._error is None:
             self._error = error
         self._stopped.set()
 
     def check(self) -> None:
-        """Raises the error of whoever has stopped the job."""
+        """Raise the error that stopped the job, if any."""
         if self._error is not None:
             raise type(self._error)(self._error.message, self._error.details)
 
     def wait(self, seconds: float) -> None:
-        """Returns after so many seconds, or as soon as the job is stopped."""
+        """Wait for some seconds, or until the job is stopped."""
         self._stopped.wait(seconds)
 
 
@@ -59,7 +59,7 @@ class Deadline:
         return cls(math.inf, math.inf)
 
     def remaining(self) -> float:
-        """Seconds left, above 0. Raises DeadlineExceeded, or the error that stopped the job."""
+        """The seconds left, above 0. Raises DeadlineExceeded, or the error that stopped the job."""
         self.stop_signal.check()
         seconds = self.instant - time.monotonic()
         if seconds <= 0:
@@ -67,22 +67,22 @@ class Deadline:
         return seconds
 
     def pause(self, seconds: float) -> None:
-        """Waits, but not beyond the end of the job; raises as `remaining` does."""
+        """Wait, but not beyond the deadline. Raises as `remaining` does."""
         self.stop_signal.wait(min(seconds, self.remaining()))
         self.remaining()
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the function returns or raises, unless the deadline comes first.
+        """Call a function; return its result unless the deadline comes first.
 
-        For waits that cannot be interrupted: the function runs in a thread of its own, which is
-        left to its own time-outs when this one is told to stop waiting.
+        For calls that cannot be interrupted: the function runs in a thread, which is left to its
+        own timeouts after the deadline.
         """
         done: Future[T] = Future()
 
         def run_and_tell() -> None:
             try:
                 done.set_result(function(*args, **kwargs))
-            # Not swallowed: it is raised in the thread that waits.
+            # The waiting thread raises it.
             except BaseException as error:  # noqa: BLE001
                 done.set_exception(error)
 
@@ -95,7 +95,7 @@ class Deadline:
                 if done.done():
                     return done.result()
             except JobError:
-                # Work that heeds the deadline as well is about to end; nothing then goes on behind
-                # the back of whoever cleans up.
+                # The function checks the deadline as well, so wait a moment for it before
+                # cleaning up.
                 wait([done], timeout=_GRACE_SECONDS)
                 raise

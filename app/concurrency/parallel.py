@@ -1,4 +1,4 @@
-"""Several copies at once, given up together."""
+"""Parallel tasks that stop together on the first error."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -8,15 +8,15 @@ GoOn = Callable[[], None]
 
 
 class _Abandoned(Exception):
-    """Another task has failed, so this one's result is of no use."""
+    """Another task failed, so this one stops."""
 
 
 def run_all(
     tasks: Iterable[Callable[[GoOn], None]], *, workers: int, check: Callable[[], object]
 ) -> None:
-    """Runs the tasks in `workers` threads; raises the first error, after all have ended.
+    """Run the tasks in `workers` threads; raise the first error after all have ended.
 
-    Each task is given a function to call now and then, which raises what `check` raises, and once
+    Each task gets a function to call regularly. It raises what `check` raises, and also when
     another task has failed.
     """
     failed = threading.Event()

@@ -1,7 +1,7 @@
-"""Steps of one stream that overlap: each runs in a thread of its own, a few items ahead.
+"""A pipelined stream: each step runs in its own thread, a few items ahead.
 
-Items keep their order, memory is bounded by the depth of each step, and an error travels the same
-way as the items: it is raised where the next item was asked for.
+Items keep their order, and memory is bounded by the depth of each step. An error is raised where
+the next item is requested.
 """
 
 import contextvars
@@ -29,7 +29,7 @@ def _no_bytes(_: object) -> int:
 
 
 class Pipeline:
-    """The steps of one stream. At exit all of them are told to stop, then waited for."""
+    """The steps of one stream. On exit, all of them are stopped and joined."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -56,9 +56,9 @@ class Pipeline:
         max_bytes: int = sys.maxsize,
         size_of: Callable[[T], int] = _no_bytes,
     ) -> Iterator[T]:
-        """The same items, made in a thread before they are asked for.
+        """Produce the items in a thread ahead of the consumer.
 
-        The thread waits while `max_items` items, or items of `max_bytes` together, are ready.
+        The thread waits while `max_items` items, or items of `max_bytes` in total, are ready.
         """
         limits = _Limits(max_items, max_bytes, size_of)
         step = _Step(items, limits, name=name, deadline=self._deadline)
@@ -76,7 +76,7 @@ class _Limits:
 
 
 class _ClosedEarly(Exception):
-    """The stream was given up while a later step still asked for more."""
+    """The stream was closed while a later step requested items."""
 
 
 class _Step(Generic[T]):
@@ -92,7 +92,7 @@ class _Step(Generic[T]):
         self._ended = False
         self._closed = False
         self._error: BaseException | None = None
-        # The log records of the thread belong to the job that started it.
+        # The thread's log records belong to the job that started it.
         context = contextvars.copy_context()
         self.thread = threading.Thread(
             target=context.run, args=(self._run,), name=name, daemon=True
@@ -111,7 +111,7 @@ class _Step(Generic[T]):
                 self._changed.notify_all()
                 return item
             if self._closed:
-                # Items were dropped, so this must not look like the end of all of them.
+                # Items were dropped, so this is not the regular end.
                 raise _ClosedEarly(self.thread.name)
             if self._error is not None:
                 raise self._error
@@ -128,7 +128,7 @@ class _Step(Generic[T]):
             for item in self._items:
                 if not self._put(item):
                     break
-        # Not swallowed: it is raised again in the thread that reads this step.
+        # The consuming thread raises it.
         except BaseException as error:  # noqa: BLE001
             self._error = error
         finally:
@@ -137,7 +137,7 @@ class _Step(Generic[T]):
                 self._changed.notify_all()
 
     def _put(self, item: T) -> bool:
-        """False when nobody will ask for it any more."""
+        """Put an item into the queue; False if the stream is closed."""
         with self._changed:
             while self._is_full() and not self._closed:
                 self._changed.wait(_TICK_SECONDS)

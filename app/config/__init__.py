@@ -1,1 +1,1 @@
-"""The parameters of a job, and what file names say about formats."""
+"""The parameters of a job, and the formats that file names imply."""

@@ -1,4 +1,4 @@
-"""Lists of field names as text: one row of RFC 4180, so that a name may hold commas and quotes."""
+"""Parses lists of field names: one row of RFC 4180, so names may contain commas and quotes."""
 
 import csv
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from app.errors import InvalidArgument
 
 
 def field_names(texts: Iterable[str], parameter: str) -> list[str]:
-    """The names of all texts, in order; `""` is the empty name. Raises InvalidArgument."""
+    """Parse the names of all texts in order; `""` is the empty name. Raises InvalidArgument."""
     return [name for text in texts for name in _names_of(text, parameter)]
 
 
@@ -21,5 +21,5 @@ def _names_of(text: str, parameter: str) -> list[str]:
             {"parameters": [parameter]},
         ) from None
     names = [name for row in rows for name in row]
-    # Nothing between two commas is no name; what is quoted is one.
+    # An empty cell is not a name, unless it is quoted.
     return names if '""' in text else list(filter(None, names))

@@ -1,4 +1,4 @@
-"""What input files and outputs are made of, as their names tell."""
+"""Formats of input files and outputs, and what file names say about them."""
 
 import re
 from dataclasses import dataclass
@@ -14,8 +14,7 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 _GZIP_SUFFIX = ".gz"
 _ERRORS_SUFFIX = ".errors.jsonl"
-# Writers that share out a data set put `-00000-of-00010` after the suffix, TFX without a dot before
-# it.
+# Sharded data sets have `-00000-of-00010` after the suffix, in TFX without a dot before it.
 _SUFFIX = re.compile(
     r"(?:\.(?P<suffix>[A-Za-z]+)(?:-[0-9]+-of-[0-9]+)?"
     r"|(?:^|[^A-Za-z])(?P<kind>tfrecords?)-[0-9]+-of-[0-9]+)$"
@@ -36,19 +35,19 @@ _FORMATS: dict[str, InputFormat] = {
 
 @dataclass(frozen=True, slots=True)
 class CsvDialect:
-    """How a table is written. `has_header` None: it must have one, which is no row of numbers."""
+    """The dialect of a table. `has_header` None expects a header that is not a row of numbers."""
 
     delimiter: str = ","
     has_header: bool | None = None
 
 
 def format_of_name(name: str) -> InputFormat:
-    """The format of a file that is called `name`; JSON lines where the name does not tell."""
+    """The format that a file name implies; JSON lines by default."""
     return _FORMATS.get(_suffix(name), "jsonl")
 
 
 def delimiter_of_name(name: str) -> str:
-    """What separates the cells of a table in a file that is called `name`."""
+    """The delimiter that the name of a table implies."""
     return "\t" if _suffix(name) == "tsv" else ","
 
 
@@ -64,7 +63,7 @@ def is_gzip_name(name: str) -> bool:
 def output_name(
     input_name: str, input_format: InputFormat, output_format: OutputFormat, *, gzip_suffix: bool
 ) -> str:
-    """The input's own name where the format is the same, else with the new one's suffix."""
+    """The input's name, with the output format's suffix if that differs."""
     name = input_name.removesuffix(_GZIP_SUFFIX)
     if input_format != output_format:
         name = f"{name}.{output_format}"
@@ -72,21 +71,21 @@ def output_name(
 
 
 def predictions_name(output_format: OutputFormat, *, gzip_suffix: bool) -> str:
-    """What the one output of many files is called."""
+    """The name of the single output of many files."""
     return f"predictions.{output_format}{_GZIP_SUFFIX if gzip_suffix else ''}"
 
 
 def errors_name(output_name: str) -> str:
-    """What the file of an output's bad rows is called."""
+    """The name of an output's errors file."""
     return output_name + _ERRORS_SUFFIX
 
 
 def numbered_names(number: int, total: int) -> tuple[str, str]:
-    """What Vertex AI calls an output, and the file of its bad rows."""
+    """Vertex AI's names of an output and its errors file."""
     part = f"{number:05d}-of-{total:05d}"
     return f"prediction.results-{part}", f"prediction.errors_stats-{part}"
 
 
 def is_numbered_output(path: str) -> bool:
-    """Whether a job of that kind has made the file at `path`, in a folder of its own."""
+    """Whether the file at `path` has such a name, in such a job's folder."""
     return _NUMBERED.search(path) is not None

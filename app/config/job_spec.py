@@ -1,4 +1,4 @@
-"""The parameters of a job: names and values from outside become a frozen JobSpec."""
+"""Parses the parameters of a job into a frozen JobSpec."""
 
 import math
 import re
@@ -25,9 +25,9 @@ _Choice = TypeVar("_Choice", bound=str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFields:
-    """Which fields of an instance the model sees, and which come back beside its prediction.
+    """The fields of an instance for the model, and those that are passed through.
 
-    The key field is never seen by the model. `included` None means all but those in `excluded`.
+    The model never sees the key field. `included` None means all fields except `excluded`.
     """
 
     key: str | None = None
@@ -37,11 +37,11 @@ class InstanceFields:
 
     @property
     def selects(self) -> bool:
-        """Whether the model sees anything but the whole instance."""
+        """Whether the model does not see the whole instance."""
         return self.key is not None or self.included is not None or bool(self.excluded)
 
     def sees(self) -> Callable[[str], bool]:
-        """Tells of a field's name whether the model sees it, whatever the number of fields is."""
+        """A predicate for the names of visible fields, in constant time per name."""
         hidden = frozenset({*self.excluded, *({self.key} if self.key is not None else ())})
         included = None if self.included is None else frozenset(self.included)
         return lambda name: name not in hidden and (included is None or name in included)
@@ -49,10 +49,10 @@ class InstanceFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job. What is None is decided by the instance, or by the names of the files.
+    """The parameters of one job. None leaves the choice to the instance, or to file names.
 
-    `numbered_outputs` are called `prediction.results-00000-of-00003`, in order of the inputs;
-    otherwise an output is called as its input is.
+    `numbered_outputs` are called `prediction.results-00000-of-00003`, in order of the inputs. Other
+    outputs have the names of their inputs.
     """
 
     model: Location
@@ -75,7 +75,7 @@ class JobSpec:
     timeout_seconds: float | None = None
 
 
-# A tab is hard to type in a URL and in a shell.
+# A tab is hard to type in URLs and shells.
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t"}
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")
 REQUIRED = ("model", "input", "output")
@@ -98,17 +98,17 @@ OPTIONAL = (
     "force",
     "timeout_seconds",
 )
-# In a URL these are given once for each value.
+# A URL may repeat these.
 LISTS_OF_NAMES = ("included_fields", "excluded_fields", "output_filter")
 _ONE_OF_TWO = ("included_fields", "excluded_fields")
 REPEATED = ("input", *LISTS_OF_NAMES)
 
 
 def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
-    """From names to values as a query string (all text) or a JSON body (typed) gives them.
+    """Parse the parameters of a query string (all text) or of a JSON body (typed).
 
-    `relative_paths` are taken only where the caller knows what they are relative to.
-    Raises InvalidArgument, naming the parameter, what was expected and what was there.
+    `relative_paths` allows them, for the command line. Raises InvalidArgument with the parameter,
+    the expected value and the actual one.
     """
     _refuse_unknown(parameters)
     missing = [name for name in REQUIRED if parameters.get(name) in (None, "")]
@@ -202,7 +202,7 @@ def _fields(parameters: Mapping[str, Any]) -> InstanceFields:
 
 
 def _field_names(parameters: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """A text is a row of names; in a list each name stands as it is, the empty one too."""
+    """Parse names from a csv row or from a list. In a list, the empty name is possible."""
     value = parameters.get(name)
     if value is None:
         return ()
@@ -254,7 +254,7 @@ def _csv_delimiter(parameters: Mapping[str, Any]) -> str | None:
 
 
 def _constants(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """An object of JSON: its text in a URL, itself in a body."""
+    """Parse a JSON object, given as text in a URL and as an object in a body."""
     value = parameters.get("constants")
     if value is None or value == "":
         return {}

@@ -1,1 +1,1 @@
-"""The process that runs one job after the other: its folders, its memory, its protection."""
+"""The process that runs jobs: its folders, its memory, and its state between jobs."""

@@ -1,4 +1,4 @@
-"""The instance that runs one job after the other, each as if it were the first."""
+"""Restores a clean instance after each job."""
 
 import logging
 from collections.abc import Callable
@@ -10,16 +10,19 @@ logger = logging.getLogger(__name__)
 
 
 class Instance:
-    """`end` is called where it cannot be made fresh again, so that the platform starts another."""
+    """Cleans up between jobs.
+
+    If that fails, calls `end`, so that the platform starts a new instance.
+    """
 
     def __init__(self, folders: PrivateFolders, end: Callable[[], object]) -> None:
         self._folders = folders
         self._end = end
 
     def freshen(self) -> bool:
-        """Removes what a job has left beside its own folder, processes first.
+        """Remove processes and files that a job left outside of its folder.
 
-        Whether that was possible: False says that the instance is about to end.
+        Returns False if that failed, and the instance is about to end.
         """
         wrong = [f"process {pid} cannot be ended" for pid in end_orphans()]
         wrong += self._folders.clean()

@@ -1,4 +1,4 @@
-"""What glibc does with memory that has been freed; elsewhere nothing needs doing.
+"""Returns freed memory to the system, with glibc. Does nothing with other C libraries.
 
 Source: mallopt(3) and malloc_trim(3).
 """
@@ -11,21 +11,21 @@ _MOMENT_SECONDS = 1.0
 
 
 def share_heaps() -> None:
-    """Has threads share two heaps.
+    """Limit glibc to two heaps for all threads.
 
-    Otherwise each thread of a job would keep what it has freed to itself, tens of megabytes after
-    a few jobs. Heaps that are there already stay, so this comes before the threads.
+    Otherwise each thread keeps its freed memory, tens of megabytes after a few jobs. Existing heaps
+    stay, so call this before threads start.
     """
     _call("mallopt", _M_ARENA_MAX, 2)
 
 
 def give_back_free_memory() -> None:
-    """Returns to the system what a job has used and freed."""
+    """Return freed memory to the system."""
     _call("malloc_trim", 0)
 
 
 def give_back_free_memory_soon() -> None:
-    """The same in a moment: gRPC frees the last messages after its channel is closed."""
+    """Return freed memory in a moment: gRPC frees the last messages after its channel is closed."""
     timer = threading.Timer(_MOMENT_SECONDS, give_back_free_memory)
     timer.daemon = True
     timer.start()

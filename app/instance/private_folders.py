@@ -1,4 +1,4 @@
-"""Folders that belong to this instance alone: what a model leaves in them goes with its job."""
+"""Folders of this instance alone: files that a model leaves there are removed after its job."""
 
 import logging
 import os
@@ -12,15 +12,15 @@ _SHOWN_NAMES = 10
 
 logger = logging.getLogger(__name__)
 
-# What tells that something is as it was: kind and mode, owner, inode, and of a file its content's
-# size and times. A folder's own times change with what comes and goes in it.
+# The identity of an unchanged entry: mode, owner, inode, and the size and times of a file. A
+# folder's times change with its content.
 _Mark = tuple[int, ...]
 
 
 class PrivateFolders:
-    """What was in `folders`, and below them, when this was made.
+    """A snapshot of `folders` and everything below them.
 
-    Nothing at or below `spared` is ever touched.
+    Nothing at or below `spared` is touched.
     """
 
     def __init__(self, folders: tuple[Path, ...] = (), spared: tuple[Path, ...] = ()) -> None:
@@ -29,7 +29,10 @@ class PrivateFolders:
         self._before: dict[Path, _Mark] = dict(self._walk())
 
     def clean(self) -> list[str]:
-        """Removes what is new. Gives, in words, what is new still or not as it was."""
+        """Remove new entries.
+
+        Returns messages about entries that could not be removed or have changed.
+        """
         wrong: list[str] = []
         new: list[Path] = []
         seen = set()
@@ -47,7 +50,7 @@ class PrivateFolders:
         return wrong
 
     def _walk(self) -> Iterator[tuple[Path, _Mark]]:
-        """Everything there; below a folder that was not there before only the folder itself."""
+        """Yield all entries; of a new folder only the folder itself."""
         waiting = list(self._folders)
         while waiting:
             folder = waiting.pop()

@@ -1,10 +1,9 @@
-"""A temporary folder for each job, and the end of what dead jobs have left.
+"""Temporary folders of jobs, and the clean-up after dead ones.
 
-A process that is killed cannot clean up, and on Cloud Run what it leaves is memory. So every job
-holds a lock on a file in its folder, which the kernel takes back from a dead process: a folder
-whose lock is free is nobody's. Its model server dies with the process, but not what that may have
-started; such processes are known by a variable that they have inherited. What a server leaves while
-this process lives is known as a child of it.
+A killed process cannot clean up, and on Cloud Run its files take memory. So each job locks a file
+in its folder. The kernel releases the lock when the process dies, and a folder with a free lock is
+removed. The model server dies with the process. Its children do not, but they inherit a variable
+that identifies them.
 Source: flock(2), proc_pid_environ(5).
 """
 
@@ -21,7 +20,7 @@ from pathlib import Path
 from app.errors import ServerFailed
 from tfserving_launcher import end_orphans, remove
 
-# In the environment of a job's model server: the job's folder.
+# Environment variable of the model server: the job's folder.
 JOB_VARIABLE = "EMBEDDED_TF_JOB_FOLDER"
 
 _PREFIX = "embedded-tf-job-"
@@ -33,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def job_folder() -> Iterator[Path]:
-    """A private folder below the system's temporary one, while the block runs.
+    """Create a private temporary folder for the block.
 
-    Raises ServerFailed where there is no room for it.
+    Raises ServerFailed if the disk is full.
     """
     sweep()
     folder, lock = _locked_folder()
@@ -49,20 +48,20 @@ def job_folder() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Removes the folders of jobs whose process is dead, and ends what runs for them."""
+    """Remove the folders of dead jobs, and end their processes."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if not _NAME.fullmatch(folder.name):
             continue
         try:
-            # Left by a job that died before it had a lock; one that is just about to takes another.
+            # The job died before it had a lock. A job that is about to lock tries another name.
             folder.rmdir()
             continue
         except OSError:
-            pass  # not empty, as it should be
+            pass  # not empty, as expected
         try:
             lock = _lock(folder, os.O_RDWR)
         except OSError:
-            continue  # a living job's, another user's, none of ours, or gone already
+            continue  # of a running job, of another user, not ours, or already gone
         logger.warning("removing %s, which a dead job has left", folder)
         _kill_what_runs_for(folder)
         _remove(folder)
@@ -75,7 +74,7 @@ def _locked_folder() -> tuple[Path, int]:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             return folder, _lock(folder, os.O_RDWR | os.O_CREAT)
         except (BlockingIOError, FileNotFoundError):
-            # Another job has swept it away before it was locked.
+            # Another job removed it before it was locked.
             logger.debug("a folder is gone before it was locked")
         except OSError as error:
             raise ServerFailed(
@@ -84,27 +83,27 @@ def _locked_folder() -> tuple[Path, int]:
 
 
 def _lock(folder: Path, flags: int) -> int:
-    """Raises OSError where there is no lock file, or where it is locked already."""
+    """Lock the folder. Raises OSError if there is no lock file, or if it is locked."""
     path = folder / _LOCK_FILE
     with ExitStack() as stack:
         lock = os.open(path, flags | os.O_NOFOLLOW, 0o600)
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Raises where the file that is locked now has been removed meanwhile.
+        # Raises if the locked file was removed meanwhile.
         path.stat()
         stack.pop_all()
     return lock
 
 
 def _remove(folder: Path) -> None:
-    """The lock file last: a folder without one would be nobody's for ever."""
+    """Remove the folder, the lock file last: a folder without one would never be removed."""
     try:
         for entry in folder.iterdir():
             if entry.name != _LOCK_FILE:
                 remove(entry)
         remove(folder)
     except OSError as error:
-        # A copy that was given up may still write into it; the next job sweeps what that leaves.
+        # An abandoned download may still write here. The next job removes that.
         logger.warning("%s could not be removed as a whole: %s", folder, error.strerror)
 
 
@@ -117,4 +116,4 @@ def _kill_what_runs_for(folder: Path) -> None:
                 logger.warning("killing process %s, which a dead job has left", process.name)
                 os.kill(int(process.name), signal.SIGKILL)
         except OSError:
-            continue  # another user's, or gone already
+            continue  # of another user, or already gone

@@ -1,4 +1,4 @@
-"""What the steps of one job share."""
+"""The context that the steps of one job share."""
 
 import logging
 import shlex
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """The request of a job, the resources that it may use, and its progress."""
+    """The parameters of a job, its resources, and its progress."""
 
     job_id: str
     spec: JobSpec
@@ -42,7 +42,7 @@ class JobContext:
         progress: Progress,
         stop_signal: StopSignal | None,
     ) -> "JobContext":
-        """The job's time begins now."""
+        """Create the context; the job's timeout starts now."""
         deadline = Deadline.after(_timeout_seconds(spec, settings), stop_signal)
         storage = Storage(
             connections=connections,
@@ -66,7 +66,7 @@ class JobContext:
 
     @contextmanager
     def adding_what_is_done_to_errors(self) -> Iterator[None]:
-        """The error that ends the job says which files are complete."""
+        """Add the report so far to the error that ends the job."""
         try:
             yield
         except JobError as error:
@@ -79,7 +79,7 @@ class JobContext:
             raise
 
     def _fields(self, error: JobError) -> dict[str, Any]:
-        """For the log record of the job's end."""
+        """The fields of the log record at the job's end."""
         return {
             "state": "FAILED",
             "code": error.code,
@@ -94,14 +94,14 @@ class JobContext:
 
     @contextmanager
     def phase(self, name: str, sentence: str) -> Iterator[None]:
-        """Reports a phase, and records its duration under `name`."""
+        """Report a phase, and record its duration under `name`."""
         self.progress.phase(sentence)
         with self.stopwatch.phase(name):
             yield
 
 
 def _timeout_seconds(spec: JobSpec, settings: Settings) -> float:
-    """The instance's own limit caps what a call asks for."""
+    """The requested timeout, capped by the instance's limit."""
     most = settings.job_timeout_seconds
     if spec.timeout_seconds is None:
         return most

@@ -1,4 +1,4 @@
-"""The output of one input file: its predictions, and its row errors if there are any."""
+"""Writes the output of one input file, and its errors file if there are row errors."""
 
 import logging
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class FileOutput:
-    """Both files of a task. They appear when they are finished, or not at all.
+    """The output and the errors file of a task. They appear when finished, or not at all.
 
-    It can be begun again after a broken transfer, and then replaces what the earlier attempt left.
-    `job_id` distinguishes the writes of this job from those of another one for the same output.
+    After a broken transfer it can begin again, and replaces what the earlier attempt left. `job_id`
+    distinguishes the writes of this job from those of another job for the same output.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FileOutput:
         self._signature_name = signature_name
         self._storage = storage
         self._job_id = job_id
-        # What is at each location, as this job last saw it.
+        # The files at each location, as this job last saw them.
         self._there: dict[Location, StoredFile | None] = {
             task.output: task.old_output,
             task.errors_output: task.old_errors,
@@ -51,7 +51,7 @@ class FileOutput:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Writes the file from its beginning while the block runs."""
+        """Write the file from its beginning while the block runs."""
         self._errors, self._first_bad_row = None, b""
         self.rows = self.bad_rows = self.bytes = 0
         with ExitStack() as self._stack:
@@ -61,7 +61,7 @@ class FileOutput:
             yield
 
     def again(self) -> None:
-        """Looks at what a broken attempt left, before the next attempt."""
+        """Look up what a broken attempt left, before the next attempt."""
         there = self._storage.find_all(self._there)
         for location in self._there:
             # A damaged object was deleted. If another job wrote here, create() raises Aborted.
@@ -69,12 +69,12 @@ class FileOutput:
                 self._there[location] = None
 
     def write(self, predictions: bytes, rows: int) -> None:
-        """Appends `predictions`, which are `rows` whole lines."""
+        """Append `predictions`, which contain `rows` lines."""
         self._write(predictions if self._gzip is None else self._gzip.compress(predictions))
         self.rows += rows
 
     def write_bad_rows(self, errors: bytes, rows: int) -> None:
-        """Appends `errors`, which are `rows` whole lines, to the errors file."""
+        """Append `errors`, which are `rows` lines, to the errors file."""
         if rows == 0:
             return
         if self._errors is None:
@@ -84,9 +84,9 @@ class FileOutput:
         self.bad_rows += rows
 
     def finish(self, max_error_fraction: float) -> None:
-        """Publishes both files, the predictions last: where they are, the errors file is too.
+        """Publish both files, the predictions last: if they exist, so does the errors file.
 
-        Raises TooManyRowErrors and what storage raises. Nothing has appeared then.
+        Raises TooManyRowErrors and what storage raises. Then nothing was published.
         """
         if self._gzip is not None:
             self._write(self._gzip.finish())
@@ -105,7 +105,7 @@ class FileOutput:
                 output_metadata(self._task.fingerprint, counts, self._signature_name)
             )
         except TransferBroken:
-            raise  # the next attempt replaces the bad rows of this one
+            raise  # the next attempt replaces this errors file
         except JobError:
             self.withdraw_bad_rows()
             raise
@@ -113,16 +113,13 @@ class FileOutput:
             self._storage.delete(stale)
 
     def withdraw_bad_rows(self) -> None:
-        """Deletes the errors file of predictions that will not appear.
-
-        It does so even after the job's deadline.
-        """
+        """Delete the errors file of predictions that will not appear, even after the deadline."""
         if self._errors_written is None:
             return
         try:
             self._storage.for_cleaning_up().delete(self._errors_written)
         except JobError as error:
-            # The job already fails for another reason, and the next call replaces the file.
+            # The job already fails for another reason. The next call replaces the file.
             logger.warning("bad rows without predictions are left: %s", error)
 
     def _write(self, data: bytes) -> None:

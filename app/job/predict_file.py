@@ -1,6 +1,6 @@
 """The prediction of one input file.
 
-The steps overlap, each in a thread of its own:
+Its steps overlap, each in its own thread:
 
     blocks -> _send: batches on their way to the server -> _answers: lines of JSON -> _write
 """
@@ -32,13 +32,13 @@ from app.serving.supervised_server import Tensors
 from app.settings import MEBIBYTE
 from app.telemetry.report import FileReport
 
-# How often a file is tried whose content came damaged, or whose upload was lost.
+# The most attempts for a file whose content arrived damaged, or whose upload was lost.
 _ATTEMPTS = 3
 _MAX_CALLS_AHEAD = 3
-# A large upload block takes storage a while. The steps before it go on meanwhile.
+# While storage takes a large upload chunk, the steps before it continue.
 _MAX_PIECES_AHEAD = 256
 _MAX_BYTES_AHEAD = 6 * MEBIBYTE
-# Of tensors that are encoded at once. Their JSON is three to six times as long.
+# The size of tensors that are encoded at once. Their JSON is three to six times as long.
 _PIECE_BYTES = MEBIBYTE
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 class _Batch:
     """Records in flight. `sent` is None if none of them is a valid instance.
 
-    `input_bytes` were read since the batch before it. `answer_bytes` is the expected size of the
+    `input_bytes` is what was read since the previous batch, `answer_bytes` the expected size of the
     answer.
     """
 
@@ -62,7 +62,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Predicted:
-    """A piece of the output. `rows` counts the lines that begin in it."""
+    """A piece of the output, in which `rows` lines begin."""
 
     text: bytes = b""
     rows: int = 0
@@ -72,7 +72,7 @@ class _Predicted:
 
 
 class FilePrediction:
-    """The prediction of one file: its state, and the steps that share it."""
+    """Predicts one file. Holds the state that the steps share."""
 
     def __init__(self, job: JobContext, served: ServedModel, task: FileTask) -> None:
         self._job = job
@@ -90,11 +90,11 @@ class FilePrediction:
     def run(
         self, blocks: Iterable[bytes], read_again: Callable[[FileTask], Iterable[bytes]]
     ) -> FileReport:
-        """Predicts the file, whose content is `blocks`. Its output appears whole or not at all.
+        """Predict the file with the content `blocks`. The output appears complete or not at all.
 
-        A file whose content came damaged, or whose upload was lost, is begun again. Raises what
-        the first row error becomes, TooManyRowErrors, InvalidModel, what storage and the launcher
-        raise, and what the deadline raises.
+        Starts again if the content arrived damaged, or if the upload was lost. Raises the first row
+        error unless bad rows are skipped, TooManyRowErrors, InvalidModel, and what storage, the
+        launcher and the deadline raise.
         """
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
@@ -102,8 +102,8 @@ class FilePrediction:
             except TransferBroken as error:
                 broken = error
             except InputError:
-                # Only the end of the content tells whether it came damaged. A row that was damaged
-                # on its way is not called invalid.
+                # The checksum is known only at the end. A row that was damaged in transit is not
+                # invalid.
                 try:
                     deque(blocks, maxlen=0)
                 except TransferBroken as error:
@@ -154,9 +154,9 @@ class FilePrediction:
         return self._report()
 
     def _send(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
-        """Reads the file, and sends its batches."""
+        """Read the file, and send its batches."""
         content = unpacked(self._counted(blocks), file=self._task.input.uri)
-        # A few kilobytes may unpack to gigabytes without a row, so the deadline is checked here.
+        # A few kilobytes may decompress to gigabytes without a row, so check the deadline here.
         content = checked(content, self._job.deadline.remaining)
         beginning, content = beginning_of(content)
         if is_tfrecord(beginning):
@@ -183,7 +183,7 @@ class FilePrediction:
             yield _Batch(None, PassthroughFields(), bad_rows, None, self._bytes_read)
 
     def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
-        """Batches bounded by the size of the input, and then by the expected size of the answer."""
+        """Make batches, bounded by their own size and by the expected size of the answer."""
         for batch in make_batches(records, self._served.limits):
             rows = len(batch.ends)
             start = 0
@@ -200,9 +200,9 @@ class FilePrediction:
             yield block
 
     def _answers(self, batches: Iterable[_Batch]) -> Iterator[_Predicted]:
-        """Encodes the answers, batch by batch, and the row errors of each batch.
+        """Encode the answers and the row errors, batch by batch.
 
-        Raises the first row error if bad rows are not skipped.
+        Raises the first row error unless bad rows are skipped.
         """
         has_header = False
         for batch in batches:
@@ -211,7 +211,7 @@ class FilePrediction:
                 yield _Predicted(self._header())
                 has_header = True
             bad_rows = list(batch.bad_rows)
-            # Handing a piece to the next thread costs time, so the last piece carries the counts.
+            # Passing a piece to the next thread is costly, so the last piece carries the counts.
             last = _Predicted()
             for part in self._parts(batch):
                 failed = dict(part.failed)
@@ -241,9 +241,7 @@ class FilePrediction:
     def _encoded(
         self, batch: _Batch, part: Part, failed: dict[int, Failure]
     ) -> Iterator[_Predicted]:
-        """The lines of a part. Adds rows that have no line to `failed`, by their index in the
-        batch.
-        """
+        """Encode the lines of a part. Adds rows without a line to `failed`, by batch index."""
         good: Sequence[int] = part.rows
         if failed:
             good = [index for index in part.rows if index not in failed]
@@ -264,11 +262,11 @@ class FilePrediction:
             rows = len(indices)
             for text in texts:
                 yield _Predicted(text, rows)
-                # The rows were counted with the first piece.
+                # The first piece counted the rows.
                 rows = 0
 
     def _texts(self, batch: _Batch, outputs: Tensors, indices: Sequence[int]) -> Iterable[bytes]:
-        """The lines of the rows with these indices. Raises NotText before the first line."""
+        """Encode the rows with these indices. Raises NotText before the first line."""
         writer = self._served.writer
         passthrough = batch.passthrough.at(indices)
         if len(indices) == 1 and answer_bytes(outputs) > _PIECE_BYTES:
@@ -287,7 +285,7 @@ class FilePrediction:
         ]
 
     def _write(self, pieces: Iterable[_Predicted]) -> Iterator[_Predicted]:
-        """Writes the pieces, and publishes the output after the last one."""
+        """Write the pieces, and publish the output after the last one."""
         for piece in pieces:
             self._output.write(piece.text, piece.rows)
             self._output.write_bad_rows(piece.errors, piece.bad_rows)

@@ -1,4 +1,4 @@
-"""The inputs of a job, each read before it is asked for."""
+"""Reads the inputs of a job ahead."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,9 @@ _MAX_BLOCKS = 2
 
 
 class PrefetchedInputs:
-    """Pairs of a task and its input's blocks, in order.
+    """Yields tasks with their inputs' blocks, in order.
 
-    Reading the first input begins at once, and reading each other one when the one before it is
-    asked for.
+    Starts to read the first input at once, and each other one when the previous one is requested.
     """
 
     def __init__(self, tasks: list[FileTask], storage: Storage, pipeline: Pipeline) -> None:
@@ -31,6 +30,6 @@ class PrefetchedInputs:
             yield task, blocks
 
     def read_again(self, task: FileTask) -> Iterator[bytes]:
-        """The input of a task, from its beginning."""
+        """Read the input of a task from its beginning."""
         blocks = task.read(self._storage)
         return self._pipeline.prefetch(blocks, name="read", max_items=_MAX_BLOCKS)

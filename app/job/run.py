@@ -33,11 +33,11 @@ def run_job(
     progress: Progress,
     stop_signal: StopSignal | None = None,
 ) -> Report:
-    """Fetches the model, starts a server for it, predicts file by file, tears everything down.
+    """Fetch the model, start a server for it, predict file by file, and clean everything up.
 
-    Outputs that an earlier call has made of the same model, input and parameters stay as they are.
-    `stop_signal` ends the job from outside. Raises JobError, whose details tell which files are
-    complete; those stay, and nothing of the others appears.
+    Outputs of an earlier call with the same model, input and parameters are reused. `stop_signal`
+    ends the job from outside. Raises JobError, whose details list the complete files. These stay,
+    and nothing of the others appears.
     """
     job = JobContext.begin(
         spec,
@@ -79,7 +79,7 @@ def _plan(job: JobContext, model: ModelFiles) -> Plan:
 
 
 def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
-    """The files whose outputs are still to be made."""
+    """Reuse existing outputs; return the tasks of the others."""
     pending = plan.tasks
     if not job.spec.force:
         pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage)
@@ -88,7 +88,7 @@ def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
 
 
 def _check_any_prediction(files: Iterable[FileReport]) -> None:
-    """Raises NoValidRows where there were rows, and none of them could be predicted."""
+    """Raise NoValidRows if there were rows, but no prediction."""
     instances = sum(file.instances for file in files)
     if instances == 0 or any(file.predictions for file in files):
         return

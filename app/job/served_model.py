@@ -1,4 +1,4 @@
-"""The model as a job calls it: its server, its signature and the size of its batches."""
+"""The served model of a job: its server, its signature and its batch limits."""
 
 import os
 import sys
@@ -37,11 +37,11 @@ from tfserving_launcher import ModelServer, Signature
 from tfserving_launcher.parse_spec import FeatureTypes, read_parse_spec
 from tfserving_launcher.saved_model import SAVED_MODEL_FILE
 
-# The default batch size: large enough that the cost of a call vanishes, small enough that a few
-# batches in flight fit easily into the smallest instance.
+# The default batch size amortises the cost of a call, and a few batches in flight fit into the
+# smallest instance.
 ROWS_PER_BATCH = 4096
 BYTES_PER_BATCH = 1 * MEBIBYTE
-# The bounds of a batch size that was asked for.
+# The limits of a requested batch size.
 _MAX_ROWS_PER_BATCH = 32 * 1024
 _MAX_BYTES_PER_BATCH = 8 * MEBIBYTE
 # Cloud Run gives an instance ten seconds to stop everything.
@@ -52,8 +52,8 @@ _STOP_GRACE_SECONDS = 1.0
 class ServedModel:
     """A model that is ready for calls.
 
-    `fixed_rows` is the batch size that the signature fixes, or None. `parse_spec` reads which
-    features the graph parses; only some readers need that.
+    `fixed_rows` is the batch size that the signature fixes, or None. `parse_spec` reads the
+    features that the graph parses, for the readers that need them.
     """
 
     server: SupervisedServer
@@ -73,10 +73,10 @@ class ServedModel:
         *,
         is_tfrecord: bool = False,
     ) -> InstanceReader[Any]:
-        """A reader for one file, of the format that was asked for or else its own.
+        """Open a reader for one file, for the requested format or that of its name.
 
-        A name may say less than the content: `is_tfrecord` is what the content says. Raises
-        UnsupportedInput where the signature cannot be given rows of that format.
+        `is_tfrecord` says that the content is TFRecord, whatever the name. Raises UnsupportedInput
+        if the signature cannot take rows of that format.
         """
         by_content = is_tfrecord and job.spec.input_format is None
         context = ReaderContext(
@@ -101,9 +101,9 @@ class ServedModel:
         )
 
     def check_formats(self, job: JobContext, tasks: Iterable[FileTask]) -> None:
-        """Raises UnsupportedInput for the first file whose format the signature cannot be given.
+        """Raise UnsupportedInput for the first file whose format the signature cannot take.
 
-        This comes before the first row, so that no file is predicted in vain.
+        Checked before the first row, so that no file is predicted in vain.
         """
         first_by_format: dict[str, FileTask] = {}
         for task in tasks:
@@ -114,18 +114,18 @@ class ServedModel:
 
 @contextmanager
 def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[ServedModel]:
-    """Fetches the model into `folder`, and serves it while the block runs.
+    """Fetch the model into `folder`, and serve it while the block runs.
 
-    Raises InvalidModel or InvalidArgument where the signature cannot be called as asked, and what
-    fetching and the launcher raise.
+    Raises InvalidModel or InvalidArgument if the signature cannot be called as requested, and what
+    storage and the launcher raise.
     """
 
     def fetch() -> Path:
         return fetch_model(model, job.storage, folder, job.deadline.remaining)
 
     def launch() -> ModelServer:
-        # The first server finds the whole model there. For a later one, the variables that were
-        # dropped are fetched again.
+        # The first server finds the complete model. For later ones, fetch dropped variables
+        # again.
         return ModelServer(
             fetch(),
             start_timeout_seconds=min(job.settings.start_timeout_seconds, job.deadline.remaining()),
@@ -187,7 +187,7 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
 
 
 def _row_signatures(server: SupervisedServer) -> tuple[str, ...]:
-    """Those that take their inputs as they are, where some classify or regress."""
+    """The signatures that take rows directly, and not tf.Examples by their method."""
     return tuple(
         name for name in server.signature_names() if server.method_name(name) == PREDICT_METHOD
     )
@@ -195,7 +195,7 @@ def _row_signatures(server: SupervisedServer) -> tuple[str, ...]:
 
 def _batch_limits(fixed_rows: int | None, batch_size: int | None) -> BatchLimits:
     if fixed_rows is not None:
-        # The model takes no other size, whatever it is in bytes.
+        # The model accepts no other size, however large its rows are.
         return BatchLimits(max_rows=fixed_rows, max_bytes=sys.maxsize)
     if batch_size is not None:
         return BatchLimits(

@@ -1,1 +1,1 @@
-"""Which input files a job has, where each output goes, and which outputs are there already."""
+"""Plans a job: its input files, the output of each, and the outputs that can be reused."""

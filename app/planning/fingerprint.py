@@ -1,4 +1,4 @@
-"""What the bytes of an output follow from, as one short text."""
+"""Fingerprints: a digest of everything that determines an output's bytes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ from app.settings import Settings
 from app.storage import WRITER_KEY, StoredFile
 from tfserving_launcher import DEFAULT_SIGNATURE
 
-# Counts up when the same call would write other bytes than before.
+# Increment it when the same job would write other bytes than before.
 _FORMAT = 3
-# Under which an output carries its fingerprint, among its metadata.
+# Metadata key: an output's fingerprint.
 FINGERPRINT_KEY = "embedded-tf-fingerprint"
 
 
 def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Settings) -> str:
-    """Of the generations of the model's files, and of the parameters that change an output."""
+    """The digest of the model's generations and of the parameters that affect outputs."""
     follows_from = {
         "format": _FORMAT,
         "model": [_identity(file) for file in model_files],
@@ -28,10 +28,11 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
         "fields": spec.fields,
         "output_format": spec.output_format,
         "output_compression": spec.output_compression,
-        # Decides which lines are skipped; a file that is whole holds none that are too long.
+        # The limit decides which lines are skipped. Without skipping, an overlong line fails the
+        # job.
         "max_line_bytes": settings.max_line_bytes if spec.on_error == "skip" else None,
     }
-    # Left out by default: outputs of calls that do not know them stay what they are.
+    # Defaults are left out, so that existing outputs stay reusable.
     later = {
         "integer_strings": spec.integer_strings or None,
         "csv_header": spec.csv_header,
@@ -46,17 +47,17 @@ def job_fingerprint(model_files: list[StoredFile], spec: JobSpec, settings: Sett
 def file_fingerprint(
     job_fingerprint: str, input_format: InputFormat, files: Iterable[StoredFile], *, gzip: bool
 ) -> str:
-    """Of the generations of an input and of all that it names, and of what a job's files share."""
+    """The digest of the job's fingerprint, and of the generations of an input and its files."""
     return _digest([job_fingerprint, input_format, gzip, [_identity(file) for file in files]])
 
 
 def is_output(file: StoredFile) -> bool:
-    """Whether a job has made this file."""
+    """Whether a job finished this file."""
     return FINGERPRINT_KEY in file.metadata
 
 
 def is_made_by_job(file: StoredFile) -> bool:
-    """The same, or a job has made it that was cut off before it could finish."""
+    """Whether a job wrote this file, even if it did not finish."""
     return is_output(file) or WRITER_KEY in file.metadata
 
 
@@ -68,5 +69,5 @@ def _identity(file: StoredFile) -> tuple[str | int | None, ...]:
     identity = (file.uri, file.size, file.generation)
     if file.real_path in ("", file.location.path):
         return identity
-    # A link may be pointed to another file that has the same size and time.
+    # A link may be changed to another file of the same size and mtime.
     return (*identity, file.real_path)

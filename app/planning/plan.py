@@ -1,4 +1,4 @@
-"""Which input files a job has, and where the output of each goes."""
+"""Plans the input files of a job and their outputs."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ _SHOWN_FILES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileTask:
-    """One input file and the paths of its output and of its bad rows, with what is there now.
+    """One input file, the paths of its output and its errors file, and what exists there now.
 
-    `manifest` is what a file list names, or the files that are one instance each; None for all
-    other formats. In the second case `input` stands for all of them.
+    `manifest` holds the files of a file list, or the files of `input_format=file`; None for other
+    formats. In the latter case `input` stands for all files.
     """
 
     input: StoredFile
@@ -45,13 +45,13 @@ class FileTask:
     fingerprint: str
 
     def read(self, storage: Storage) -> Iterator[bytes]:
-        """The bytes of the input; none where it stands for files that are one instance each."""
+        """Read the input; empty for `input_format=file`, whose files are in the manifest."""
         return iter(()) if self.format == "file" else storage.read(self.input)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The files of a job in order, and how many were left out because they are no data by name."""
+    """The tasks of a job in order, and the number of hidden files and placeholders left out."""
 
     tasks: list[FileTask]
     left_out: int
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _OutputPaths:
-    """Where an output and its bad rows go, and whether the output is gzipped."""
+    """The paths of an output and its errors file, and whether the output is gzipped."""
 
     output: Location
     errors: Location
@@ -67,7 +67,7 @@ class _OutputPaths:
 
 
 def check_locations(spec: JobSpec, storage: Storage) -> None:
-    """Raises PermissionDenied where the model, an input or the output may not be used.
+    """Raise PermissionDenied for locations that may not be used.
 
     Raises InvalidArgument for an output inside the model.
     """
@@ -83,12 +83,11 @@ def plan_files(
     settings: Settings,
     check: Callable[[], object],
 ) -> Plan:
-    """The inputs' files in order of their URIs; outputs mirror the trees below their folders.
+    """Plan the input files in order of their URIs; outputs mirror the trees below input folders.
 
-    Raises NotFound where an input matches nothing, UnsupportedInput for a file that cannot be
-    read, InvalidArgument where an output would overwrite an input, the model or another output,
-    AlreadyExists where it would replace a file that no job has made, and what `check` raises,
-    which is called now and then.
+    Calls `check` now and then. Raises NotFound if an input matches nothing, UnsupportedInput for a
+    file that cannot be read, InvalidArgument if an output would overwrite an input, the model or
+    another output, and AlreadyExists if it would replace a file that no job wrote.
     """
     selection = select_files(spec, storage)
     selected = selection.files
@@ -146,7 +145,7 @@ def _plan_of_all(
     settings: Settings,
     selection: Selection,
 ) -> Plan:
-    """All files are instances of one input, whose output has a name of its own."""
+    """Plan one task whose instances are the selected files."""
     gzip = spec.output_compression == "gzip"
     output = spec.output.below(predictions_name(spec.output_format, gzip_suffix=gzip))
     path = _OutputPaths(output, _errors_of(output), gzip)
@@ -186,10 +185,7 @@ def _errors_of(output: Location) -> Location:
 
 
 def _check_outside_model(output: Location, model: Location) -> None:
-    """A file of the model that an output replaces is lost, and one more is taken for a part of it.
-
-    Links count as what they lead to.
-    """
+    """Raise InvalidArgument for an output inside the model's folder, with links resolved."""
     folder = model.identity.rstrip("/")
     if output.scheme == model.scheme and f"{output.identity}/".startswith(f"{folder}/"):
         raise InvalidArgument(
@@ -201,7 +197,7 @@ def _check_outside_model(output: Location, model: Location) -> None:
         return
     name = output.identity.rstrip("/")
     beside = name.removeprefix(f"{versions}/").partition("/")[0] if name != versions else ""
-    # What lies beside the versions is no part of the model; a number, or the folder itself, is.
+    # Files next to numbered versions are not part of the model; another number would be.
     if name == versions or (name.startswith(f"{versions}/") and beside.isdecimal()):
         raise InvalidArgument(
             f"output: {output} is among the versions of the model {model}; give another folder",
@@ -212,7 +208,7 @@ def _check_outside_model(output: Location, model: Location) -> None:
 def _check_made_by_jobs(
     paths: list[_OutputPaths], there: Mapping[Location, StoredFile], *, writes_errors: bool
 ) -> None:
-    """Raises AlreadyExists where something would be replaced that no job has made."""
+    """Raise AlreadyExists if an output would replace a file that no job wrote."""
     wanted = [path.output for path in paths]
     wanted += [path.errors for path in paths if writes_errors]
     others = [str(one) for one in wanted if one in there and not is_made_by_job(there[one])]
@@ -226,7 +222,7 @@ def _check_made_by_jobs(
 
 
 def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _OutputPaths:
-    """The output is called as its input is."""
+    """Name the output like its input."""
     encoded = selected.file.content_encoding not in _STORED_AS_IT_IS
     has_gzip_name = is_gzip_name(selected.name)
     match spec.output_compression:
@@ -236,7 +232,7 @@ def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _
             gzip = gzip_suffix = False
         case None:
             gzip_suffix = has_gzip_name
-            # A note of its encoding is all that tells of gzip in an object of another name.
+            # Only the Content-Encoding shows that an object without .gz is gzipped.
             gzip = has_gzip_name or (encoded and spec.output.scheme == "gs")
     name = output_name(selected.name, file_format, spec.output_format, gzip_suffix=gzip_suffix)
     output = spec.output.below(name)
@@ -244,7 +240,7 @@ def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _
 
 
 def _numbered(spec: JobSpec, number: int, total: int) -> _OutputPaths:
-    """As Vertex AI calls them."""
+    """Name the output as Vertex AI does."""
     output, errors = map(spec.output.below, numbered_names(number, total))
     return _OutputPaths(output, errors, gzip=spec.output_compression == "gzip")
 
@@ -252,7 +248,7 @@ def _numbered(spec: JobSpec, number: int, total: int) -> _OutputPaths:
 def _without_own_outputs(
     files: list[tuple[SelectedFile, InputFormat, _OutputPaths]],
 ) -> list[tuple[SelectedFile, InputFormat, _OutputPaths]]:
-    """Without those that an earlier call has made of another file, in the folder of both."""
+    """Drop outputs of earlier calls from the inputs, where both share a folder."""
     made_of_others = {
         path
         for one, _, paths in files

@@ -1,7 +1,7 @@
-"""Recognises outputs that an earlier call has finished, so that they are not made again.
+"""Finds outputs of earlier calls that can be reused.
 
-The metadata of each output has a fingerprint of everything that its bytes depend on, and the counts
-for the report. A repeated call goes on with what is missing.
+The metadata of each output holds its fingerprint, and the counts for the report. A repeated call
+makes only what is missing.
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ _ERRORS_OF = "embedded-tf-errors-of"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows of a file, and how many of them are bad."""
+    """The number of rows of a file, and of invalid ones."""
 
     instances: int
     errors: int
 
 
 def output_metadata(fingerprint: str, counts: Counts, signature_name: str) -> dict[str, str]:
-    """What `reuse` finds again."""
+    """The metadata of an output, for `reuse`."""
     return {
         FINGERPRINT_KEY: fingerprint,
         _COUNTS: orjson.dumps(counts).decode(),
@@ -39,12 +39,12 @@ def output_metadata(fingerprint: str, counts: Counts, signature_name: str) -> di
 def errors_metadata(
     fingerprint: str, output: Location, counts: Counts, signature_name: str
 ) -> dict[str, str]:
-    """The same for the file of bad rows that belongs to `output`."""
+    """The metadata of the errors file of `output`."""
     return {**output_metadata(fingerprint, counts, signature_name), _ERRORS_OF: str(output)}
 
 
 def stale_errors(task: FileTask) -> StoredFile | None:
-    """Bad rows that an earlier call has found, for an output that has none any more."""
+    """The errors file of an earlier call, for an output that has no row errors now."""
     errors = task.old_errors
     if errors is None or errors.metadata.get(_ERRORS_OF) != str(task.output):
         return None
@@ -52,7 +52,7 @@ def stale_errors(task: FileTask) -> StoredFile | None:
 
 
 def reuse(tasks: Iterable[FileTask], done: FilesDone, storage: Storage) -> list[FileTask]:
-    """Tells `done` of the outputs that are there already, and returns the tasks of the others."""
+    """Report reusable outputs to `done`, and return the tasks of the others."""
     missing = []
     for task in tasks:
         if report := _reusable(task):
@@ -67,9 +67,9 @@ def reuse(tasks: Iterable[FileTask], done: FilesDone, storage: Storage) -> list[
 
 
 def _reusable(task: FileTask) -> FileReport | None:
-    """The report of an output that is there already, or None where it must be made.
+    """The report of a reusable output, or None.
 
-    An output that had bad rows counts only together with the file of these.
+    An output with row errors is reusable only together with its errors file.
     """
     counts = _counts(task.old_output, task.fingerprint)
     if counts is None or task.old_output is None:
@@ -90,12 +90,12 @@ def _reusable(task: FileTask) -> FileReport | None:
 
 
 def _counts(file: StoredFile | None, fingerprint: str) -> Counts | None:
-    """Those of a file with this fingerprint."""
+    """The counts of a file with this fingerprint, or None."""
     if file is None or file.metadata.get(FINGERPRINT_KEY) != fingerprint:
         return None
     try:
         counts = orjson.loads(file.metadata[_COUNTS])
         return Counts(int(counts["instances"]), int(counts["errors"]))
     except (KeyError, TypeError, ValueError):
-        # A large output gets its counts after its content; whoever wrote this one was cut off.
+        # A large output gets its counts after its content, and this writer was interrupted.
         return None

@@ -1,4 +1,4 @@
-"""Which files the inputs of a job stand for."""
+"""Selects the files that the inputs of a job match."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from app.storage import Location, Storage, StoredFile
 
 @dataclass(frozen=True, slots=True)
 class SelectedFile:
-    """One input file. `name` is what comes after the fixed folder of the input that it is of.
+    """One input file. `name` is relative to the fixed folder of its input.
 
-    `is_named` where the input is this very file.
+    `is_named` says that the input names exactly this file.
     """
 
     file: StoredFile
@@ -24,9 +24,9 @@ class SelectedFile:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The input files of a job, in order of their URIs, each of them once.
+    """The input files of a job in order of their URIs, without duplicates.
 
-    `left_out` counts those that are no data by their names: hidden ones and placeholders.
+    `left_out` counts hidden files and placeholders.
     """
 
     files: list[SelectedFile]
@@ -34,7 +34,7 @@ class Selection:
 
 
 def select_files(spec: JobSpec, storage: Storage) -> Selection:
-    """The files of all inputs. Raises NotFound for an input that matches nothing."""
+    """Select the files of all inputs. Raises NotFound for an input that matches nothing."""
     selected: dict[str, SelectedFile] = {}
     left_out: set[Location] = set()
     for location in spec.inputs:
@@ -48,7 +48,7 @@ def select_files(spec: JobSpec, storage: Storage) -> Selection:
 
 
 def fixed_folder(location: Location) -> Location:
-    """The folder in which all that an input stands for is: without wildcards in its name."""
+    """The innermost folder of an input without wildcards in its path."""
     fixed = replace(location, path=fixed_part(location.path))
     return fixed if fixed.is_folder else fixed.parent()
 
@@ -56,7 +56,7 @@ def fixed_folder(location: Location) -> Location:
 def _find(
     location: Location, folder: Location, spec: JobSpec, storage: Storage, left_out: set[Location]
 ) -> Iterable[StoredFile]:
-    """The files that an input stands for; `left_out` learns of those that are no data."""
+    """The files that an input matches. Adds hidden files and placeholders to `left_out`."""
     prefix = fixed_part(location.path)
     if prefix == location.path and not location.is_folder:
         return [_find_one(location, storage)]
@@ -79,7 +79,7 @@ def _find(
 
 
 class _Wanted:
-    """Which names below `folder` an input stands for; `hidden` are those that it passes over."""
+    """The Wanted of one input. Collects the hidden files that match in `hidden`."""
 
     def __init__(self, location: Location, folder: Location, spec: JobSpec) -> None:
         self._folder = folder
@@ -91,7 +91,7 @@ class _Wanted:
 
     def __call__(self, name: str) -> bool:
         location = self._folder.below(name)
-        # Or a second call would take the outputs of the first one for inputs.
+        # Otherwise a second call would read the outputs of the first one.
         if self._spec.numbered_outputs:
             if is_numbered_output(location.path):
                 return False
@@ -116,7 +116,7 @@ class _Wanted:
         return self._pattern.may_match_below(self._folder.below(folder).path)
 
     def passes(self, folder: str) -> bool:
-        """Hidden folders too: what is left out in them is counted."""
+        """Hidden folders included, because files left out there are counted."""
         if self._pattern is None:
             return True
         return self._pattern.may_match_below(self._folder.below(folder).path, hidden=True)
@@ -132,7 +132,7 @@ def _but_hidden(hidden: set[Location]) -> str:
 
 
 def _most_direct(files: list[StoredFile]) -> list[StoredFile]:
-    """Each file under one name: the one with the fewest links in it, then the first."""
+    """Keep one name for each file: the one with the fewest links, then the first."""
     chosen: dict[str, StoredFile] = {}
     for file in files:
         other = chosen.setdefault(file.identity, file)

@@ -1,4 +1,4 @@
-"""Names with wildcards: `?` and `*` stand for what has no slash in it, `**` for anything.
+"""Names with wildcards: `?` and `*` match anything but slashes, `**` matches anything.
 
 `**/` is any folders, none included. Source: cloud.google.com/storage/docs/wildcards.
 
@@ -16,21 +16,21 @@ _HIDDEN = ("_", ".")
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file is hidden, or a folder in its relative `name`."""
+    """Whether a file, or a folder in its relative `name`, is hidden."""
     parts = name.split("/")
     return any(part.startswith(_HIDDEN) and part not in (".", "..") for part in parts)
 
 
 def fixed_part(pattern: str) -> str:
-    """What comes before the first wildcard."""
+    """The part before the first wildcard."""
     return _WILDCARD.split(pattern, maxsplit=1)[0]
 
 
 class Wildcards:
-    """One pattern. Matching takes time in proportion to the name, whatever the pattern is.
+    """One pattern, matched in time linear in the name.
 
-    The states that the name may have reached in the pattern are one integer, a bit for each, which
-    is what keeps a pattern of many stars from trying all ways to share out a name among them.
+    The possible states in the pattern are the bits of an integer. A backtracking matcher would take
+    exponential time for patterns with many stars.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -45,7 +45,7 @@ class Wildcards:
             if pattern[: match.start()][-1:] in ("", "/"):
                 self._begins_a_name |= state
             if part.startswith("**"):
-                # Only at the start of a name in the path are folders meant.
+                # "**/" matches folders only at the start of a path component.
                 folders = part.endswith("/") and pattern[: match.start()][-1:] in ("", "/")
                 self._stays_for_any |= state
                 self._may_be_nothing |= state
@@ -64,11 +64,11 @@ class Wildcards:
         self._end = state
 
     def match(self, name: str, *, hidden: bool = False) -> bool:
-        """Whether the pattern stands for the whole name; `hidden` names like all others."""
+        """Whether the pattern matches the whole name; `hidden` includes hidden names."""
         return bool(self._states_after(name, hidden=hidden) & self._end)
 
     def may_match_below(self, folder: str, *, hidden: bool = False) -> bool:
-        """Whether the pattern may stand for a name below `folder`, which ends in a slash."""
+        """Whether the pattern may match a name below `folder`, which ends in a slash."""
         return self._states_after(folder, hidden=hidden) != 0
 
     def _states_after(self, name: str, *, hidden: bool) -> int:
@@ -89,7 +89,7 @@ class Wildcards:
         return states
 
     def _arrived(self, states: int) -> int:
-        """Also the states after what may stand for nothing from here on."""
+        """Add the states after wildcards that may match nothing."""
         while True:
             more = states | (states & self._may_be_nothing) << 1
             more |= (states & self._may_be_no_folder) << 2

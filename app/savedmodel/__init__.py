@@ -1,1 +1,1 @@
-"""A SavedModel in storage: its version, its files, whether they are whole, and fetching them."""
+"""A SavedModel in storage: finds its version, checks its files, and fetches them."""

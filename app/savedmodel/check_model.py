@@ -1,6 +1,6 @@
-"""Checks that the files of a model are whole, before a model server is started.
+"""Checks the files of a model before a model server starts.
 
-A model is refused only where TensorFlow would fail on it; what is in doubt is left to the server.
+A model is refused only if TensorFlow would fail on it. In doubt, the server decides.
 Source: github.com/git-lfs/git-lfs/blob/main/docs/spec.md (pointers); tensorflow/cc/saved_model/
 loader.cc (variables are restored where `variables/variables.index` is there).
 """
@@ -24,27 +24,26 @@ from app.savedmodel.tensor_bundle import DamagedIndex, UnreadIndex, shard_sizes
 
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
 LONGEST_POINTER = 1024
-# What TensorFlow reads of a SavedModel; a pointer elsewhere does no harm.
+# The folders that TensorFlow reads. Pointers elsewhere do no harm.
 _READ_FOLDERS = ("variables/", "assets/", "assets.extra/")
-# Of a model with some 200,000 variables.
+# The index of a model with 200,000 variables has about this size.
 _LONGEST_INDEX = 16 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
 
 def check_model(model: ModelFiles, version_dir: Path) -> None:
-    """Raises InvalidModel, with the files' names, where some are missing, cut off, or something
-    else.
+    """Raise InvalidModel, with file names, if files are missing, truncated or something else.
 
-    `version_dir` is where the files lie; data files of the variables need not be there, because
-    their sizes are known.
+    `version_dir` holds the files. The variables' data files need not be there, because their sizes
+    are known.
     """
     try:
         _check_pointers(model, version_dir)
         for fault in _faults(model.sizes(), version_dir):
             raise _bad(model, f"cannot be loaded: {fault}")
     except OSError as error:
-        # A local file that may not be read, or is gone.
+        # A local file is unreadable or gone.
         raise InvalidModel(f"model: {model.folder} cannot be read: {error.strerror}") from error
 
 

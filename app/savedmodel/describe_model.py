@@ -1,4 +1,4 @@
-"""What a model takes and gives, and how to call it: read from its `saved_model.pb` alone."""
+"""Describes a model's signatures and how to call them, from its `saved_model.pb` alone."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -27,9 +27,9 @@ from tfserving_launcher.parse_spec import FeatureTypes, read_parse_spec
 from tfserving_launcher.saved_model import read_signatures
 from tfserving_launcher.tensors import dtype_name, family
 
-# Of an open dimension, so many values are shown.
+# The size of an open dimension in examples.
 _OPEN_SIZE = 2
-# An example with more values is longer than anybody reads.
+# Longer examples are not shown.
 _MOST_VALUES = 1000
 _VALUES: dict[str, Any] = {"float": 0.5, "integer": 1, "bool": True, "string": "text"}
 _FEATURES: dict[str, Any] = {"float": 0.5, "int64": 1, "bytes": "text"}
@@ -49,10 +49,10 @@ class TensorDescription:
 
 @dataclass(frozen=True, slots=True)
 class SignatureDescription:
-    """One signature. `line` and `csv_header` are what an input may begin with, where there is one.
+    """One signature. `line` and `csv_header` are examples of inputs, if there are any.
 
-    `parameters` are those that a job needs besides model, input and output. `problem` is why no job
-    can call it.
+    `parameters` are those that a job needs besides model, input and output. `problem` says why no
+    job can call the signature.
     """
 
     name: str
@@ -85,9 +85,9 @@ class ModelDescription:
 def describe_model(
     model: ModelFiles, asked: Location, storage: Storage, folder: Path
 ) -> ModelDescription:
-    """Fetches `saved_model.pb` into `folder` and reads it.
+    """Fetch `saved_model.pb` into `folder` and describe it.
 
-    Raises InvalidModel where it cannot be read, and what storage raises.
+    Raises InvalidModel if it cannot be read, and what storage raises.
     """
     path = folder / SAVED_MODEL_PB
     location = model.folder.below(SAVED_MODEL_PB)
@@ -165,7 +165,7 @@ def _tensors(
 
 
 def _instance(signature: Signature, features: FeatureTypes | None) -> Any:
-    """What a line may hold; None where an example would be too long."""
+    """An example instance; None if it would be too long."""
     if features and (takes_examples(signature) or only_string_input(signature)):
         return {name: _FEATURES[kind] for name, kind in sorted(features.items())}
     inputs = _inputs(signature)
@@ -176,7 +176,7 @@ def _instance(signature: Signature, features: FeatureTypes | None) -> Any:
 
 
 def _inputs(signature: Signature) -> dict[str, TensorSpec]:
-    """Those that each row gives."""
+    """The inputs that each row has."""
     inputs = dict(_required(signature)) or signature.inputs
     return {name: spec for name, spec in inputs.items() if spec.shape != ()}
 
@@ -186,7 +186,7 @@ def _values(spec: TensorSpec) -> int:
 
 
 def _example(spec: TensorSpec, outer: int) -> Any:
-    """A value of the spec without its `outer` dimensions, and without a last one of 1."""
+    """An example value without the `outer` dimensions and without a last dimension of 1."""
     value = _VALUES[family(spec.dtype)]
     sizes = (spec.shape or ())[outer:]
     for size in reversed(sizes[:-1] if sizes[-1:] == (1,) else sizes):
@@ -195,7 +195,7 @@ def _example(spec: TensorSpec, outer: int) -> Any:
 
 
 def _csv_header(signature: Signature, instance: Any) -> str | None:
-    """The columns of a table; None where rows need lists in their cells."""
+    """An example header; None if cells would hold lists."""
     inputs = _inputs(signature)
     if isinstance(instance, dict):
         scalars = not any(isinstance(value, list) for value in instance.values())

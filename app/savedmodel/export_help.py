@@ -29,7 +29,7 @@ _WEIGHTS = ".weights.h5"
 
 
 def how_to_export(names: Iterable[str]) -> str:
-    """How to make a SavedModel of the first of these files that a model is in, if there is one."""
+    """The hint to export a SavedModel from the first of these files that holds a model."""
     for name in sorted(names):
         kind = _kind(PurePosixPath(name).name)
         if kind is not None:

@@ -14,17 +14,17 @@ from app.storage import Storage, StoredFile
 from tfserving_launcher import memory_left
 
 _PARALLEL_FETCHES = 8
-# What the server program takes before it has loaded anything.
+# The memory of the server program without a model.
 _SERVER_BYTES = 230 * 1024 * 1024
-# While it is loaded, a model is in memory twice: as files, where /tmp is memory, and as variables.
+# During loading, a model is in memory twice: as files in /tmp, and as variables.
 _TIMES_IN_MEMORY = 2
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_model_fits(model: ModelFiles, target: Path, model_memory_bytes: int | None) -> None:
-    """Raises TooLarge where the model would take more memory or disk than there is.
+    """Raise TooLarge if the model needs more memory or disk than there is.
 
-    Said before anything is fetched: a container that runs out of memory is killed without a word.
+    Checked before fetching, because a container that runs out of memory is killed silently.
     """
     size = model.size
     if model_memory_bytes is not None:
@@ -52,13 +52,13 @@ def check_model_fits(model: ModelFiles, target: Path, model_memory_bytes: int | 
 def fetch_model(
     model: ModelFiles, storage: Storage, target: Path, check: Callable[[], object]
 ) -> Path:
-    """The path of a version folder below `target`; local models are linked, not copied.
+    """Fetch the model into a version folder below `target`, and return its path.
 
-    Files that are there already stay. Raises PermissionDenied for a link that leads out of what may
-    be used, InvalidModel where a name would leave the folder or a file is not whole, TooLarge where
-    there is no room, what storage raises, and what `check` raises, which is called again and again.
+    Local models are linked, and existing files stay. Calls `check` regularly. Raises
+    PermissionDenied for links out of the allowed folders, InvalidModel for names that leave the
+    folder and for damaged files, TooLarge if the disk is full, and what storage raises.
     """
-    # A name with many zeros before its digits is longer than a local one may be.
+    # Leading zeros may make the name too long for a local folder.
     version_dir = target / (model.version.lstrip("0") or "0")
     for file in model.files:
         storage.check_source(file.location)
@@ -80,7 +80,7 @@ def fetch_model(
 
 
 def _local_paths(model: ModelFiles, version_dir: Path) -> list[tuple[StoredFile, Path]]:
-    """Where each file goes; raises InvalidModel where one cannot."""
+    """The local path of each file. Raises InvalidModel for names that are not possible."""
     paths = [(file, local_path(file, model, version_dir)) for file in model.files]
     folders = {folder for _, path in paths for folder in path.parents}
     for file, path in paths:
@@ -101,7 +101,7 @@ def _fetch_missing(
     check: Callable[[], object],
 ) -> None:
     if not is_whole(model.sizes()):
-        # The large files would come in vain where the others show that some are missing.
+        # Fetch the small files first: they may show that others are missing.
         _fetch_all([one for one in missing if not _may_wait(one[0], model)], storage, check)
         check_model(model, version_dir)
         missing = [one for one in missing if _may_wait(one[0], model)]
@@ -109,7 +109,7 @@ def _fetch_missing(
 
 
 def _may_wait(file: StoredFile, model: ModelFiles) -> bool:
-    """Whether it is a file of which no more than the size is looked at."""
+    """Whether the check needs only the size of this file."""
     name = file.location.path.removeprefix(model.folder.path)
     return is_data(name) and file.size > LONGEST_POINTER
 
@@ -143,9 +143,9 @@ def _fetch(storage: Storage, file: StoredFile, path: Path, go_on: GoOn) -> None:
 
 
 def drop_variables(model: ModelFiles, version_dir: Path) -> None:
-    """Gives back what the fetched variables take, in memory where the disk is memory.
+    """Delete the fetched variables, which take memory if /tmp is in memory.
 
-    A server that has loaded the model does not read them again; assets it may.
+    A server does not read them again after loading. It may read assets again.
     """
     variables = version_dir / "variables"
     if model.folder.scheme == "gs" and variables.exists():
@@ -153,7 +153,7 @@ def drop_variables(model: ModelFiles, version_dir: Path) -> None:
 
 
 def local_path(file: StoredFile, model: ModelFiles, version_dir: Path) -> Path:
-    """Where a file of the model goes. Names come from outside: none may leave the folder."""
+    """The local path of a file. Raises InvalidModel for a name that would leave the folder."""
     name = file.location.path.removeprefix(model.folder.path)
     parts = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):

@@ -1,4 +1,4 @@
-"""Finds the version of a model to serve. A folder without one is refused with a suggestion."""
+"""Finds the version of a model to serve, or raises an error with a suggestion."""
 
 import logging
 import os
@@ -11,25 +11,25 @@ from app.savedmodel.export_help import how_to_export
 from app.savedmodel.model_files import SAVED_MODEL_FILES, ModelFiles, a_few, is_whole
 from app.storage import Location, Storage, StoredFile
 
-# The version of a folder that holds a SavedModel itself: a server wants a number.
+# The version number of a folder that directly holds a SavedModel.
 _ONLY_VERSION = "1"
 _LARGEST_VERSION = 2**63 - 1
-# A longer number need not be read to know that it is too large; int() refuses the longest ones.
+# Longer numbers are too large, and int() rejects the longest ones.
 _MOST_DIGITS = len(str(_LARGEST_VERSION))
-# How far above a folder a SavedModel is looked for that the folder is part of.
+# How many parent folders are searched for a SavedModel that contains the folder.
 _LEVELS_ABOVE = 3
 
 logger = logging.getLogger(__name__)
 
-# The names of a version folder's files, without the folder's own.
+# The files of a version folder by relative name.
 _Files = dict[str, StoredFile]
 
 
 def find_model(model: Location, storage: Storage) -> ModelFiles:
-    """The SavedModel in the folder, or in its numbered folder with the highest number.
+    """Find the SavedModel in the folder, or in its subfolder with the highest number.
 
-    Raises NotFound where nothing is below the folder. Raises InvalidModel where no SavedModel is,
-    where the highest number has none, and where two folders have the highest number (`1` and `01`).
+    Raises NotFound if the folder is empty, and InvalidModel if there is no SavedModel, none in the
+    highest version, or if two folders have the highest number (`1` and `01`).
     """
     files = [file for file in storage.list_below(model) if not file.is_placeholder]
     names = [file.location.path.removeprefix(model.path) for file in files]
@@ -44,7 +44,7 @@ def find_model(model: Location, storage: Storage) -> ModelFiles:
             folders[folder][rest] = file
     for folder in _local_version_folders(model):
         if folder not in folders:
-            # It is empty, or a link to a folder that has been listed under another name.
+            # The folder is empty, or a link to one that was listed under another name.
             path = model.below(f"{folder}/")
             folders[folder] = {
                 file.location.path.removeprefix(path.path): file
@@ -73,7 +73,7 @@ def _is_digits(name: str) -> bool:
 
 
 def _is_usable(name: str) -> bool:
-    """Whether the model server takes a folder of this name for a version."""
+    """Whether the model server accepts this folder name as a version."""
     if not _is_digits(name):
         return False
     digits = name.lstrip("0")
@@ -81,7 +81,7 @@ def _is_usable(name: str) -> bool:
 
 
 def _local_version_folders(model: Location) -> list[str]:
-    """Also those that a list of files does not show."""
+    """Version folders that the list of files does not show: empty ones, and links."""
     if model.scheme != "file":
         return []
     with os.scandir(model.path) as entries:
@@ -89,7 +89,7 @@ def _local_version_folders(model: Location) -> list[str]:
 
 
 def _by_number(model: Location, folders: Iterable[str]) -> dict[int, list[str]]:
-    """The folders' names by the number that the model server reads them as."""
+    """The folder names by their version numbers."""
     versions = defaultdict(list)
     too_large = []
     for folder in sorted(folders):
@@ -159,22 +159,22 @@ def _nothing_below(model: Location, storage: Storage) -> JobError:
 
 
 def _models_below(model: Location, names: Iterable[str]) -> str:
-    """Which folders to name where SavedModels lie further down than they are looked for."""
+    """The hint for SavedModels that lie deeper than expected."""
     deeper = set()
     for path in map(PurePosixPath, names):
         folder = path.parent
         if path.name not in SAVED_MODEL_FILES or _is_usable(str(folder)):
-            continue  # no SavedModel, or a version of which the message tells already
+            continue  # not a SavedModel, or a version that the message already names
         is_version = _is_usable(folder.name) and len(folder.parts) > 1
         deeper.add(folder.parent if is_version else folder)
-    # What a volume is made of under hidden names has others as well.
+    # Mounted volumes also show their files under hidden names.
     visible = {one for one in deeper if not any(part.startswith(".") for part in one.parts)}
     uris = a_few(str(model.below(f"{one}/")) for one in visible or deeper)
     return f"; SavedModels are in {uris}: name one of them" if uris else ""
 
 
 def _model_above(model: Location, storage: Storage) -> str:
-    """Which folder to name where this is a file or folder of a SavedModel."""
+    """The hint for a file or folder inside a SavedModel."""
     path = model.path.rstrip("/")
     for _ in range(_LEVELS_ABOVE):
         if not path:

@@ -1,6 +1,6 @@
-"""Whether the signatures of a `saved_model.pb` can do without the files of its variables.
+"""Decides whether the signatures of a `saved_model.pb` work without its variables' files.
 
-The graph is read a node at a time: parsed whole, it takes several times its size in memory.
+The graph is read node by node, because parsing it whole takes several times its size in memory.
 Source: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, framework/graph.proto and
 node_def.proto; that variables without files are no error when a model is loaded:
 tensorflow/cc/saved_model/loader.cc (RunRestore).
@@ -30,21 +30,20 @@ _NODES = 1
 _NAME, _OP, _INPUT = 1, 2, 3
 
 _VARIABLES = (b"VarHandleOp", b"VariableV2", b"Variable")
-# What runs once the model is loaded, and may give variables their values.
+# Operations that run after loading may initialise variables.
 _INIT_SIGNATURE = "__saved_model_init_op"
 _INIT_COLLECTIONS = (b"saved_model_main_op", b"legacy_init_op")
 
-# What is larger is left to the model server: a graph of so many nodes, or one with weights in it.
+# Larger graphs, with very many nodes or embedded weights, are left to the model server.
 _LARGEST_GRAPH_BYTES = 16 * 1024 * 1024
-# Nodes, and their names, inputs and attributes.
+# The limit on nodes, names, inputs and attributes together.
 _MOST_PARTS = 1_000_000
 
 
 def variables_needed(path: Path) -> int:
-    """How many variables the graph has, if no signature works without their files.
+    """The number of variables, if no signature works without their files; else 0.
 
-    0 where one may: where it uses no variable, where the graph itself gives the variables their
-    values when it is loaded, or where that is not found out.
+    0 also if the graph initialises its variables itself, or if it cannot be analysed.
     """
     if path.stat().st_size > _LARGEST_GRAPH_BYTES:
         return 0
@@ -55,7 +54,7 @@ def variables_needed(path: Path) -> int:
         meta_graph = served_graph(content)
         return 0 if meta_graph is None else _variables_needed(meta_graph)
     except (ValueError, DecodeError):
-        # A graph that is too large, or damaged inside: the model server says how.
+        # The graph is too large or damaged, so the model server decides.
         return 0
 
 
@@ -81,9 +80,9 @@ def _variables_needed(meta_graph: memoryview) -> int:
 
 
 def _nodes(meta_graph: memoryview) -> Iterator[tuple[str, bytes, list[str]]]:
-    """Each node's name, its operation, and the nodes that it takes its inputs from.
+    """Yield the name, operation and input nodes of each node.
 
-    Raises ValueError where there are too many.
+    Raises ValueError if there are too many.
     """
     left = _MOST_PARTS
     for graph in fields(meta_graph, _GRAPH):
@@ -107,7 +106,7 @@ def _nodes(meta_graph: memoryview) -> Iterator[tuple[str, bytes, list[str]]]:
 
 
 def _all_users(nodes: Iterable[str], users: Mapping[str, list[str]]) -> set[str]:
-    """The nodes, and all whose values follow from theirs."""
+    """The nodes and all that depend on them."""
     found: set[str] = set()
     left = list(nodes)
     while left:
@@ -119,7 +118,7 @@ def _all_users(nodes: Iterable[str], users: Mapping[str, list[str]]) -> set[str]
 
 
 def _initialisers(meta_graph: memoryview) -> list[str]:
-    """The nodes that run when the model is loaded."""
+    """The nodes that run after loading."""
     nodes = [
         node
         for name, definition in signature_defs(meta_graph)
@@ -138,5 +137,5 @@ def _outputs(definition: Any) -> list[str]:
 
 
 def _field_of(number: int, content: bytes) -> bytes:
-    """The bytes of a short field."""
+    """Encode a short length-delimited field."""
     return bytes([number << 3 | 2, len(content)]) + content

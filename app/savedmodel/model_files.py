@@ -1,4 +1,4 @@
-"""The files of one version of a model, and what their names and sizes tell of them."""
+"""The files of one model version, and checks of their names and sizes."""
 
 import os
 import re
@@ -17,10 +17,10 @@ _SHOWN_NAMES = 5
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """One version of a model as it lies in storage; `folder` holds `saved_model.pb`.
+    """One version of a model in storage; `folder` holds `saved_model.pb`.
 
-    `older` is the folder of the next lower version that is whole as far as its names tell, None
-    where there is none. `versions` are all numbered folders, the highest first.
+    `older` is the next lower version that looks complete, or None. `versions` are all numbered
+    folders, highest first.
     """
 
     folder: Location
@@ -31,23 +31,23 @@ class ModelFiles:
 
     @property
     def size(self) -> int:
-        """Bytes of all files; a local one that has several names, through links, counts once."""
+        """The total size of all files. A local file with several names counts once."""
         if self.folder.scheme == "gs":
             return sum(file.size for file in self.files)
         return sum({os.path.realpath(one.location.path): one.size for one in self.files}.values())
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file by its name in the folder."""
+        """The sizes of the files by relative name."""
         return {file.location.path.removeprefix(self.folder.path): file.size for file in self.files}
 
 
 def is_data(name: str) -> bool:
-    """Whether this is the name of a data file of the variables, in a SavedModel's folder."""
+    """Whether this is the relative name of a variables data file."""
     return _SHARD.fullmatch(name) is not None
 
 
 def is_whole(sizes: Mapping[str, int]) -> bool:
-    """Whether nothing is missing as far as names and sizes tell; variables are there or are not."""
+    """Whether the names and sizes show no missing file. A model may have no variables."""
     if not any(sizes.get(name) for name in SAVED_MODEL_FILES):
         return False
     shards = {(int(match[1]), int(match[2])) for match in _shards(sizes)}
@@ -60,7 +60,7 @@ def is_whole(sizes: Mapping[str, int]) -> bool:
 
 
 def a_few(names: Iterable[str]) -> str:
-    """The first names in order, each whole, and how many more there are."""
+    """The first few names in order, and the number of others."""
     ordered = sorted(names)
     more = len(ordered) - _SHOWN_NAMES
     return ", ".join(ordered[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Whether a `saved_model.pb` is whole, as far as can be told without parsing it.
+"""Checks a `saved_model.pb` without parsing it.
 
 Source: tensorflow/core/protobuf/saved_model.proto; protobuf.dev/programming-guides/encoding.
 """
@@ -16,7 +16,7 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 def fault_of(path: Path) -> str | None:
-    """Why TensorFlow would refuse the file, as words after its name; None where it may be whole."""
+    """Why TensorFlow would refuse the file, as words after its name; None if it looks complete."""
     with path.open("rb") as file:
         head = file.read(_SHOWN_BYTES)
     if not head:
@@ -35,10 +35,9 @@ def fault_of(path: Path) -> str | None:
 
 
 def _outermost_fields(path: Path) -> tuple[int, bool]:
-    """How many bytes are missing at the end, and whether there is a graph or may be one.
+    """The number of missing bytes, and whether there is a graph.
 
-    A file that is cut off ends within its graph. Raises ValueError where there is something else
-    than a protocol buffer.
+    A truncated file ends within its graph. Raises ValueError if this is not a protocol buffer.
     """
     size = path.stat().st_size
     offset = 0
@@ -59,10 +58,9 @@ def _outermost_fields(path: Path) -> tuple[int, bool]:
 
 
 def restores_variables(path: Path) -> bool:
-    """Whether a graph, binary or as text, reads the variables' files where they are there.
+    """Whether a graph, binary or text, restores variables from files.
 
-    TensorFlow 2 writes the operation that reads them also where there is no variable. It does not
-    run there, because nothing uses what it reads.
+    TensorFlow 2 writes the restore operation even without variables, but then nothing uses it.
     """
     left = {b"RestoreV2", b"Assign"}
     longest = max(map(len, left))
@@ -75,7 +73,7 @@ def restores_variables(path: Path) -> bool:
 
 
 def _measured(begin: bytes) -> tuple[int, int]:
-    """Number and bytes of the field that begins so. Raises ValueError where it is none."""
+    """The number and the size of the field at the beginning. Raises ValueError if it is invalid."""
     key, offset = varint(begin, 0)
     number = key >> 3
     if number == 0:

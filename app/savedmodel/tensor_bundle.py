@@ -1,7 +1,7 @@
-"""How many bytes the data files of a checkpoint must have, as its index tells.
+"""Reads the required sizes of a checkpoint's data files from its index.
 
-The index is a table of sorted keys, like leveldb's: blocks, each followed by its compression and
-its checksum, and a footer that says where the block is that lists the others.
+The index is a sorted table as in LevelDB: blocks, each with a compression type and a checksum, and
+a footer that points to the index block.
 Source: tensorflow/core/lib/io/format.h, table_builder.cc and block.cc;
 tensorflow/core/util/tensor_bundle/tensor_bundle.h and tensorflow/core/protobuf/tensor_bundle.proto.
 """
@@ -24,22 +24,22 @@ _TRAILER_BYTES = 5
 _CHECKSUM = struct.Struct("<I")
 _UNCOMPRESSED = 0
 _HEADER_KEY = b""
-# Names have five digits for it.
+# File names have five digits for the shard.
 _MOST_SHARDS = 99_999
 
 
 class DamagedIndex(Exception):
-    """Bytes that TensorFlow would refuse; the message continues the name of the file."""
+    """TensorFlow would refuse this index. The message continues the file's name."""
 
 
 class UnreadIndex(Exception):
-    """An index in a form that is not read here, and that TensorFlow may read well."""
+    """The index has a form that this reader does not support, but TensorFlow may."""
 
 
 def shard_sizes(index: bytes) -> dict[str, int]:
-    """The fewest bytes that each data file must have, by what its name has after `variables.`.
+    """The minimum size of each data file, by the part of its name after `variables.`.
 
-    Files without a tensor are not among them. Raises DamagedIndex or UnreadIndex.
+    Files without tensors are left out. Raises DamagedIndex or UnreadIndex.
     """
     if len(index) < _FOOTER_BYTES or not index.endswith(_MAGIC):
         raise DamagedIndex(
@@ -55,10 +55,10 @@ def _shard_sizes(index: bytes) -> dict[str, int]:
     footer = index[-_FOOTER_BYTES:]
     _, offset = _handle(footer, 0)
     (start, size), _ = _handle(footer, offset)
-    # The header's key is empty, so it comes first.
+    # The header has the empty key, so it comes first.
     shards = 0
     needed: dict[int, int] = defaultdict(int)
-    # A block that many entries name would be read as often.
+    # Reject duplicate handles, because each would be read again.
     bytes_left = len(index)
     for _, value in _entries(_block(index, start, size)):
         (start, size), _ = _handle(value, 0)
@@ -72,7 +72,7 @@ def _shard_sizes(index: bytes) -> dict[str, int]:
             entry = BundleEntryProto.FromString(message)
             if not 0 <= entry.shard_id < shards <= _MOST_SHARDS:
                 raise UnreadIndex(f"it has a tensor in data file {entry.shard_id} of {shards}")
-            # A tensor that is stored in slices has no bytes under its own name.
+            # A sliced tensor has no bytes under its own name.
             if not entry.slices:
                 end = entry.offset + entry.size if entry.size > 0 else 0
                 needed[entry.shard_id] = max(needed[entry.shard_id], end)
@@ -80,7 +80,7 @@ def _shard_sizes(index: bytes) -> dict[str, int]:
 
 
 def _handle(data: bytes, offset: int) -> tuple[tuple[int, int], int]:
-    """Where a block is and its size, and the offset after that."""
+    """The offset and size of a block, and the position after the handle."""
     start, offset = varint(data, offset)
     size, offset = varint(data, offset)
     return (start, size), offset
@@ -101,7 +101,7 @@ def _block(index: bytes, start: int, size: int) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values in order. A key is told by what it has in common with the one before."""
+    """Yield keys and values in order. Keys are prefix-compressed."""
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     end = len(block) - 4 * (restarts + 1)
     key, offset = b"", 0

@@ -1,1 +1,1 @@
-"""A supervised model server, the calls to it, and what to make of their failures."""
+"""A supervised model server, calls to it, and the handling of their failures."""

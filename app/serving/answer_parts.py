@@ -1,4 +1,4 @@
-"""What became of the rows of a batch, part by part."""
+"""The outcomes of a batch's rows, in parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of a batch, by their indices in it, and what became of them.
+    """The outcome of some rows of a batch, given by their indices.
 
-    `outputs` are those of the rows that are not in `failed`, in order; empty where all have failed.
+    `outputs` holds the rows that are not in `failed`, in order. It is empty if all have failed.
     """
 
     rows: Sequence[int]
@@ -30,7 +30,7 @@ class Part:
 
 
 def in_row_order(parts: Sequence[Part]) -> Iterator[Part]:
-    """The same rows in order: in one part where all outputs have one shape, else one by one."""
+    """Sort the rows: into one part if all outputs have the same shape, else into single rows."""
     failed = {row: failure for part in parts for row, failure in part.failed.items()}
     answered = [part for part in parts if part.outputs]
     rows = [row for part in answered for row in part.rows if row not in failed]

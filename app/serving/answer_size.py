@@ -16,22 +16,22 @@ from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family
 
 _MEBIBYTE = 1024 * 1024
-# Bytes of answers: of one batch, and of all that wait to be written. A JSON text takes three to six
-# times as much while it is made.
+# Bytes of answers: of one batch, and of all that wait to be written. Encoding JSON takes three to
+# six times as much.
 _BATCH_BYTES = 2 * _MEBIBYTE
 MOST_WAITING_BYTES = 4 * _MEBIBYTE
 _FIRST_ROWS = 2
 _GROWTH = 4
-# Numbers of a byte or two are as long in JSON as larger ones.
+# Small dtypes are as long in JSON as larger ones.
 _SMALLEST_VALUE_BYTES = 4
 # The brackets and the comma of a list in JSON.
 _LIST_BYTES = 3
-# What Python takes for a string beside its bytes.
+# Python's overhead per string.
 _STRING_BYTES = 40
 
 
 class AnswerSize:
-    """Updated by the thread that waits for answers, read by the one that makes batches.
+    """Estimates answer sizes. One thread updates it, and another one reads it.
 
     All files of a job share it. `largest` is the most bytes that the answer to one row may have.
     """
@@ -43,40 +43,40 @@ class AnswerSize:
         self.largest = largest
 
     def rows(self) -> int:
-        """The most rows for the next batch."""
+        """The maximum rows of the next batch."""
         if self._row_bytes is None:
             return self._most_rows
         rows = max(1, _BATCH_BYTES // max(1, self._row_bytes))
         return rows if self._is_fixed else min(rows, self._most_rows)
 
     def of_rows(self, rows: int) -> int:
-        """Bytes that the answer to so many rows is expected to have."""
+        """The expected bytes of the answer to `rows` rows."""
         return MOST_WAITING_BYTES if self._row_bytes is None else rows * self._row_bytes
 
     def answered(self, outputs: Mapping[str, Array], rows: int) -> None:
-        """Learns from an answer to `rows` rows."""
+        """Update the estimate from an answer to `rows` rows."""
         if not self._is_fixed:
             self._learn(answer_bytes(outputs), rows)
 
     def was_too_large(self, rows: int) -> None:
-        """Learns that there was no room for the answer to `rows` rows."""
+        """Update the estimate after the answer to `rows` rows was too large."""
         if not self._is_fixed:
             self._learn(_BATCH_BYTES * 2, rows)
 
     def failed(self, rows: int) -> None:
-        """Learns that the model fails on `rows` rows, so that they had no answer of any size."""
+        """Allow larger batches after the model failed on `rows` rows, which had no answer."""
         if self._row_bytes is None:
             self._most_rows = max(self._most_rows, _GROWTH * rows)
 
     def _learn(self, size: int, rows: int) -> None:
         row_bytes = math.ceil(size / rows)
-        # One batch of long answers is not remembered for ever.
+        # Forget a single batch of long answers after a while.
         self._row_bytes = max(row_bytes, (self._row_bytes or 0) // 2)
         self._most_rows = min(sys.maxsize, max(self._most_rows, _GROWTH * rows))
 
 
 def answer_bytes(outputs: Mapping[str, Array]) -> int:
-    """What an answer weighs: its bytes, and more for what is short and becomes long in JSON."""
+    """The size of an answer, with small values counted by the length of their JSON."""
     return sum(map(_array_bytes, outputs.values()))
 
 
@@ -88,12 +88,12 @@ def _array_bytes(array: Array) -> int:
 
 
 def _lists(shape: Sequence[int]) -> int:
-    """How many lists the JSON of an array has within its rows; empty ones count."""
+    """The number of JSON lists within the rows of an array, empty ones included."""
     return sum(accumulate(shape[:-1], mul)) - shape[0] if len(shape) > 1 else 0
 
 
 def _row_bytes_by_shape(outputs: Mapping[str, TensorSpec]) -> int | None:
-    """None where a shape is open, or where there are strings, which may have any length."""
+    """The answer size of one row; None if a shape is open, or if an output is a string."""
     total = 0
     for spec in outputs.values():
         if spec.shape is None or None in spec.shape[1:] or family(spec.dtype) == "string":

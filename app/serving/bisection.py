@@ -1,7 +1,7 @@
 """Bisects a batch to find the rows on which the model fails.
 
-TF Serving refuses a batch as a whole and does not name the row. The other rows are then sent once
-more as one batch of the same size, because kernels may round differently for another size.
+TF Serving refuses a batch as a whole and does not name the row. The valid rows are sent again as
+one batch of the same size, because kernels may round differently for other sizes.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,10 +34,9 @@ class _Part:
 def predict_bisected(
     tensors: Tensors, refusal: _Refusal, predict: Predict, *, first_only: bool
 ) -> tuple[Tensors, list[Refused]]:
-    """The outputs of the rows that do not fail, and those that do, after `tensors` were refused.
+    """Predict the rows that do not fail, and find those that do, after `tensors` were refused.
 
-    With `first_only` nothing after the first row that fails is looked at. Without outputs all rows
-    have failed.
+    With `first_only`, stops at the first failing row. If there are no outputs, all rows failed.
     """
     parts = []
     for part in _bisect(tensors, range(_rows_of(tensors)), refusal, predict):
@@ -53,7 +52,7 @@ def predict_bisected(
         try:
             outputs = predict(_with_good_rows_only(tensors, good))
         except (PredictError, PoisonBatch):
-            pass  # some rows fail only beside others; each half has its own answer already
+            pass  # some rows fail only together with others, so use the answers of the parts
         else:
             return {name: array[good] for name, array in outputs.items()}, refused
     outcomes = [part.outcome for part in answered if isinstance(part.outcome, dict)]
@@ -61,7 +60,7 @@ def predict_bisected(
 
 
 def _bisect(tensors: Tensors, rows: range, refusal: _Refusal, predict: Predict) -> Iterator[_Part]:
-    """From the first row to the last; every part has been answered, or cannot be cut further."""
+    """Yield parts in order. Each was answered, or cannot be split further."""
     if len(rows) == 1 or isinstance(refusal, PoisonBatch):
         yield _Part(rows, Refused(rows, str(refusal)))
         return
@@ -75,7 +74,7 @@ def _bisect(tensors: Tensors, rows: range, refusal: _Refusal, predict: Predict) 
 
 
 def _with_good_rows_only(tensors: Tensors, good: np.typing.NDArray[np.intp]) -> Tensors:
-    """As many rows as before: each that fails has become a copy of a good one near it."""
+    """Replace each failing row by a copy of a valid one near it."""
     indices = np.searchsorted(good, np.arange(_rows_of(tensors))).clip(max=len(good) - 1)
     return {name: tensor[good[indices]] for name, tensor in tensors.items()}
 

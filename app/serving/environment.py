@@ -1,7 +1,7 @@
-"""Filters the environment that the model server is given.
+"""Filters the model server's environment.
 
-A SavedModel is a program. It gets what a program needs to run, and none of this service's
-credentials and settings.
+A SavedModel is a program. It gets what a program needs to run, but no credentials or settings of
+this service.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from pathlib import Path
 from app.instance.workspace import JOB_VARIABLE
 
 _NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "VIRTUAL_ENV", "GLIBC_TUNABLES"})
-# Of the loader, of Python for the Python model server, and of the libraries that compute.
+# Variables of the dynamic loader, of Python for the stand-in, and of numeric libraries.
 _PREFIXES = (
     "LC_",
     "LD_",
@@ -35,9 +35,9 @@ _FOR_THE_SERVER = "MODEL_SERVER"
 def server_environment(
     environ: Mapping[str, str], more: Iterable[str], folder: Path
 ) -> dict[str, str]:
-    """The variables of `environ` that are passed on, those named in `more` included.
+    """The variables of `environ` to pass on, with those named in `more`.
 
-    What runs for the job in `folder` is marked as such. HOME and TMPDIR are the launcher's to give.
+    Adds a variable that marks processes of the job in `folder`. The launcher sets HOME and TMPDIR.
     """
     wanted = _NAMES.union(more)
     passed_on = {

@@ -13,19 +13,18 @@ from app.savedmodel.fetch_model import NO_ROOM
 from app.serving.model_faults import remedy
 
 _SHOWN_CHARACTERS = 1000
-# A job's folder, and in it a server's with its view of the model (app/instance/workspace.py;
+# A job's folder, and the server's folder in it (app/instance/workspace.py,
 # tfserving_launcher/_server.py).
 _OWN_FOLDERS = r"(?:embedded-tf-job-[a-z0-9_]{8}/+)?(?:tfs-[a-z0-9_]{8}/+(?:m/+)?)?"
-# Where the temporary folder's path is too long for a socket.
+# Used if the temporary folder's path is too long for a socket.
 _OWN_FOLDER_ELSEWHERE = r"(?<![\w.-])/tmp/tfs-[a-z0-9_]{8}/+(?:m/+)?"
 
 
 @contextmanager
 def model_server_errors(deadline: Deadline) -> Iterator[None]:
-    """Raises InvalidModel, NoModelServer or ServerFailed for what the launcher raises.
+    """Translate the launcher's errors into InvalidModel, NoModelServer or ServerFailed.
 
-    A wait for the server that ended because the job's time is up, or because the instance ends,
-    raises what the deadline says instead.
+    After the deadline, or when the job was stopped, the deadline's error is raised instead.
     """
     try:
         yield
@@ -63,10 +62,9 @@ def model_server_errors(deadline: Deadline) -> Iterator[None]:
 
 
 def without_own_paths(words: object) -> str:
-    """The server's message, shortened, and without this instance's temporary paths.
+    """Shorten a server's message, and remove the temporary folder and the job's folders from it.
 
-    What a path has below the temporary folder stays, so that files of the model are named: a job's
-    own folders within it are left out as well.
+    The rest of a path stays, so that the message names files of the model.
     """
     text = str(words)
     for folder in _temporary_folders():
@@ -77,7 +75,7 @@ def without_own_paths(words: object) -> str:
 
 
 def _temporary_folders() -> list[str]:
-    """Its names, the longest first: one may be part of the other."""
+    """The names of the temporary folder, longest first: one may be part of the other."""
     named = tempfile.gettempdir()
     names = {name.rstrip("/") for name in (named, os.path.realpath(named))} - {""}
     return sorted(names, key=len, reverse=True)

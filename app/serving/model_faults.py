@@ -1,6 +1,6 @@
-"""Recognises errors of the model, as opposed to a row, and names the remedy.
+"""Recognises errors of the model, as opposed to a row, and suggests a remedy.
 
-The words are those of TensorFlow's operations: core/kernels/resource_variable_ops.cc,
+The messages are those of TensorFlow's operations: core/kernels/resource_variable_ops.cc,
 core/kernels/lookup_util.cc, core/framework/op.cc and op_kernel.cc.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 _OP = re.compile(
     r"(?:Op type not registered|No OpKernel was registered to support Op) '(?P<op>[^']+)'"
 )
-# Which package registers ops of these names; most have a prefix of their own.
+# The packages that register ops of these names, most of which have a prefix.
 _PACKAGES = {
     "tensorflow_text": (
         r"TFText>|Sentencepiece|Wordpiece|WordpieceTokenize|FastWordpiece|FastBert|FastSentencepiece"
@@ -43,22 +43,22 @@ _REMEDIES = (
         ),
     ),
 )
-# Fewer rows say nothing about all others. A job that goes on after bad rows ends only for many: a
-# file may well begin with some that are bad in the same way.
+# Fewer failing rows prove nothing. A job that skips bad rows ends only after many, because a file
+# may begin with rows that are bad in the same way.
 _ENOUGH_ROWS = 4
 _ENOUGH_ROWS_TO_STOP = 256
 _MOST_PROBES = 8
 
 
 def remedy(words: str) -> str | None:
-    """What helps, where the words of an error can only be about the model."""
+    """The remedy for an error that only the model can cause; None for other errors."""
     if match := _OP.search(words):
         return _op_remedy(match["op"])
     return next((help_ for pattern, help_ in _REMEDIES if pattern.search(words)), None)
 
 
 def likely_cause(words: str) -> str:
-    """What to look at, where a model has failed in the same way on all rows."""
+    """The likely cause after all rows failed in the same way."""
     if "Ragged" in words:
         return (
             "a SavedModel holds a ragged input as its values and its row splits, which are no rows:"
@@ -82,9 +82,9 @@ def _op_remedy(op: str) -> str:
 
 
 class FailuresSoFar:
-    """Whether all rows that were tried alone fail with the same message.
+    """Tracks whether all single rows fail with the same message.
 
-    That ends with the first row that has a prediction: from then on, rows are to blame.
+    The first prediction ends that: from then on, rows are to blame.
     """
 
     def __init__(self, *, skips_bad_rows: bool = False) -> None:
@@ -94,11 +94,11 @@ class FailuresSoFar:
         self.is_open = True
 
     def close(self) -> None:
-        """A row has been predicted, or rows fail in different ways."""
+        """Stop blaming the model: a row was predicted, or rows fail in different ways."""
         self.is_open = False
 
     def add(self, words: str) -> None:
-        """One more row has failed, alone."""
+        """Record that a single row failed."""
         if self._words not in (None, words):
             self.close()
         self._words = words
@@ -110,6 +110,6 @@ class FailuresSoFar:
 
 
 def rows_to_try(rows: int) -> Sequence[int]:
-    """The indices of a few rows of a batch: the first, the last and some between."""
+    """The indices of a few rows: the first, the last and some between."""
     probes = min(rows, _MOST_PROBES)
     return [round(index * (rows - 1) / max(1, probes - 1)) for index in range(probes)]

@@ -1,4 +1,4 @@
-"""The answer to one batch: whole, split because it is large, or without the failing rows."""
+"""Predicts one batch: as a whole, split if its answer is too large, or without its failing rows."""
 
 import re
 import threading
@@ -24,10 +24,10 @@ from tfserving_launcher import PredictError
 
 # The server ran out of memory, or gRPC refused an answer that is too large.
 _NO_ROOM = "RESOURCE_EXHAUSTED"
-# What gRPC says of a message that is larger than the channel takes; for a server, "SERVER: " is
-# before it: src/core/ext/filters/message_size/message_size_filter.cc.
+# gRPC's message for a response beyond the channel's limit; a server's own begins with "SERVER: ":
+# src/core/ext/filters/message_size/message_size_filter.cc.
 _LARGER_THAN_MAX = re.compile(r"(?<!SERVER: )Received message larger than max")
-# Bytes of the answer to several rows; twice as much takes 50 MB more of this process's memory.
+# The largest answer to several rows. Twice as much takes 50 MB more memory in this process.
 _LARGEST_ANSWER_TO_MANY = 8 * 1024 * 1024
 _SHOWN_CHARACTERS = 400
 
@@ -39,7 +39,7 @@ class CallsInFlight:
         self._server = server
         self._lock = threading.Lock()
         self._ahead: deque[Call] = deque(maxlen=ahead + 2)
-        # Of a refused batch, one piece at a time is in flight beside those.
+        # One piece of a refused batch may be in flight in addition.
         self._piece: deque[Call] = deque(maxlen=1)
         self._left = False
 
@@ -81,18 +81,18 @@ class SentBatch:
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswers:
-    """What a job has learned about its model so far. All files share it."""
+    """What a job knows about its model's answers. All files share it."""
 
     size: AnswerSize
     failures: FailuresSoFar
 
 
 class BatchPredictor:
-    """Sends the batches of one file, and gives the answers in parts.
+    """Sends the batches of one file, and yields their answers in parts.
 
-    `padded_rows` is the batch size that the signature fixes, or None; `batch_size` the one that
-    was asked for, which may be the only one that the model takes. With `first_only`, nothing after
-    the first row that fails is looked at.
+    `padded_rows` is the batch size that the signature fixes, or None. `batch_size` is the requested
+    one, to which batches are padded if the model accepts no other. With `first_only`, it stops at
+    the first failing row.
     """
 
     def __init__(
@@ -121,8 +121,7 @@ class BatchPredictor:
     def parts(self, sent: SentBatch) -> Iterator[Part]:
         """The answer to a batch, in the order of its rows.
 
-        Raises InvalidModel where the model fails on whatever it is given, and what ends the last
-        server that there may be.
+        Raises InvalidModel if the model fails on every row, and what ends the last allowed server.
         """
         parts = self._answers(sent)
         return parts if len(sent.groups) == 1 else in_row_order(list(parts))
@@ -159,9 +158,9 @@ class BatchPredictor:
     def _padded_answer(
         self, group: RowGroup, rows_sent: int, refusal: PredictError | PoisonBatch | None
     ) -> Tensors | None:
-        """The answer of a model that takes only batches of the size that was asked for.
+        """Pad the batch to `batch_size` and try again; None if that fails, too.
 
-        None where this is no such model. All batches after this one are padded as well.
+        If it succeeds, all later batches are padded.
         """
         size = self._batch_size
         if size is None or rows_sent >= size or isinstance(refusal, PoisonBatch):
@@ -186,7 +185,7 @@ class BatchPredictor:
     def _split_large_answer(
         self, tensors: Tensors, rows: Sequence[int], refusal: PredictError
     ) -> Iterator[Part]:
-        """Splits the batch, because no row is to blame for an answer that is too large."""
+        """Split the batch: an answer that is too large is no row's fault."""
         if len(rows) == 1 or self._padded_rows:
             yield Part(rows, {}, dict.fromkeys(rows, self._no_room(refusal)))
             return
@@ -210,7 +209,7 @@ class BatchPredictor:
         )
 
     def _blame_model(self, tensors: Tensors, refusal: PredictError) -> None:
-        """Raises InvalidModel if the error can only be the model's, or all rows tried share it."""
+        """Raise InvalidModel if only the model can cause the error, or all tried rows share it."""
         rows = len(next(iter(tensors.values())))
         if help_ := remedy(refusal.message):
             raise InvalidModel(
@@ -225,7 +224,7 @@ class BatchPredictor:
         self._size.failed(rows)
 
     def _note_failure(self, error: PredictError | PoisonBatch, rows: int) -> None:
-        """Raises InvalidModel once enough rows have failed alone with the same words."""
+        """Raise InvalidModel once enough single rows have failed with the same message."""
         if isinstance(error, PoisonBatch):
             self._failures.close()
         elif rows == 1:
@@ -263,14 +262,17 @@ class BatchPredictor:
         return {name: array[:rows] for name, array in outputs.items()}
 
     def _call(self, tensors: Tensors) -> Call:
-        """A batch that can be split needs less room for its answer than a single row."""
+        """Make a call.
+
+        A batch that can be split gets a lower limit for its answer than a single row.
+        """
         largest = self._size.largest
         if self._padded_rows is None and len(next(iter(tensors.values()))) > 1:
             largest = min(largest, _LARGEST_ANSWER_TO_MANY)
         return Call(self._padded(tensors), largest)
 
     def _padded(self, tensors: Tensors) -> Tensors:
-        """Pads with the last row, because that is known to fit."""
+        """Pad with copies of the last row, because it is known to fit."""
         missing = (self._padded_rows or 0) - len(next(iter(tensors.values())))
         if missing <= 0:
             return tensors
@@ -285,7 +287,7 @@ def _one_line(words: str) -> str:
 
 
 def _why(refused: Refused) -> str:
-    # The model's message may contain values of other rows, so it is shortened.
+    # The message may contain values of other rows, so it is shortened.
     reason = _one_line(refused.reason)
     if len(refused.rows) > 1:
         return (

@@ -1,7 +1,7 @@
-"""A model server that is replaced when it dies, and the batches that were in flight then.
+"""A model server that is replaced when it dies.
 
-Several batches may be in flight when a server dies, so the guilty one is unknown. All of them go to
-the next server again, one at a time. A batch on which that server dies too is the poison batch.
+Several batches may be in flight when a server dies. All of them are sent to the next server, one at
+a time. If that server dies on a batch, too, it is the poison batch.
 """
 
 import logging
@@ -26,9 +26,9 @@ from tfserving_launcher import (
 )
 from tfserving_launcher.tensors import Array
 
-# Sent while it was under way, and once more alone.
+# Once together with others, and once alone.
 _MAX_CRASHES = 2
-# How many may be under way together; a server computes them side by side.
+# The most calls in flight; a server computes them concurrently.
 _CALLS_AT_ONCE = 4
 
 Tensors = dict[str, Array]
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class PoisonBatch(Exception):
-    """Two servers died or hung on the same batch. The message is about the second one."""
+    """Two servers died or hung on the same batch. The message describes the second failure."""
 
 
 class CallAbandoned(Exception):
@@ -50,9 +50,9 @@ class WrongRowCount(Exception):
 
 @dataclass(slots=True)
 class Call:
-    """A batch in flight, or not sent yet; `generation` is that of the server that it was sent to.
+    """A batch that is in flight or still to be sent.
 
-    An answer of more than `max_answer_bytes` is refused.
+    `generation` is that of its server. An answer of more than `max_answer_bytes` is refused.
     """
 
     tensors: Tensors
@@ -68,12 +68,12 @@ class Call:
 
 
 class SupervisedServer:
-    """One model server after the other for the same model, alive between enter and exit.
+    """Serves one model while the block runs, with a new server after each crash.
 
-    `launch` gives one that is not yet entered; `loaded` is called each time that one has loaded
-    the model. At most `restarts` take the place of others.
-    `submit` may be called by one thread, and `result` by another one, in the order of the calls.
-    Entering, and every wait for an answer, raises what the launcher raises once no restart is left.
+    `launch` makes a server that is not entered yet. `loaded` is called whenever one has loaded the
+    model. There are at most `restarts` new servers. One thread may call `submit` and another one
+    `result`, in the same order. Entering and waiting raise the launcher's errors once no restart is
+    left.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class SupervisedServer:
         self._is_closed = False
         self._constants: Tensors = {}
         self._output_filter: tuple[str, ...] = ()
-        # While set, nothing is sent ahead.
+        # While set, `submit` sends nothing.
         self._one_at_a_time = False
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # A server ends with the thread that has started it, so one thread starts them all.
+            # A server dies with the thread that started it, so one thread starts all of them.
             self._starter = stack.enter_context(
                 ThreadPoolExecutor(1, thread_name_prefix="model-server")
             )
@@ -128,11 +128,11 @@ class SupervisedServer:
         return self._server.method_name(signature_name)
 
     def set_for_all_calls(self, constants: Tensors, output_filter: tuple[str, ...]) -> None:
-        """Inputs that each call has beside its rows, and the outputs that it asks for, () all."""
+        """Set the constant inputs of all calls, and the outputs to request; () requests all."""
         self._constants, self._output_filter = constants, output_filter
 
     def submit(self, call: Call) -> Call:
-        """Sends a batch ahead, with the signature asked for last, and does not wait for it."""
+        """Send a batch without waiting for its answer, for the signature that was read last."""
         with self._lock:
             if not self._one_at_a_time:
                 # Concurrent calls share the CPUs, so the timeout is scaled.
@@ -140,19 +140,19 @@ class SupervisedServer:
         return call
 
     def result(self, call: Call) -> Tensors:
-        """The outputs by name, from as many servers as it takes.
+        """Wait for the outputs by name, through restarts of the server.
 
-        Raises PredictError where the server refuses the batch, PoisonBatch, CallAbandoned, and what
-        ends the last server that there may be.
+        Raises PredictError if the server refuses the batch, PoisonBatch, CallAbandoned, and what
+        ends the last allowed server.
         """
         outputs = self.predict(call)
         if call.crashes == 0:
-            # All that were under way when a server died came before this one.
+            # All calls that were in flight during the crash came before this one.
             self._one_at_a_time = False
         return outputs
 
     def predict(self, call: Call) -> Tensors:
-        """The same for a batch that is no part of the order of calls: a piece of a refused one."""
+        """Send a batch outside of the order of calls, such as a piece of a refused one."""
         while True:
             if call.future is None:
                 with self._lock:
@@ -171,19 +171,19 @@ class SupervisedServer:
                 call.future = None
                 is_last_word = call.crashes == _MAX_CRASHES or self._restarts_left == 0
                 if isinstance(error, WrongRowCount) and is_last_word:
-                    # Two servers agree, so it is what the model answers. The caller judges it.
+                    # Two servers agree, so the model itself answers so. The caller decides.
                     return outputs
                 if call.generation == self._generation:
                     self._replace_server(error)
                 if call.crashes == _MAX_CRASHES:
                     raise _final_error(error, PoisonBatch(str(error))) from None
             else:
-                # It holds the whole message as it came.
+                # The future holds the whole response message.
                 call.future = None
                 return outputs
 
     def cancel(self, call: Call) -> None:
-        """Gives a call up that nobody waits for, also one that is not sent yet."""
+        """Cancel a call, even if it is not sent yet."""
         call.is_cancelled = True
         future = call.future
         if future is not None:
@@ -202,7 +202,7 @@ class SupervisedServer:
         )
 
     def _is_lost(self, call: Call, error: Exception) -> bool:
-        """Whether the call failed because of the server, and not because of the batch."""
+        """Whether the server, and not the batch, caused the failure."""
         if call.generation != self._generation:
             return True
         return not isinstance(error, PredictError) or error.code == "UNAVAILABLE"
@@ -248,15 +248,15 @@ class SupervisedServer:
 
 
 def _final_error(error: Exception, otherwise: Exception) -> Exception:
-    """A server that is alive but unavailable is no fault of a batch."""
+    """Blame the server, and not the batch, if it is alive but unavailable."""
     return ServerFailed(without_own_paths(error)) if isinstance(error, PredictError) else otherwise
 
 
 def _check_rows(outputs: Tensors, rows: int, signature: Signature) -> None:
-    """Raise WrongRowCount where rows may have been lost on the server.
+    """Raise WrongRowCount if the server may have lost rows.
 
-    No server adds rows or answers with the very shape of the signature by mistake: the caller
-    judges what the model does.
+    More rows than were sent, or the exact shape of the signature, come from the model; the caller
+    decides.
     """
     for name, array in outputs.items():
         shape = signature.outputs[name].shape if name in signature.outputs else None

@@ -1,4 +1,4 @@
-"""What is told while a job runs."""
+"""The progress of a running job."""
 
 import logging
 import time
@@ -10,20 +10,20 @@ logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Listens to one job. Calls come from one thread, in this order."""
+    """Receives the progress of one job, from one thread and in this order."""
 
     def phase(self, name: str) -> None:
-        """A phase begins: a short sentence for people."""
+        """A phase begins, described by a short sentence."""
 
     def total(self, *, files: int, size: int) -> None:
-        """How many input files there are, and their bytes."""
+        """The number of input files, and their total size in bytes."""
 
     def advanced(self, *, rows: int, size: int) -> None:
-        """So many more rows are predicted, and about so many more bytes of input done."""
+        """More rows were predicted, from about `size` more bytes of input."""
 
 
 class LoggedProgress:
-    """A record for each phase, and one now and then while rows stream."""
+    """Logs each phase, and the progress now and then."""
 
     def __init__(self) -> None:
         self._rows = 0

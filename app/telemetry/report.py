@@ -1,4 +1,4 @@
-"""What a job did, in counts and seconds."""
+"""Reports of jobs: counts, and seconds by phase."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ _TOO_LONG_FOR_A_RECORD = ("files", "server_output", "inspect")
 class FileReport:
     """One input file and its output; sizes in bytes.
 
-    `errors` counts the bad rows, which are in `errors_output`; that is None where there are none.
-    REUSED is an output that an earlier call has made of the same model, input and parameters.
+    `errors` counts the rows in `errors_output`, which is None if there are none. A REUSED output
+    was made by an earlier call with the same model, input and parameters.
     """
 
     state: Literal["PREDICTED", "REUSED"] = "PREDICTED"
@@ -33,9 +33,9 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A job that is complete. `seconds` are by phase, `total` included.
+    """The report of a complete job. `seconds` are by phase, with `total`.
 
-    `files_left_out` counts those below the inputs that are no data by their names.
+    `files_left_out` counts hidden files and placeholders below the inputs.
     """
 
     job_id: str
@@ -49,7 +49,7 @@ class Report:
     seconds: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        """The body of a 200 answer."""
+        """The body of a 200 response."""
         return {
             "state": "SUCCEEDED",
             "job_id": self.job_id,
@@ -65,12 +65,12 @@ class Report:
 
 
 class FilesDone:
-    """The files of a job that are complete, while it runs."""
+    """The complete files of a running job."""
 
     def __init__(self) -> None:
         self._reports: dict[str, FileReport] = {}
         self._expected = self._left_out = 0
-        # What was called, once it is known.
+        # Set once they are known.
         self.model_version: str | None = None
         self.signature_name: str | None = None
 
@@ -81,11 +81,11 @@ class FilesDone:
         self._reports[report.input] = report
 
     def reports(self) -> tuple[FileReport, ...]:
-        """In order of the inputs' names."""
+        """The reports in order of the inputs' names."""
         return tuple(report for _, report in sorted(self._reports.items()))
 
     def so_far(self, job_id: str, seconds: dict[str, float]) -> dict[str, Any]:
-        """What a job has done that fails: for the details of its error."""
+        """The report so far, for the details of an error."""
         return {
             "job_id": job_id,
             **_counts(self.reports()),
@@ -96,7 +96,7 @@ class FilesDone:
 
 
 def log_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record of a job's end holds: the report, or an error's details, without the files."""
+    """The report, or an error's details, without the list of files: for a log record."""
     fields = {name: value for name, value in body.items() if name not in _TOO_LONG_FOR_A_RECORD}
     return fields | {"files": len(body.get("files", ()))}
 
@@ -130,5 +130,5 @@ class Stopwatch:
             self._seconds[name] = time.monotonic() - started
 
     def seconds(self) -> dict[str, float]:
-        """All phases so far, and `total`."""
+        """The seconds of all phases so far, and `total`."""
         return {**self._seconds, "total": time.monotonic() - self._started}
