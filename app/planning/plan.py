@@ -4,25 +4,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from app.config.file_format import (
-    InputFormat,
-    errors_name,
-    format_of_name,
-    is_gzip_name,
-    numbered_names,
-    output_name,
-    predictions_name,
-)
+from app.config.file_format import InputFormat, format_of_name
 from app.config.job_spec import JobSpec
 from app.errors import AlreadyExists, InvalidArgument, UnsupportedInput
 from app.formats.manifest import Manifest, NameBudget, read_manifest
 from app.planning.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
+from app.planning.output_paths import (
+    STORED_AS_IT_IS,
+    OutputPaths,
+    named_paths,
+    numbered_paths,
+    single_paths,
+)
 from app.planning.selection import SelectedFile, Selection, select_files
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
 
-_STORED_AS_IT_IS = ("", "identity")
-_ENCODINGS = (*_STORED_AS_IT_IS, "gzip")
+_ENCODINGS = (*STORED_AS_IT_IS, "gzip")
 _SHOWN_FILES = 20
 
 
@@ -55,15 +53,6 @@ class Plan:
 
     tasks: list[FileTask]
     left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class _OutputPaths:
-    """The paths of an output and its errors file, and whether the output is gzipped."""
-
-    output: Location
-    errors: Location
-    gzip: bool
 
 
 def check_locations(spec: JobSpec, storage: Storage) -> None:
@@ -100,21 +89,15 @@ def plan_files(
                 " only gzip is read"
             )
     if spec.input_format == "file":
-        return _plan_of_all(spec, storage, model_files, settings, selection)
+        return _plan_files_as_instances(spec, storage, model_files, settings, selection)
     if spec.numbered_outputs:
-        paths = [_numbered(spec, number, len(selected)) for number in range(len(selected))]
+        paths = [numbered_paths(spec, number, len(selected)) for number in range(len(selected))]
     else:
-        paths = [_named(spec, *named) for named in zip(selected, formats, strict=True)]
+        paths = [named_paths(spec, *named) for named in zip(selected, formats, strict=True)]
     files = _without_own_outputs(list(zip(selected, formats, paths, strict=True)))
     selected, paths = [one for one, _, _ in files], [path for _, _, path in files]
-    for path in paths:
-        storage.check_target(path.output)
-        _check_outside_model(path.output, spec.model)
-    _check_outputs(selected, paths, writes_errors=spec.on_error == "skip")
+    there = _check_and_find(spec, storage, selected, paths)
     of_job = job_fingerprint(model_files, spec, settings)
-    there = storage.find_all([where for one in paths for where in (one.output, one.errors)])
-    if not spec.force:
-        _check_made_by_jobs(paths, there, writes_errors=spec.on_error == "skip")
     tasks = []
     name_budget = NameBudget()
     for one, file_format, path in files:
@@ -122,66 +105,86 @@ def plan_files(
         if file_format == "file-list":
             manifest = read_manifest(one.file, storage, name_budget, check)
         follows_from = [one.file, *([] if manifest is None else manifest.found())]
+        fingerprint = file_fingerprint(of_job, file_format, follows_from, gzip=path.gzip)
         tasks.append(
-            FileTask(
-                input=one.file,
-                format=file_format,
+            _task(
+                one.file,
+                path,
+                file_format=file_format,
                 manifest=manifest,
-                output=path.output,
-                gzip_output=path.gzip,
-                errors_output=path.errors,
-                old_output=there.get(path.output),
-                old_errors=there.get(path.errors),
-                fingerprint=file_fingerprint(of_job, file_format, follows_from, gzip=path.gzip),
+                there=there,
+                fingerprint=fingerprint,
             )
         )
     return Plan(tasks, selection.left_out)
 
 
-def _plan_of_all(
+def _plan_files_as_instances(
     spec: JobSpec,
     storage: Storage,
     model_files: list[StoredFile],
     settings: Settings,
     selection: Selection,
 ) -> Plan:
-    """Plan one task whose instances are the selected files."""
-    gzip = spec.output_compression == "gzip"
-    output = spec.output.below(predictions_name(spec.output_format, gzip_suffix=gzip))
-    path = _OutputPaths(output, _errors_of(output), gzip)
-    if spec.numbered_outputs:
-        path = _numbered(spec, 0, 1)
-    storage.check_target(path.output)
-    _check_outside_model(path.output, spec.model)
-    there = storage.find_all([path.output, path.errors])
+    """Plan the one task of `input_format=file`."""
+    path = numbered_paths(spec, 0, 1) if spec.numbered_outputs else single_paths(spec)
     selected = [
         one
         for one in selection.files
-        if one.is_named or not (is_output(one.file) and one.file.location in there)
+        if one.is_named
+        or not (is_output(one.file) and one.file.location in (path.output, path.errors))
     ]
-    _check_outputs(selected, [path], writes_errors=spec.on_error == "skip")
-    if not spec.force:
-        _check_made_by_jobs([path], there, writes_errors=spec.on_error == "skip")
+    there = _check_and_find(spec, storage, selected, [path])
     manifest = Manifest.of((one.file for one in selected), NameBudget())
-    task = FileTask(
-        input=StoredFile(spec.inputs[0], sum(one.file.size for one in selected)),
-        format="file",
+    of_job = job_fingerprint(model_files, spec, settings)
+    fingerprint = file_fingerprint(of_job, "file", manifest.found(), gzip=path.gzip)
+    all_files = StoredFile(spec.inputs[0], sum(one.file.size for one in selected))
+    task = _task(
+        all_files,
+        path,
+        file_format="file",
+        manifest=manifest,
+        there=there,
+        fingerprint=fingerprint,
+    )
+    return Plan([task], selection.left_out)
+
+
+def _check_and_find(
+    spec: JobSpec, storage: Storage, selected: list[SelectedFile], paths: list[OutputPaths]
+) -> dict[Location, StoredFile]:
+    """Check that the outputs may be written, and find those that exist."""
+    writes_errors = spec.on_error == "skip"
+    for path in paths:
+        storage.check_target(path.output)
+        _check_outside_model(path.output, spec.model)
+    _check_outputs(selected, paths, writes_errors=writes_errors)
+    there = storage.find_all([where for one in paths for where in (one.output, one.errors)])
+    if not spec.force:
+        _check_made_by_jobs(paths, there, writes_errors=writes_errors)
+    return there
+
+
+def _task(
+    file: StoredFile,
+    path: OutputPaths,
+    *,
+    file_format: InputFormat,
+    manifest: Manifest | None,
+    there: Mapping[Location, StoredFile],
+    fingerprint: str,
+) -> FileTask:
+    return FileTask(
+        input=file,
+        format=file_format,
         manifest=manifest,
         output=path.output,
         gzip_output=path.gzip,
         errors_output=path.errors,
         old_output=there.get(path.output),
         old_errors=there.get(path.errors),
-        fingerprint=file_fingerprint(
-            job_fingerprint(model_files, spec, settings), "file", manifest.found(), gzip=path.gzip
-        ),
+        fingerprint=fingerprint,
     )
-    return Plan([task], selection.left_out)
-
-
-def _errors_of(output: Location) -> Location:
-    folder = output.parent()
-    return folder.below(errors_name(output.path.removeprefix(folder.path)))
 
 
 def _check_outside_model(output: Location, model: Location) -> None:
@@ -206,7 +209,7 @@ def _check_outside_model(output: Location, model: Location) -> None:
 
 
 def _check_made_by_jobs(
-    paths: list[_OutputPaths], there: Mapping[Location, StoredFile], *, writes_errors: bool
+    paths: list[OutputPaths], there: Mapping[Location, StoredFile], *, writes_errors: bool
 ) -> None:
     """Raise AlreadyExists if an output would replace a file that no job wrote."""
     wanted = [path.output for path in paths]
@@ -221,33 +224,9 @@ def _check_made_by_jobs(
         )
 
 
-def _named(spec: JobSpec, selected: SelectedFile, file_format: InputFormat) -> _OutputPaths:
-    """Name the output like its input."""
-    encoded = selected.file.content_encoding not in _STORED_AS_IT_IS
-    has_gzip_name = is_gzip_name(selected.name)
-    match spec.output_compression:
-        case "gzip":
-            gzip = gzip_suffix = True
-        case "none":
-            gzip = gzip_suffix = False
-        case None:
-            gzip_suffix = has_gzip_name
-            # Only the Content-Encoding shows that an object without .gz is gzipped.
-            gzip = has_gzip_name or (encoded and spec.output.scheme == "gs")
-    name = output_name(selected.name, file_format, spec.output_format, gzip_suffix=gzip_suffix)
-    output = spec.output.below(name)
-    return _OutputPaths(output, _errors_of(output), gzip)
-
-
-def _numbered(spec: JobSpec, number: int, total: int) -> _OutputPaths:
-    """Name the output as Vertex AI does."""
-    output, errors = map(spec.output.below, numbered_names(number, total))
-    return _OutputPaths(output, errors, gzip=spec.output_compression == "gzip")
-
-
 def _without_own_outputs(
-    files: list[tuple[SelectedFile, InputFormat, _OutputPaths]],
-) -> list[tuple[SelectedFile, InputFormat, _OutputPaths]]:
+    files: list[tuple[SelectedFile, InputFormat, OutputPaths]],
+) -> list[tuple[SelectedFile, InputFormat, OutputPaths]]:
     """Drop outputs of earlier calls from the inputs, where both share a folder."""
     made_of_others = {
         path
@@ -263,7 +242,7 @@ def _without_own_outputs(
 
 
 def _check_outputs(
-    selected: Iterable[SelectedFile], paths: list[_OutputPaths], *, writes_errors: bool
+    selected: Iterable[SelectedFile], paths: list[OutputPaths], *, writes_errors: bool
 ) -> None:
     taken = {one.file.identity: f"the input {one.file.uri}" for one in selected}
     outputs = [one.output for one in paths]
