@@ -102,11 +102,14 @@ class NumberRowReader:
         return None if tensor is None else with_last_dimension(tensor, self._spec)
 
     def _rank(self, row: NDArray[np.uint8]) -> int:
-        found = int(np.argmax(row != _OPENING))
+        if self._spec.shape is not None and not ends_in_one(self._spec):
+            return len(self._spec.shape) - 1
+        # A longer run of brackets is nested too deeply.
+        found = int(np.argmax(row[: DEEPEST_NESTING + 2] != _OPENING))
         if self._spec.shape is None:
             return found
         rank = len(self._spec.shape) - 1
-        return found if ends_in_one(self._spec) and found == rank - 1 else rank
+        return found if found == rank - 1 else rank
 
 
 def _buffer_types(spec: TensorSpec) -> tuple[Literal["d", "i", "u"], np.dtype[np.generic]]:
