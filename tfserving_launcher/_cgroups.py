@@ -1,4 +1,4 @@
-"""Which control groups hold this process.
+"""The control groups of this process.
 
 Source: cgroups(7), for /proc/self/cgroup in either version.
 """
@@ -13,9 +13,9 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 def cgroups_of(
     controller: str, root: Path = CGROUP_ROOT, own_cgroups: Path = OWN_CGROUPS
 ) -> Iterator[Path]:
-    """The folders of this process's groups and of those around them, the innermost first.
+    """The folders of this process's groups and their parents, innermost first.
 
-    In a container the innermost that can be seen may be the root itself.
+    In a container, the innermost visible one may be the root.
     """
     try:
         lines = own_cgroups.read_text().splitlines()

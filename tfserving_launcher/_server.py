@@ -132,7 +132,7 @@ class ModelServer:
         return self._signatures[name]
 
     def method_name(self, signature_name: str) -> str:
-        """What kind of call a signature is for, also where its tensors are none for NumPy."""
+        """The method name of a signature, even if NumPy cannot hold its tensors."""
         definition: Any = self._signature_defs[signature_name]
         method_name: str = definition.method_name
         return method_name
@@ -219,14 +219,14 @@ class PredictFuture:
             raise _what_happened(error, self._process, self._timeout_seconds) from None
 
     def cancel(self) -> None:
-        """Gives the call up; the server may go on computing it."""
+        """Cancel the call. The server may continue to compute it."""
         self._call.future.cancel()
 
 
 def _what_happened(
     error: PredictError, process: ChildProcess, timeout_seconds: float
 ) -> PredictError | ServerExited | ServerTimeout:
-    """A broken connection or a late answer, told apart from a refusal."""
+    """Distinguish a broken connection or a timeout from a refusal."""
     if error.code == "UNAVAILABLE" and process.exited.wait(_EXIT_NOTICE_SECONDS):
         return process.exit_error("while it was serving")
     if error.code == "DEADLINE_EXCEEDED":
@@ -244,7 +244,10 @@ def _tensors(inputs: Mapping[str, object], signature: Signature) -> dict[str, Ar
 
 
 def _checked_version(version_dir: Path) -> str:
-    """The folder's name. The server waits for ever where this does not hold, so it is checked."""
+    """Check the version folder, and return its name.
+
+    The server would wait forever for an invalid one.
+    """
     name = version_dir.name
     digits = name.lstrip("0")
     # int() refuses the longest names.
@@ -262,8 +265,9 @@ def _checked_version(version_dir: Path) -> str:
 
 
 def _private_folder(stack: ExitStack, wanted: Path | None) -> Path:
-    """A folder of mode 0700 with a path fit for a socket: short, and without %, which gRPC would
-    take for an escape.
+    """Create a folder of mode 0700 whose path fits a socket:
+
+    short, and without %, which gRPC unescapes.
     """
     for parent in (wanted or tempfile.gettempdir(), "/tmp"):  # noqa: S108  # mkdtemp makes a folder of our own
         folder = Path(tempfile.mkdtemp(prefix="tfs-", dir=parent))
@@ -283,7 +287,7 @@ def _remove(folder: Path) -> None:
 
 
 def _with_own_folders(environment: Mapping[str, str] | None, folder: Path) -> dict[str, str]:
-    """What a model plants where later programs would look for it goes with the server."""
+    """Point HOME and TMPDIR into the server's folder, which is removed with what a model plants."""
     folders = {"HOME": folder / "home", "TMPDIR": folder / "tmp"}
     for path in folders.values():
         path.mkdir()
@@ -296,7 +300,7 @@ def _with_own_folders(environment: Mapping[str, str] | None, folder: Path) -> di
 
 
 def _only_version(folder: Path, version_dir: Path, version: str) -> Path:
-    """A base path that shows the server this one version: it would take the highest it sees."""
+    """Make a base path that contains only this version, because the server takes the highest."""
     base_path = folder / "m"
     base_path.mkdir()
     (base_path / version).symlink_to(version_dir.absolute(), target_is_directory=True)

@@ -1,4 +1,4 @@
-"""What a model takes and gives: frozen descriptions of its signatures."""
+"""Descriptions of a model's signatures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -65,8 +65,8 @@ logger = logging.getLogger(__name__)
     "--integer-strings", is_flag=True, help="Take whole numbers in strings, as BigQuery writes."
 )
 @click.option(
-    "--csv-header/--no-csv-header",
-    default=None,
+    "--csv-header",
+    type=click.BOOL,
     help="Whether tables have a header.  [default: they must, and it is no row of numbers]",
 )
 @click.option(

@@ -1,1 +1,1 @@
-"""A gunicorn worker that reads whole requests in one event loop: slow clients cost no thread."""
+"""A gunicorn worker with an event loop for requests, so that slow clients occupy no thread."""

@@ -1,4 +1,4 @@
-"""The threads that make answers, and the way of the answers back into the event loop."""
+"""A thread pool that makes answers, and returns them to the event loop."""
 
 import os
 import threading
@@ -12,34 +12,37 @@ from app.http_server.wsgi_call import INTERNAL_ERROR, Answer
 
 
 class AnswerPool:
-    """So many threads. `wake_descriptor` is a pipe that does not block, read by the event loop."""
+    """A fixed number of threads.
+
+    `wake_descriptor` is a non-blocking pipe that the event loop reads.
+    """
 
     def __init__(self, threads: int, wake_descriptor: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._answers: SimpleQueue[tuple[Connection, Answer]] = SimpleQueue()
         self._wake_descriptor = wake_descriptor
-        # All start at once: a pool that grows with the load would look like one that leaks.
+        # Start all threads at once: a growing pool would look like a leak.
         started = threading.Barrier(threads + 1)
         for _ in range(threads):
             self._pool.submit(started.wait)
         started.wait()
 
     def make(self, connection: Connection, work: Callable[[], Answer]) -> None:
-        """Has a thread make the answer for a connection."""
+        """Make the answer for a connection in a thread."""
         self._pool.submit(self._make, connection, work)
 
     def made(self) -> Iterator[tuple[Connection, Answer]]:
-        """The answers that are ready and were not given yet.
+        """The answers that are ready now.
 
-        Not those that become ready meanwhile: a client that sends its requests at once would keep
-        the event loop from all others.
+        Answers that finish during the iteration come next time, so that one client's pipelined
+        requests do not starve the others.
         """
         with suppress(Empty):
             for _ in range(self._answers.qsize()):
                 yield self._answers.get_nowait()
 
     def close(self) -> None:
-        """Takes no more work, and does not wait for what is under way."""
+        """Accept no more work, and do not wait for running work."""
         self._pool.shutdown(wait=False)
 
     def _make(self, connection: Connection, work: Callable[[], Answer]) -> None:
@@ -48,5 +51,5 @@ class AnswerPool:
             made = work()
         finally:
             self._answers.put((connection, made))
-            with suppress(BlockingIOError):  # a pipe that is full wakes the loop as well
+            with suppress(BlockingIOError):  # a full pipe wakes the loop as well
                 os.write(self._wake_descriptor, b".")

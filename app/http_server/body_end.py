@@ -1,6 +1,6 @@
-"""Where the body of a request ends, told from its bytes as they arrive: RFC 9112, sections 6 and 7.
+"""Finds the end of a request body in arriving bytes: RFC 9112, sections 6 and 7.
 
-What a body holds, and whether it is sound, is for gunicorn's parser to say once it is there.
+Gunicorn's parser validates the body once it is complete.
 """
 
 from gunicorn.http.body import ChunkedReader, LengthReader
@@ -10,14 +10,14 @@ from app.errors import TooLarge
 from app.http_server.refusals import Refusal, Refused
 
 LARGEST_BODY_BYTES = 1024 * 1024
-# A chunk of one byte takes six: nobody sends a large body so by accident.
+# A chunk of one byte takes six bytes. No client sends a large body like this by accident.
 _MOST_CHUNKED_BYTES = 2 * LARGEST_BODY_BYTES
 _LONGEST_LINE_BYTES = 8192
 _LINE_END_BYTES = 2
 
 
 class LengthBodyEnd:
-    """The end of a body of so many bytes. Raises Refused where these are too many."""
+    """Finds the end of a body with a Content-Length. Raises Refused if it is too large."""
 
     def __init__(self, length: int) -> None:
         if length > LARGEST_BODY_BYTES:
@@ -33,7 +33,7 @@ class LengthBodyEnd:
 
 
 class ChunkedBodyEnd:
-    """The end of a body in chunks. What is no chunk ends it, for the parser to refuse."""
+    """Finds the end of a chunked body. A malformed chunk ends it, and the parser refuses it."""
 
     def __init__(self) -> None:
         self.whole = False
@@ -44,7 +44,7 @@ class ChunkedBodyEnd:
         self._bytes = 0
 
     def feed(self, data: bytes) -> None:
-        """Raises Refused where the body, or what its chunks add to it, is too large."""
+        """Take bytes of the body. Raises Refused if the body or its chunk framing is too large."""
         at = 0
         while at < len(data) and not self.whole:
             if self._left_of_chunk > 0:
@@ -85,7 +85,7 @@ class ChunkedBodyEnd:
 
 
 def body_end(request: Request) -> LengthBodyEnd | ChunkedBodyEnd:
-    """The end of the body that the header announces. Raises Refused where that is too large."""
+    """Choose how to find the end of the body, by the header. Raises Refused if it is too large."""
     reader = request.body.reader if request.body is not None else None
     if isinstance(reader, ChunkedReader):
         return ChunkedBodyEnd()

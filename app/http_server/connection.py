@@ -1,4 +1,4 @@
-"""One caller's connection, and the table of all of them."""
+"""Connections, and a table of them by state."""
 
 import math
 import socket
@@ -22,7 +22,7 @@ TOO_SLOW = Refusal(
 
 
 class Stage(Enum):
-    """What a connection is waiting for; a running one waits for its answer to be made."""
+    """The state of a connection: what it waits for. RUNNING waits for its answer."""
 
     IDLE = "the first byte of a request"
     READING = "the rest of a request"
@@ -44,7 +44,7 @@ WAITING_FOR_THE_CLIENT = (Stage.IDLE, Stage.READING, Stage.SENDING, Stage.CLOSIN
 
 
 class Connection:
-    """`deadline` is when its present wait ends, as an instant of the monotonic clock."""
+    """One client's connection. `deadline` is the end of its current wait on the monotonic clock."""
 
     def __init__(
         self, sock: socket.socket, reader: RequestReader, client: Any, server: Any
@@ -62,7 +62,7 @@ class Connection:
         self.closes_after_answer = False
 
     def deadline_for_rest(self, *, begins_body: bool) -> float:
-        """When the rest of a request is due, or the next bytes of it if that is sooner."""
+        """The deadline for the complete request, or for its next bytes if that is sooner."""
         now = time.monotonic()
         if begins_body:
             self._request_deadline = now + _BODY_SECONDS
@@ -72,7 +72,7 @@ class Connection:
 
 
 class ConnectionTable:
-    """All connections by what they wait for, the one that has waited longest first."""
+    """All connections by state; in each, the one that has waited longest comes first."""
 
     def __init__(self, selector: BaseSelector) -> None:
         self._selector = selector
@@ -86,7 +86,7 @@ class ConnectionTable:
         return [connection for stage in stages for connection in self._by_stage[stage]]
 
     def move(self, connection: Connection, stage: Stage, deadline: float) -> None:
-        """Has the connection wait for something else, or longer for the same. CLOSED closes it."""
+        """Change a connection's state, or extend its wait. CLOSED closes it."""
         connection.deadline = deadline
         if stage is connection.stage:
             return
@@ -102,16 +102,16 @@ class ConnectionTable:
             self._by_stage[stage][connection] = None
 
     def held_bytes(self, changed: Connection) -> int:
-        """What all of them keep of requests, after this one has changed."""
+        """The bytes of unfinished requests in all connections, after this one changed."""
         held = changed.reader.held_bytes
         self._held_bytes += held - changed.counted_bytes
         changed.counted_bytes = held
         return self._held_bytes
 
     def longest_waiting(self) -> Connection | None:
-        """The one whose client has kept it waiting for longest; None where no client does.
+        """The connection that has waited longest for its client, or None.
 
-        Not the idle ones first: a connection that is about to send its request is idle as well.
+        Idle ones have no precedence: a connection that is about to send a request is idle as well.
         """
         groups = [self._by_stage[stage] for stage in WAITING_FOR_THE_CLIENT]
         first = [next(iter(group)) for group in groups if group]

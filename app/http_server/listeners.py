@@ -1,4 +1,4 @@
-"""The sockets that a worker accepts connections from."""
+"""Accepts connections from a worker's listening sockets."""
 
 import errno
 import resource
@@ -15,10 +15,10 @@ _NO_DESCRIPTOR_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listeners:
-    """Accepts connections, at most `most` of them or half the files that the process may open.
+    """Accepts up to `most` connections, or half of the process's file limit.
 
-    `accepted` takes a connection and the addresses of both its ends, and returns how many there
-    are. `make_room` closes one, and tells whether it could. Where it cannot, accepting pauses.
+    `accepted` takes a connection with the addresses of both ends, and returns the number of
+    connections. `make_room` closes one, and returns whether it could. If not, accepting pauses.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Listeners:
         self._open_again_at = 0.0
 
     def open(self) -> None:
-        """Accepts from here on, unless a pause is not over yet."""
+        """Start to accept, unless a pause is not over."""
         if self._are_open or time.monotonic() < self._open_again_at:
             return
         self._are_open = True
@@ -48,7 +48,7 @@ class Listeners:
             self._selector.register(listener, EVENT_READ, partial(self._accept, listener))
 
     def close(self) -> None:
-        """Accepts no more; who connects waits in the kernel's queue."""
+        """Stop accepting. New connections wait in the kernel's backlog."""
         if not self._are_open:
             return
         self._are_open = False
@@ -65,14 +65,14 @@ class Listeners:
                 if error.errno in _NO_DESCRIPTOR_LEFT and not self._make_room():
                     self._pause()
                     return
-                continue  # that one is gone already, or there is room for it at the next attempt
+                continue  # the client is gone, or the next attempt has room for it
             count = self._accepted(connection, client, listener.getsockname())
             if count > self._limit() and not self._make_room():
                 self._pause()
                 return
 
     def _limit(self) -> int:
-        # The other half is the job's: storage, the model server, its files.
+        # The other half is for the job: storage, the model server, and its files.
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return self._most if files == resource.RLIM_INFINITY else min(self._most, files // 2)
 

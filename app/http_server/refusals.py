@@ -1,4 +1,4 @@
-"""Answers to what is no request, or no whole one: those that no application gives."""
+"""Error responses for invalid and incomplete requests, which never reach the application."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -31,7 +31,7 @@ class Refusal:
     retry_after_seconds: int | None = None
 
     def answer(self) -> bytes:
-        """The whole answer, which says that the connection closes after it."""
+        """The complete response, which closes the connection."""
         error = {"code": self.code, "status": self.status, "message": self.message, "details": {}}
         body = orjson.dumps(
             {"error": error}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -48,7 +48,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """The connection holds no request that could be handed on."""
+    """The connection holds no valid request."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 def refusal_of(error: ParseException) -> Refusal:
-    """What gunicorn's parser says of a request, as an answer."""
+    """The response to an error of gunicorn's parser."""
     message = f"this is no HTTP request that can be answered: {shortened(str(error))}"
     for kind, code, status in _CODES:
         if isinstance(error, kind):
@@ -65,7 +65,7 @@ def refusal_of(error: ParseException) -> Refusal:
 
 
 def shortened(text: str) -> str:
-    """The beginning of what a client has sent, to be shown to it."""
+    """Shorten what a client sent, for an error message."""
     if len(text) <= _MOST_CHARACTERS_SHOWN:
         return text
     return f"{text[:_MOST_CHARACTERS_SHOWN]}... ({len(text):,} characters)"

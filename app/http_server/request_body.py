@@ -1,4 +1,4 @@
-"""The body of a request: bounded, and unpacked where it is gzipped."""
+"""Reads request bodies, limited in size and decompressed."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from app.framing.gzipped import decoded
 from app.http_server.body_end import LARGEST_BODY_BYTES
 from app.http_server.refusals import shortened
 
-# Gzip's own name, and the older one that RFC 9110, section 8.4.1.3, has mean the same.
+# The name of gzip, and its old alias: RFC 9110, section 8.4.1.3.
 _GZIP = ("gzip", "x-gzip")
 # RFC 1952, section 2.3.1.
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -18,7 +18,7 @@ _PIECE_BYTES = 4096
 
 
 def body_of(request: Request) -> bytes:
-    """Raises InvalidArgument, TooLarge or UnsupportedEncoding where there is no such body."""
+    """Read the body. Raises InvalidArgument, TooLarge or UnsupportedEncoding."""
     codings = [coding.strip() for coding in request.headers.get("Content-Encoding", "").split(",")]
     codings = [coding for coding in codings if coding.lower() not in ("", "identity")]
     if len(codings) > 1 or not {coding.lower() for coding in codings} <= set(_GZIP):
@@ -64,7 +64,7 @@ def _unpacked(body: bytes) -> bytes:
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
-    # Small ones: for each gzip member in it, the rest of a piece is copied.
+    # Use small pieces: the rest of a piece is copied for each gzip member.
     for start in range(0, len(body), _PIECE_BYTES):
         yield body[start : start + _PIECE_BYTES]
 

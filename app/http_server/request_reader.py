@@ -1,7 +1,7 @@
-"""The bytes of a connection, kept until a request is whole: its header and its body.
+"""Collects the bytes of a connection until a request is complete: its header and its body.
 
-Gunicorn's parser waits for what it reads, and a thread with it. Here it is given only what has
-arrived, so it never waits. Source: RFC 9112.
+Gunicorn's parser blocks while it reads. Here it gets only bytes that have arrived, so it never
+blocks. Source: RFC 9112.
 """
 
 import re
@@ -24,7 +24,7 @@ from app.http_server.refusals import Refusal, Refused, refusal_of
 _LARGEST_HEADER_BYTES = 64 * 1024
 _HEADER_END = b"\r\n\r\n"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-# A method begins with one of these; an empty line may come before it.
+# The first byte of a method, or of an empty line before it.
 _FIRST_BYTES = frozenset(
     b"\r!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
@@ -32,10 +32,10 @@ _PIECE_BYTES = 8192
 
 
 class RequestReader:
-    """Takes what one connection receives, and gives its requests one after the other.
+    """Splits the bytes of one connection into requests.
 
-    `ended` is true once no more will come. `expects_continue` is true while the client waits for
-    a 100 before it sends the body.
+    `ended` is True after the last byte. `expects_continue` is True while the client waits for a 100
+    response before it sends the body.
     """
 
     def __init__(self, cfg: Config, client: Any) -> None:
@@ -51,12 +51,12 @@ class RequestReader:
 
     @property
     def begun(self) -> bool:
-        """Whether a request has begun to arrive that is not given yet."""
+        """Whether part of a request has arrived."""
         return self.in_body or bool(self._header)
 
     @property
     def in_body(self) -> bool:
-        """Whether its header has arrived."""
+        """Whether the header of the current request has arrived."""
         return self._request is not None
 
     @property
@@ -71,10 +71,10 @@ class RequestReader:
             self._body.feed(data)
 
     def next_request(self) -> Request | None:
-        """The next request, or None until it is whole. Raises Refused where there can be none.
+        """The next complete request, or None. Raises Refused for an invalid one.
 
-        One whose body ends too early comes with what there is of it, and the connection closes
-        after its answer.
+        A request with a truncated body is returned as it is, and the connection closes after its
+        answer.
         """
         if self._request is None:
             self._request = self._parsed_header()
@@ -86,7 +86,7 @@ class RequestReader:
         return request
 
     def begin_next(self) -> None:
-        """To be called when the last request is answered, and all of its body read."""
+        """Go on to the next request, after the last one was answered and its body read."""
         self._header += self._arrived.take()
         self._searched = 0
 
@@ -103,14 +103,14 @@ class RequestReader:
             raise Refused(Refusal(400, "INVALID_ARGUMENT", "the header has no end")) from None
         self._body = body_end(request)
         self._body.feed(self._arrived.rest())
-        parsed: Any = request  # the stubs do not know the attribute
+        parsed: Any = request  # the stubs lack the attribute
         self.expects_continue = parsed._expected_100_continue and not self._body.whole  # noqa: SLF001  # it has no public name
-        # Gunicorn would send a 100 of its own, just before the answer.
+        # Otherwise gunicorn sends a 100 response of its own before the answer.
         parsed._expected_100_continue = False  # noqa: SLF001  # ditto
         return request
 
     def _header_is_there(self) -> bool:
-        """Whether the parser can judge what there is. Raises ParseException where it need not."""
+        """Whether the header is complete. Raises ParseException if it is invalid already."""
         if not self._header:
             return False
         if self._header[0] not in _FIRST_BYTES:
@@ -118,7 +118,7 @@ class RequestReader:
         if self._header.find(_HEADER_END, max(0, self._searched - len(_HEADER_END))) >= 0:
             return True
         if _BARE_LINE_FEED.search(self._header, max(0, self._searched - 1)):
-            return True  # for the parser to refuse: what ends its lines so never has an end
+            return True  # bare LF line ends never complete a header, so let the parser refuse it
         self._searched = len(self._header)
         if self._searched > _LARGEST_HEADER_BYTES:
             raise LimitRequestHeaders(f"the header is longer than {_LARGEST_HEADER_BYTES:,} bytes")
@@ -126,9 +126,9 @@ class RequestReader:
 
 
 class _Arrived(Unreader):
-    """Gives the parser what has arrived, and then an end, in pieces as a socket would.
+    """Feeds arrived bytes to the parser in pieces like a socket, and then reports the end.
 
-    The parser copies the rest of a piece for each chunk of a body, so pieces must be small.
+    The parser copies the rest of a piece for each chunk of a body, so pieces are small.
     """
 
     def __init__(self) -> None:
@@ -149,11 +149,11 @@ class _Arrived(Unreader):
         return piece
 
     def rest(self) -> bytes:
-        """What the parser has not used yet."""
+        """The bytes that the parser has not consumed."""
         return self.buf.getvalue() + bytes(self._data[self._given :])
 
     def take(self) -> bytes:
-        """The same, which is then no longer here."""
+        """Remove and return those bytes."""
         rest = self.rest()
         self.take_buffered()
         self._data.clear()

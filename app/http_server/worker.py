@@ -1,8 +1,8 @@
-"""Gunicorn's worker for this service: no client can take a thread by being slow.
+"""The gunicorn worker of this service: slow clients occupy no thread.
 
-An event loop reads whole requests and sends whole answers; threads only make the answers. So a
-few threads are enough for one job and /health, however many connections there are. It serves HTTP/1
-without TLS. Its hold on gunicorn is base.Worker and the HTTP parser.
+An event loop reads complete requests and sends complete responses; threads only compute them. So a
+few threads suffice for one job and /health, however many connections there are. It serves HTTP/1
+without TLS. It uses gunicorn's base.Worker and HTTP parser.
 """
 
 import math
@@ -43,10 +43,10 @@ _MOST_HELD_BYTES = 16 * 1024 * 1024
 _TURN_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _RECEIVED_AT_ONCE_BYTES = 64 * 1024
-# A stopping worker still answers what a client may be sending on a connection that was kept open.
+# A stopping worker still answers requests that are arriving on kept-alive connections.
 _STOPPING_SECONDS = 2.0
 _STOPPING_TURN_SECONDS = 0.2
-# The process above kills the worker when its own grace is over; callers are answered before.
+# The master kills the worker after its own grace period, so answer clients before that.
 _LAST_WORDS_SECONDS = 1.0
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -60,16 +60,16 @@ _STOPPED = Refusal(
 
 
 class BufferingWorker(Worker):
-    """Reads the settings threads, keepalive, worker_connections, graceful_timeout of gunicorn's.
+    """Uses gunicorn's settings threads, keepalive, worker_connections and graceful_timeout.
 
-    `on_stop` is called once, when the worker begins to end, for whatever reason.
+    Calls `on_stop` once, when the worker begins to stop for whatever reason.
     """
 
     on_stop: Callable[[], None] = staticmethod(lambda: None)
 
     @classmethod
     def check_config(cls, cfg: Config, _log: Any) -> None:
-        """Raises ConfigError where the settings ask for what this worker does not do."""
+        """Raise ConfigError for settings that this worker does not support."""
         if cfg.is_ssl:
             raise ConfigError("this worker speaks no TLS: unset certfile and keyfile")
 
@@ -85,11 +85,11 @@ class BufferingWorker(Worker):
             signal.signal(number, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # gunicorn's signature
-        # The signal itself wakes the loop: gunicorn has Python write it into the pipe.
+        # The signal wakes the loop: gunicorn sets a wakeup descriptor.
         self.alive = False
 
     def run(self) -> None:
-        """Serves until the worker is told to end, or the process above it is gone."""
+        """Serve until the worker must stop, or the master is gone."""
         self._pool = AnswerPool(self.cfg.threads, self.PIPE[1])
         listeners = Listeners(
             self.sockets,
@@ -119,7 +119,7 @@ class BufferingWorker(Worker):
         self._end_waits()
 
     def _end(self) -> None:
-        """Waits for answers that are being made or sent, within the grace that there is."""
+        """Wait for running and outgoing answers, within the grace period."""
         started = time.monotonic()
         grace = max(0.0, self.cfg.graceful_timeout - _LAST_WORDS_SECONDS)
         while (waited := time.monotonic() - started) < grace:
@@ -133,7 +133,7 @@ class BufferingWorker(Worker):
         self._pool.close()
 
     def _guarded(self, step: Callable[..., None], connection: Connection, *arguments: Any) -> None:
-        """A fault in the work on one connection costs that connection, not the worker."""
+        """Close a connection whose handling failed; keep the worker running."""
         try:
             step(connection, *arguments)
         except Exception:
@@ -156,7 +156,7 @@ class BufferingWorker(Worker):
 
     def _give_up(self, connection: Connection) -> None:
         if connection.stage is Stage.READING:
-            with suppress(OSError):  # it is told so where that is possible at once
+            with suppress(OSError):  # tell the client if that is possible without waiting
                 connection.sock.send(_TOO_MANY.answer())
         self._close(connection)
 
@@ -173,7 +173,7 @@ class BufferingWorker(Worker):
     def _serve(self, connection: Connection) -> None:
         if connection.stage is Stage.SENDING:
             self._send_rest(connection)
-        elif connection.stage is not Stage.CLOSED:  # it may have been given up in this turn
+        elif connection.stage is not Stage.CLOSED:  # it may have been closed in this iteration
             self._receive(connection)
 
     def _receive(self, connection: Connection) -> None:
@@ -219,7 +219,7 @@ class BufferingWorker(Worker):
     def _wait_for_rest(self, connection: Connection, *, begins_body: bool) -> None:
         if connection.reader.expects_continue:
             connection.reader.expects_continue = False
-            with suppress(OSError):  # a client that is gone is noticed when it is read from
+            with suppress(OSError):  # reading detects a disconnected client
                 connection.sock.send(_CONTINUE)
         deadline = connection.deadline_for_rest(begins_body=begins_body)
         self._connections.move(connection, Stage.READING, deadline)
@@ -227,7 +227,7 @@ class BufferingWorker(Worker):
     # From a request to its answer
 
     def _answer(self, connection: Connection, request: Request) -> Answer:
-        """In a thread of the pool."""
+        """Runs in a thread of the pool."""
         caller = Caller(connection.sock.fileno(), connection.client, connection.server)
         return answer(self.wsgi, request, caller, self.log, last=not self.alive)
 
@@ -262,7 +262,7 @@ class BufferingWorker(Worker):
     # The end of a connection
 
     def _close_gently(self, connection: Connection) -> None:
-        """Lets the client read its answer, which bytes of its that are left unread would destroy.
+        """Close after the client has read its answer: unread bytes would reset the connection.
 
         Source: RFC 9112, section 9.6.
         """

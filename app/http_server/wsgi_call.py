@@ -1,6 +1,6 @@
-"""One request is given to the WSGI application: PEP 3333. Its answer is gathered, not sent.
+"""Calls the WSGI application (PEP 3333) with one request, and collects its response.
 
-So the thread that makes it never waits for a client that does not read.
+The thread never waits for a client that does not read.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.http_server.refusals import Refusal
 
 
 class Outlet:
-    """Stands in for the connection's socket: keeps what is sent, and has its descriptor."""
+    """Replaces the connection's socket: collects what is sent, and has its descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -31,7 +31,7 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Both ends of a connection, as the socket module gives addresses."""
+    """The addresses of both ends of a connection."""
 
     descriptor: int
     client: Any
@@ -40,7 +40,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The bytes to send, and whether the connection closes after them."""
+    """The bytes of a response, and whether the connection closes after it."""
 
     data: bytes | bytearray
     closes: bool
@@ -54,9 +54,9 @@ INTERNAL_ERROR = Answer(
 def answer(
     application: Any, request: Request, caller: Caller, log: Logger, *, last: bool
 ) -> Answer:
-    """The application's answer. `last` tells the client that the connection closes.
+    """Call the application; return its response. `last` announces the end of the connection.
 
-    All of the request's body is read, so that what follows it is the next request.
+    Reads the complete request body, so that the next bytes are the next request.
     """
     started = datetime.now()  # noqa: DTZ005  # as gunicorn's access log wants it
     outlet: Any = Outlet(caller.descriptor)
@@ -81,7 +81,7 @@ def answer(
 
 
 def _is_read(request: Request) -> bool:
-    """Reads what the application has left of the body. False where its end cannot be found."""
+    """Read the rest of the body; False if its end cannot be found."""
     try:
         if request.body is not None:
             request.body.read()

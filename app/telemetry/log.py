@@ -20,15 +20,15 @@ _TRACE_CONTEXT = re.compile(
     r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]{1,20}))?(?:;o=(?P<o>[01]))?"
 )
 
-# Of a record's `extra`: what a job did, as fields that need no parsing.
+# The attribute of a log record for the fields of a job's end.
 JOB_FIELDS = "job"
-# Control characters (Unicode's Cc) but tab and line feed, and those that change the direction.
+# Control characters except tab and line feed, and those that change the text's direction.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
 class LogContext:
-    """What every record of a job carries. `trace` is a header's value, or empty."""
+    """The fields of each log record of a job. `trace` is a header's value, or empty."""
 
     job_id: str
     trace: str = ""
@@ -39,7 +39,7 @@ _current: ContextVar[LogContext | None] = ContextVar("job_context", default=None
 
 @contextmanager
 def job_context(context: LogContext) -> Iterator[None]:
-    """Records made in the block, and in threads that copy its context, belong to the job."""
+    """Log records in the block, and in threads that copy its context, belong to the job."""
     token = _current.set(context)
     try:
         yield
@@ -48,7 +48,7 @@ def job_context(context: LogContext) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON a record. `project` makes the trace one that Cloud Logging can follow."""
+    """Formats a record as a line of JSON. `project` links traces in Cloud Logging."""
 
     converter = staticmethod(time.gmtime)
 
@@ -85,7 +85,7 @@ class TextFormatter(logging.Formatter):
 
 
 def printable(text: str) -> str:
-    """The text with what would steer a terminal as escapes; line ends and tabs stay."""
+    """Escape characters that control a terminal, except line ends and tabs."""
     return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -103,7 +103,7 @@ def set_up_logging(level: str, *, project: str | None = None, stream: TextIO = s
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # At a lower level they tell URLs, and that of an upload is as good as a password.
+    # At DEBUG they log URLs, and an upload's URL is a credential.
     for name in ("urllib3", "requests", "google"):
         logging.getLogger(name).setLevel(logging.INFO)
 

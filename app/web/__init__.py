@@ -1,1 +1,1 @@
-"""The HTTP interface: routes, Vertex AI's requests, and a page that explains itself."""
+"""The HTTP interface: routes, Vertex AI's requests, and a usage page."""

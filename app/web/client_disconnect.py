@@ -1,4 +1,4 @@
-"""Notices that the client of a job has disconnected."""
+"""Detects that the client of a job disconnected."""
 
 import select
 import socket
@@ -15,9 +15,9 @@ _JOIN_SECONDS = 2.0
 
 @contextmanager
 def stop_on_disconnect(connection: socket.socket, stop_signal: StopSignal) -> Iterator[None]:
-    """Stops the job that runs in the block once the other end of `connection` is closed.
+    """Stop the job in the block when the client closes `connection`.
 
-    A caller that closes only its sending half counts as gone too. Source: poll(2), POLLRDHUP.
+    Closing only the sending half counts as well. Source: poll(2), POLLRDHUP.
     """
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The HTTP interface: routes, and the one place where errors become answers."""
+"""The routes of the service, and the translation of errors into responses."""
 
 import logging
 import threading
@@ -39,29 +39,29 @@ routes = Blueprint("routes", __name__)
 
 
 class Service:
-    """What the requests of one process share: settings, storage, and the one place for a job."""
+    """The state that requests share: settings, storage, and the lock of the running job."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.connections = Connections(settings.project)
         self.running = threading.Lock()
-        # Whoever runs the service says what its instance is.
+        # The program that runs the service sets its instance.
         self.instance = Instance(PrivateFolders(), end=lambda: None)
         self._stop_signal = StopSignal()
         self._ending: JobError | None = None
 
     def begin_job(self) -> StopSignal:
-        """What ends the job from outside. An instance that is ending lets none begin."""
+        """The stop signal of a new job. If the instance is ending, the signal is set already."""
         self._stop_signal = StopSignal()
         if self._ending is not None:
             self._stop_signal.stop(self._ending)
         return self._stop_signal
 
     def as_seen_by_callers(self, error: Exception) -> Exception:
-        """The error of a job; of an instance that is ending, the end is what it tells of.
+        """Translate a job's error into ShuttingDown if the instance is ending.
 
-        What a job stands on is taken away in any order then: pools take no more work, its model
-        server is gone. Errors that are the caller's stay.
+        During shutdown a job fails in many ways: pools are closed, the model server is gone. Errors
+        that the caller caused stay.
         """
         if self._ending is None or (isinstance(error, JobError) and error.code < 500):
             return error
@@ -69,14 +69,14 @@ class Service:
         return ShuttingDown(self._ending.message, details)
 
     def end(self) -> None:
-        """Ends the running job and all that follow. May be called by a signal handler."""
+        """End the running job and all later ones. Safe in signal handlers."""
         self._ending = ShuttingDown("the instance is shutting down; the job was stopped")
         self._stop_signal.stop(self._ending)
 
     def warm_up(self) -> None:
-        """Does in the background what the first job would have to wait for.
+        """Prepare in the background what the first job needs.
 
-        What fails is tried again by that job, and told to its caller.
+        The first job retries what fails here, and reports it.
         """
         for step in (sweep, self.connections.warm_up, find_program):
             try:
@@ -88,7 +88,7 @@ class Service:
 def create_app(settings: Settings) -> Flask:
     """The Flask application; its `extensions["service"]` is the Service."""
     flask_app = Flask("app.web")
-    # Flask would answer a path with double slashes by a redirection, which names no place.
+    # Flask would redirect paths with double slashes to a wrong address.
     flask_app.url_map.merge_slashes = False
     flask_app.extensions["service"] = Service(settings)
     flask_app.register_blueprint(routes)
@@ -99,13 +99,13 @@ def create_app(settings: Settings) -> Flask:
 
 @routes.get("/health", strict_slashes=False)
 def health() -> Response:
-    """Answers while a job runs, too."""
+    """Report the state of the instance, also while a job runs."""
     return _json({"status": "ok", "busy": _service().running.locked()})
 
 
 @routes.route("/", methods=["GET", "POST"])
 def predict() -> Response:
-    """Runs one job and answers with its report."""
+    """Run one job, and answer with its report."""
     if request.method == "HEAD":
         raise MethodNotAllowed(valid_methods=["GET", "POST"])
 
@@ -121,10 +121,10 @@ def predict() -> Response:
 @routes.post("/v1/batchPredictionJobs")
 @routes.post("/v1/<path:parent>/batchPredictionJobs")
 def create_batch_prediction_job(parent: str = "") -> Response:
-    """Runs one job that is asked for as Vertex AI's is, and answers with that resource filled in.
+    """Run one job given as Vertex AI's resource, and answer with the completed resource.
 
-    A job that fails once it is begun is a resource as well, with the HTTP status of its error, so
-    that whoever tries again by that does.
+    A job that fails after its start is a resource as well, with the HTTP status of its error, so
+    that clients retry by status.
     """
 
     def answer(job_id: str) -> Response:
@@ -145,7 +145,7 @@ def create_batch_prediction_job(parent: str = "") -> Response:
 
 
 def _answered(answer: Callable[[str], Response]) -> Response:
-    """What `answer` gives for a new job's id, or what its error becomes."""
+    """Call `answer` with a new job id; translate its error into a response."""
     context = LogContext(uuid.uuid4().hex[:12], request.headers.get("X-Cloud-Trace-Context", ""))
     with job_context(context):
         try:
@@ -159,7 +159,7 @@ def _answered(answer: Callable[[str], Response]) -> Response:
 
 
 def _run_alone(spec: JobSpec, job_id: str) -> Report:
-    """Raises Busy where another job is running."""
+    """Run a job. Raises Busy if another one is running."""
     service = _service()
     if not service.running.acquire(blocking=False):
         raise Busy("another job is running in this instance; it takes one at a time")
@@ -201,7 +201,7 @@ def _told_as_callers_see_it(service: Service) -> Iterator[None]:
 def _watching_the_caller(
     stop_signal: StopSignal, settings: Settings
 ) -> AbstractContextManager[None]:
-    """Ends the job when its client disconnects, if CANCEL_ON_HANG_UP is set."""
+    """End the job when its client disconnects, if CANCEL_ON_HANG_UP is true."""
     # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
     connection = request.environ.get("gunicorn.socket")
     if not settings.cancel_on_hang_up or connection is None:
@@ -219,7 +219,7 @@ def _is_browser() -> bool:
 
 
 def _parameters() -> dict[str, Any]:
-    """The query string's, and those of a JSON object in the body. Each may be given once."""
+    """The parameters of the query string and of a JSON body. Each may be given once."""
     parameters = _url_parameters()
     if request.method == "POST" and (body := body_of(request)):
         for name, value in _json_object(body).items():
@@ -232,7 +232,7 @@ def _parameters() -> dict[str, Any]:
 
 
 def _url_parameters() -> dict[str, Any]:
-    """Those of the query string; one that is a list is given once for each value."""
+    """The parameters of the query string, which repeats a list's name for each value."""
     parameters: dict[str, Any] = {}
     for name, values in request.args.lists():
         if len(values) > 1 and name not in REPEATED:
@@ -271,7 +271,7 @@ def _answer_job_error(error: JobError) -> Response:
 
 
 def _answer_http_error(error: HTTPException) -> Response:
-    """An unknown path, or a method that is not taken."""
+    """Answer for an unknown path or method."""
     code = error.code or 500
     body = {
         "code": code,

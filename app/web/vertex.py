@@ -1,8 +1,7 @@
-"""Vertex AI's BatchPredictionJob as another way to ask for a job.
+"""Translates Vertex AI's BatchPredictionJob to a job and back.
 
 Source: google/cloud/aiplatform/v1/batch_prediction_job.proto, and protobuf.dev/programming-guides/
-json for how it is written in JSON: a field is called by either of its two names, 64-bit integers
-are strings, times are RFC 3339.
+json for its JSON: fields have two names, 64-bit integers are strings, times are RFC 3339.
 """
 
 import re
@@ -25,7 +24,7 @@ _INSTANCES_FORMATS = {
     "file-list": "file-list",
 }
 _PREDICTIONS_FORMATS = {"jsonl": "jsonl", "csv": "csv"}
-# Ours, which the resource has no place for; they may be in the URL.
+# Parameters that the resource lacks; they may be in the URL.
 URL_PARAMETERS = (
     "signature_name",
     "on_error",
@@ -36,7 +35,7 @@ URL_PARAMETERS = (
     "output_filter",
     "timeout_seconds",
 )
-# Fields of the resource that are read here; the messages in them have their own below.
+# The supported fields of the resource, by the path of their message.
 _READ = {
     "": (
         "displayName",
@@ -57,7 +56,7 @@ _READ = {
     "outputConfig.gcsDestination": ("outputUriPrefix",),
     "manualBatchTuningParameters": ("batchSize",),
 }
-# Those that mean nothing here: what a container of one's own has no choice of, and outputs.
+# Fields without a meaning here: output only, or about machines that the platform chooses.
 _MEANINGLESS = {
     "": (
         "completionStats",
@@ -90,7 +89,7 @@ _MEANINGLESS = {
 
 @dataclass(frozen=True, slots=True)
 class BatchPredictionJob:
-    """A job that was asked for in Vertex AI's words: `resource` is what was asked, as it was."""
+    """A job given as Vertex AI's resource, which `resource` keeps unchanged."""
 
     spec: JobSpec
     resource: dict[str, Any]
@@ -101,7 +100,10 @@ class BatchPredictionJob:
 def parse_batch_prediction_job(
     body: Mapping[str, Any], url_parameters: Mapping[str, Any]
 ) -> BatchPredictionJob:
-    """Raises InvalidArgument, naming the field, what was expected and what was there."""
+    """Parse the resource.
+
+    Raises InvalidArgument with the field, the expected and the actual value.
+    """
     resource, meaningless = _read(body, "")
     warnings = [f"{name} means nothing here" for name in meaningless]
     if resource.get("generateExplanation"):
@@ -156,7 +158,7 @@ def parse_batch_prediction_job(
 
 
 def succeeded(job: BatchPredictionJob, name: str, report: Report) -> dict[str, Any]:
-    """The resource of a job that is complete."""
+    """The resource of a complete job."""
     return _ended(job, name) | {
         "state": "JOB_STATE_SUCCEEDED",
         "partialFailures": list(_partial_failures(report.files)),
@@ -169,7 +171,7 @@ def succeeded(job: BatchPredictionJob, name: str, report: Report) -> dict[str, A
 
 
 def failed(job: BatchPredictionJob, name: str, error: JobError) -> dict[str, Any]:
-    """The resource of a job that was begun and ended with `error`."""
+    """The resource of a job that started and failed with `error`."""
     done = error.details
     return _ended(job, name) | {
         "state": "JOB_STATE_FAILED",
@@ -184,7 +186,7 @@ def failed(job: BatchPredictionJob, name: str, error: JobError) -> dict[str, Any
         "completionStats": {
             "successfulCount": str(done.get("predictions", 0)),
             "failedCount": str(done.get("errors", 0)),
-            # How many rows are left is known only of files that have been read.
+            # The number of remaining rows is unknown until the files are read.
             "incompleteCount": "-1",
         },
     }
@@ -216,9 +218,9 @@ def _partial_failures(files: Iterable[FileReport]) -> Iterable[dict[str, Any]]:
 
 
 def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
-    """A message with its fields by their JSON names, and the names of those that mean nothing.
+    """Read a message: its fields by JSON name, and the names of fields without a meaning here.
 
-    Raises InvalidArgument for a field that the message does not have.
+    Raises InvalidArgument for unknown fields.
     """
     if not isinstance(body, Mapping):
         raise _refused(path, "an object", body)
@@ -226,7 +228,7 @@ def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
     meaningless = []
     for given, value in body.items():
         if value is None:
-            continue  # which means the same as not to give it
+            continue  # null means that the field is not set
         name = re.sub(r"_([a-z])", lambda match: match[1].upper(), given)
         where = f"{path}.{name}" if path else name
         if name in message or where in meaningless:
@@ -252,7 +254,7 @@ def _message(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _required(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a path of three names, of which `config` is the first."""
+    """The required value at a path of three names, the first of which is that of `config`."""
     _, message, name = path.split(".")
     value = _message(config, message).get(name)
     if not value:
@@ -273,7 +275,7 @@ def _refused(path: str, expected: str, value: object) -> InvalidArgument:
 
 
 def _model_name(spec: JobSpec) -> str:
-    """The last name in the model's path that is not a version."""
+    """The last component of the model's path that is not a version."""
     names = [name for name in spec.model.path.split("/") if name]
     return next((name for name in reversed(names) if not name.isdigit()), "model")
 

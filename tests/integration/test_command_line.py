@@ -86,6 +86,16 @@ def test_a_saved_model_needs_no_version_folder(
     assert (tmp_path / "out" / "a.jsonl").read_text() == "[9.0,18.0,27.0,36.0]\n" * 3
 
 
+def test_a_table_without_a_header_is_predicted(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "in" / "b.csv").write_text("1;2;3;4\n5;6;7;8\n")
+    flags = {"input": "in/b.csv", "csv-delimiter": ";"}
+    refused = run(**flags)
+    assert refused.returncode == 1
+    assert "csv_header=false takes it as data" in refused.stderr
+    assert run(**flags, **{"csv-header": "false"}).returncode == 0
+    assert (tmp_path / "out" / "b.csv.jsonl").read_text().count("\n") == 2
+
+
 def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path, models: Path) -> None:
     """A job that fails exits with 1 and leaves no output."""
     (tmp_path / "in" / "a.jsonl").write_text(ROW + "oops\n")

@@ -1,4 +1,4 @@
-"""The program that a launcher runs: it has a model server forked, and lives and ends as that does.
+"""The program that the launcher runs: requests a forked model server, and mirrors its life.
 
     python -I -S fork_client.py SOCKET FLAGS...
 
