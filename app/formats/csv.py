@@ -202,10 +202,10 @@ class CsvReader:
         names = passthrough_names(self._fields)
         if not names:
             return PassthroughFields()
-        rows = [self._companions_of(cells) for cells in zip(*columns, strict=True)]
+        rows = [self._passthrough_of(cells) for cells in zip(*columns, strict=True)]
         return PassthroughFields(names, rows)
 
-    def _companions_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    def _passthrough_of(self, cells: tuple[bytes, ...]) -> tuple[bytes, ...]:
         if self._instance_as_columns:
             return tuple(map(text_json, cells))
         passthrough = []

@@ -44,16 +44,16 @@ class FileOutput:
         }
         self._errors: Writer | None = None
         self._errors_written: StoredFile | None = None
-        self._first_bad_row = b""
+        self._first_row_error = b""
         self.rows = 0
-        self.bad_rows = 0
+        self.row_errors = 0
         self.bytes = 0
 
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Write the file from its beginning while the block runs."""
-        self._errors, self._first_bad_row = None, b""
-        self.rows = self.bad_rows = self.bytes = 0
+        self._errors, self._first_row_error = None, b""
+        self.rows = self.row_errors = self.bytes = 0
         with ExitStack() as self._stack:
             self._gzip = GzipCompressor() if self._task.gzip_output else None
             content = GZIPPED_TEXT if self._task.gzip_output else TEXT
@@ -73,15 +73,15 @@ class FileOutput:
         self._write(predictions if self._gzip is None else self._gzip.compress(predictions))
         self.rows += rows
 
-    def write_bad_rows(self, errors: bytes, rows: int) -> None:
+    def write_row_errors(self, errors: bytes, rows: int) -> None:
         """Append `errors`, which are `rows` lines, to the errors file."""
         if rows == 0:
             return
         if self._errors is None:
             self._errors = self._create(self._task.errors_output, TEXT)
-            self._first_bad_row = errors.partition(b"\n")[0]
+            self._first_row_error = errors.partition(b"\n")[0]
         self._errors.write(errors)
-        self.bad_rows += rows
+        self.row_errors += rows
 
     def finish(self, max_error_fraction: float) -> None:
         """Publish both files, the predictions last: if they exist, so does the errors file.
@@ -90,7 +90,7 @@ class FileOutput:
         """
         if self._gzip is not None:
             self._write(self._gzip.finish())
-        counts = Counts(self.rows + self.bad_rows, self.bad_rows)
+        counts = Counts(self.rows + self.row_errors, self.row_errors)
         if counts.errors > max_error_fraction * counts.instances:
             raise self._too_many(counts, max_error_fraction)
         if self._errors is not None:
@@ -107,12 +107,12 @@ class FileOutput:
         except TransferBroken:
             raise  # the next attempt replaces this errors file
         except JobError:
-            self.withdraw_bad_rows()
+            self.withdraw_row_errors()
             raise
         if counts.errors == 0 and (stale := stale_errors(self._task)):
             self._storage.delete(stale)
 
-    def withdraw_bad_rows(self) -> None:
+    def withdraw_row_errors(self) -> None:
         """Delete the errors file of predictions that will not appear, even after the deadline."""
         if self._errors_written is None:
             return
@@ -132,7 +132,7 @@ class FileOutput:
         )
 
     def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyRowErrors:
-        first = orjson.loads(self._first_bad_row)
+        first = orjson.loads(self._first_row_error)
         unit, number = next(iter(first.items()))
         return TooManyRowErrors(
             f"{self._task.input.uri}: {counts.errors} of {counts.instances} rows are bad, more than"

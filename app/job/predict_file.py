@@ -54,7 +54,7 @@ class _Batch:
 
     records: Records | None
     passthrough: PassthroughFields
-    bad_rows: list[InvalidRecord]
+    row_errors: list[InvalidRecord]
     sent: SentBatch | None
     input_bytes: int
     answer_bytes: int = 0
@@ -67,7 +67,7 @@ class _Predicted:
     text: bytes = b""
     rows: int = 0
     errors: bytes = b""
-    bad_rows: int = 0
+    row_errors: int = 0
     input_bytes: int = 0
 
 
@@ -111,7 +111,7 @@ class FilePrediction:
                 else:
                     raise
             if attempts_left == 0:
-                self._output.withdraw_bad_rows()
+                self._output.withdraw_row_errors()
                 raise broken
             logger.warning("%s; the file is begun again", broken)
             self._output.again()
@@ -149,7 +149,7 @@ class FilePrediction:
             )
             for piece in pipeline.prefetch(self._write(pieces), name="upload", max_items=1):
                 self._job.deadline.remaining()
-                rows = piece.rows + piece.bad_rows
+                rows = piece.rows + piece.row_errors
                 self._job.progress.advanced(rows=rows, size=piece.input_bytes)
         return self._report()
 
@@ -169,18 +169,18 @@ class FilePrediction:
             )
         for batch in self._batches(self._reader.read(content)):
             instances = self._reader.instances(batch)
-            bad_rows = self._row_errors.up_to(batch.last)
+            row_errors = self._row_errors.up_to(batch.last)
             read, self._bytes_read = self._bytes_read, 0
             if instances.groups:
                 sent = self._predictor.submit(instances.groups)
                 expected = self._served.answers.size.of_rows(self._served.fixed_rows or sent.rows)
-                yield _Batch(batch, instances.passthrough, bad_rows, sent, read, expected)
-            elif bad_rows:
-                yield _Batch(batch, PassthroughFields(), bad_rows, None, read)
-            if bad_rows and not self._skip:
+                yield _Batch(batch, instances.passthrough, row_errors, sent, read, expected)
+            elif row_errors:
+                yield _Batch(batch, PassthroughFields(), row_errors, None, read)
+            if row_errors and not self._skip:
                 return
-        if bad_rows := self._row_errors.up_to(None):
-            yield _Batch(None, PassthroughFields(), bad_rows, None, self._bytes_read)
+        if row_errors := self._row_errors.up_to(None):
+            yield _Batch(None, PassthroughFields(), row_errors, None, self._bytes_read)
 
     def _batches(self, records: Iterable[Any]) -> Iterator[Any]:
         """Make batches, bounded by their own size and by the expected size of the answer."""
@@ -210,7 +210,7 @@ class FilePrediction:
                 # CSV column names are known only after the first batch.
                 yield _Predicted(self._header())
                 has_header = True
-            bad_rows = list(batch.bad_rows)
+            row_errors = list(batch.row_errors)
             # Passing a piece to the next thread is costly, so the last piece carries the counts.
             last = _Predicted()
             for part in self._parts(batch):
@@ -219,15 +219,15 @@ class FilePrediction:
                     if last.text or last.rows:
                         yield last
                     last = piece
-                bad_rows += self._as_bad_rows(batch, failed)
-                if bad_rows and not self._skip:
+                row_errors += self._as_row_errors(batch, failed)
+                if row_errors and not self._skip:
                     break
-            bad_rows.sort(key=lambda row: row.error.number)
-            if bad_rows and not self._skip:
-                raise bad_rows[0].error.as_error(self._task.input.uri, self._reader.unit)
-            errors = b"".join([encode_row_error(row, self._reader) for row in bad_rows])
+            row_errors.sort(key=lambda row: row.error.number)
+            if row_errors and not self._skip:
+                raise row_errors[0].error.as_error(self._task.input.uri, self._reader.unit)
+            errors = b"".join([encode_row_error(row, self._reader) for row in row_errors])
             yield replace(
-                last, errors=errors, bad_rows=len(bad_rows), input_bytes=batch.input_bytes
+                last, errors=errors, row_errors=len(row_errors), input_bytes=batch.input_bytes
             )
         if not has_header:
             yield _Predicted(self._header(), input_bytes=self._bytes_read)
@@ -273,11 +273,11 @@ class FilePrediction:
             return writer.encode_large_row(outputs, passthrough)
         return [writer.encode(outputs, passthrough, len(indices), rows_sent=len(indices))]
 
-    def _as_bad_rows(self, batch: _Batch, failed: dict[int, Failure]) -> list[InvalidRecord]:
+    def _as_row_errors(self, batch: _Batch, failed: dict[int, Failure]) -> list[InvalidRecord]:
         if not failed:
             return []
         assert batch.records is not None
-        already_bad = {row.error.number for row in batch.bad_rows}
+        already_bad = {row.error.number for row in batch.row_errors}
         rows = [row for row in self._reader.rows(batch.records) if row[0] not in already_bad]
         return [
             InvalidRecord(RowError(rows[index][0], None, why.message, why.kind), rows[index][1])
@@ -288,7 +288,7 @@ class FilePrediction:
         """Write the pieces, and publish the output after the last one."""
         for piece in pieces:
             self._output.write(piece.text, piece.rows)
-            self._output.write_bad_rows(piece.errors, piece.bad_rows)
+            self._output.write_row_errors(piece.errors, piece.row_errors)
             yield piece
         self._output.finish(self._job.settings.max_error_fraction)
 
@@ -297,10 +297,10 @@ class FilePrediction:
         return FileReport(
             input=task.input.uri,
             output=str(task.output),
-            errors_output=str(task.errors_output) if output.bad_rows else None,
-            instances=output.rows + output.bad_rows,
+            errors_output=str(task.errors_output) if output.row_errors else None,
+            instances=output.rows + output.row_errors,
             predictions=output.rows,
-            errors=output.bad_rows,
+            errors=output.row_errors,
             input_bytes=task.input.size,
             output_bytes=output.bytes,
         )

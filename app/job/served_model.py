@@ -178,7 +178,7 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
         fixed_rows=fixed_rows,
         answers=ModelAnswers(
             AnswerSize(signature.outputs, job.settings.max_answer_bytes),
-            FailuresSoFar(skips_bad_rows=job.spec.on_error == "skip"),
+            FailuresSoFar(skips_row_errors=job.spec.on_error == "skip"),
         ),
         writer=prediction_writer(job.spec.output_format, signature),
         row_signatures=_row_signatures(server),

@@ -87,8 +87,8 @@ class FailuresSoFar:
     The first prediction ends that: from then on, rows are to blame.
     """
 
-    def __init__(self, *, skips_bad_rows: bool = False) -> None:
-        self._enough = _ENOUGH_ROWS_TO_STOP if skips_bad_rows else _ENOUGH_ROWS
+    def __init__(self, *, skips_row_errors: bool = False) -> None:
+        self._enough = _ENOUGH_ROWS_TO_STOP if skips_row_errors else _ENOUGH_ROWS
         self._words: str | None = None
         self._rows = 0
         self.is_open = True

@@ -27,20 +27,20 @@ def test_nothing_appears_before_the_end(storage: Storage, tmp_path: Path) -> Non
     output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
-        output.write_bad_rows(ERROR, 1)
+        output.write_row_errors(ERROR, 1)
         assert names(tmp_path) == []
         output.finish(1.0)
     assert names(tmp_path) == ["a.jsonl", "a.jsonl.errors.jsonl"]
     assert (tmp_path / "out/a.jsonl").read_bytes() == b"1.0\n"
     assert (tmp_path / "out/a.jsonl.errors.jsonl").read_bytes() == ERROR
-    assert (output.rows, output.bad_rows, output.bytes) == (1, 1, 4)
+    assert (output.rows, output.row_errors, output.bytes) == (1, 1, 4)
 
 
 def test_unfinished_output_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
     output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with pytest.raises(RuntimeError), output.begun():
         output.write(b"1.0\n", 1)
-        output.write_bad_rows(ERROR, 1)
+        output.write_row_errors(ERROR, 1)
         raise RuntimeError
     assert not (tmp_path / "out").exists()
 
@@ -56,7 +56,7 @@ def test_too_many_row_errors(
     output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
-        output.write_bad_rows(ERROR, 1)
+        output.write_row_errors(ERROR, 1)
         if is_written:
             output.finish(most)
         else:
@@ -69,13 +69,13 @@ def test_second_attempt_counts_anew(storage: Storage, tmp_path: Path) -> None:
     output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"damaged\n", 1)
-        output.write_bad_rows(ERROR, 1)
+        output.write_row_errors(ERROR, 1)
     output.again()
     with output.begun():
         output.write(b"1.0\n2.0\n", 2)
         output.finish(1.0)
     assert names(tmp_path) == ["a.jsonl"]
-    assert (output.rows, output.bad_rows) == (2, 0)
+    assert (output.rows, output.row_errors) == (2, 0)
 
 
 def test_errors_file_goes_without_predictions(storage: Storage, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_errors_file_goes_without_predictions(storage: Storage, tmp_path: Path) 
     output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
-        output.write_bad_rows(ERROR, 1)
+        output.write_row_errors(ERROR, 1)
         (tmp_path / "out/a.jsonl/deep").mkdir(parents=True)
         with pytest.raises(Exception, match=r"a\.jsonl"):
             output.finish(1.0)
@@ -94,7 +94,7 @@ def test_stale_errors_are_deleted(storage: Storage, tmp_path: Path) -> None:
     """The rows that were bad before are not any more."""
     first = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
     with first.begun():
-        first.write_bad_rows(ERROR, 1)
+        first.write_row_errors(ERROR, 1)
         first.finish(1.0)
     task = local_task(storage, tmp_path)
     assert stale_errors(task)

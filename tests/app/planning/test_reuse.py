@@ -19,23 +19,23 @@ def storage() -> Storage:
     return Storage(local_roots=None)
 
 
-def finish(storage: Storage, folder: Path, *, bad_rows: int) -> None:
+def finish(storage: Storage, folder: Path, *, row_errors: int) -> None:
     output = FileOutput(local_task(storage, folder), storage, job_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
-        output.write_bad_rows(ERROR * bad_rows, bad_rows)
+        output.write_row_errors(ERROR * row_errors, row_errors)
         output.finish(1.0)
 
 
-@pytest.mark.parametrize("bad_rows", [0, 2])
-def test_finished_output_is_reused(bad_rows: int, storage: Storage, tmp_path: Path) -> None:
-    finish(storage, tmp_path, bad_rows=bad_rows)
+@pytest.mark.parametrize("row_errors", [0, 2])
+def test_finished_output_is_reused(row_errors: int, storage: Storage, tmp_path: Path) -> None:
+    finish(storage, tmp_path, row_errors=row_errors)
     done = FilesDone()
     assert reuse([local_task(storage, tmp_path)], done, storage) == []
     (report,) = done.reports()
     assert report.state == "REUSED"
-    assert (report.instances, report.predictions, report.errors) == (1 + bad_rows, 1, bad_rows)
-    assert bool(report.errors_output) == bool(bad_rows)
+    assert (report.instances, report.predictions, report.errors) == (1 + row_errors, 1, row_errors)
+    assert bool(report.errors_output) == bool(row_errors)
 
 
 def test_missing_output_is_made(storage: Storage, tmp_path: Path) -> None:
@@ -46,13 +46,13 @@ def test_missing_output_is_made(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_other_fingerprint_is_made_again(storage: Storage, tmp_path: Path) -> None:
-    finish(storage, tmp_path, bad_rows=0)
+    finish(storage, tmp_path, row_errors=0)
     task = dataclasses.replace(local_task(storage, tmp_path), fingerprint="0" * 64)
     assert reuse([task], FilesDone(), storage) == [task]
 
 
 def test_output_without_its_errors_is_made_again(storage: Storage, tmp_path: Path) -> None:
-    finish(storage, tmp_path, bad_rows=2)
+    finish(storage, tmp_path, row_errors=2)
     (tmp_path / "out/a.jsonl.errors.jsonl").unlink()
     task = local_task(storage, tmp_path)
     assert reuse([task], FilesDone(), storage) == [task]
@@ -60,7 +60,7 @@ def test_output_without_its_errors_is_made_again(storage: Storage, tmp_path: Pat
 
 def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
     """Somebody has written into it, so its note does not describe it any more."""
-    finish(storage, tmp_path, bad_rows=0)
+    finish(storage, tmp_path, row_errors=0)
     (tmp_path / "out/a.jsonl").write_text("1.0\n1.0\n")
     task = local_task(storage, tmp_path)
     assert reuse([task], FilesDone(), storage) == [task]

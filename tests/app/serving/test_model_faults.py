@@ -35,7 +35,7 @@ def test_four_rows_that_fail_alike_blame_the_model() -> None:
 
 
 def test_more_rows_are_tried_where_bad_ones_are_skipped() -> None:
-    failures = FailuresSoFar(skips_bad_rows=True)
+    failures = FailuresSoFar(skips_row_errors=True)
     blamed = []
     for _ in range(256):
         failures.add("no")
