@@ -1,6 +1,7 @@
 """The fast path for regular rows of any type: one NumPy conversion for each input."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ import pybase64
 
 from app.codec.casting import cast_exactly, ends_in_one, with_last_dimension
 from app.codec.json_values import InvalidJson, parse_json
+from app.codec.row_groups import RowGroup, one_group
 from app.codec.slow_path import DEEPEST_NESTING, is_bytes, whole_number
 from tfserving_launcher import TensorSpec
 from tfserving_launcher.tensors import Array, family, string_array
@@ -19,12 +21,36 @@ _KINDS = {"float": "fiu", "integer": "iu", "bool": "b"}
 
 def read_columns(
     texts: list[bytes], inputs: Mapping[str, TensorSpec], *, integer_strings: bool = False
-) -> dict[str, Array] | None:
-    """Read tensors by input name, [batch, ...] each; None if any row is irregular."""
+) -> tuple[RowGroup, ...] | None:
+    """Read rows as groups of one shape; None if any row is irregular.
+
+    Rows are grouped by the lengths of their lists, so only their outer dimension may differ.
+    """
     rows = _parse(texts)
     columns = None if rows is None else _columns(rows, inputs)
     if columns is None:
         return None
+    read = partial(_tensors, inputs=inputs, texts=texts, integer_strings=integer_strings)
+    if (tensors := read(columns)) is not None:
+        return one_group(tensors)
+    groups = []
+    for indices in _by_lengths(columns.values()):
+        tensors = read({name: [values[i] for i in indices] for name, values in columns.items()})
+        if tensors is None:
+            return None
+        groups.append(RowGroup(indices, tensors))
+    shapes = {tuple(array.shape[1:] for array in group.tensors.values()) for group in groups}
+    # Rows of one shape that are written in different ways, such as 1 and [1], are irregular.
+    return tuple(groups) if len(shapes) == len(groups) else None
+
+
+def _tensors(
+    columns: dict[str, list[Any]],
+    *,
+    inputs: Mapping[str, TensorSpec],
+    texts: list[bytes],
+    integer_strings: bool,
+) -> dict[str, Array] | None:
     tensors = {}
     for name, spec in inputs.items():
         column: list[Any] | None = columns[name]
@@ -35,6 +61,17 @@ def read_columns(
             return None
         tensors[name] = with_last_dimension(tensor, spec)
     return tensors
+
+
+def _by_lengths(columns: Iterable[list[Any]]) -> Iterable[list[int]]:
+    """The indices of rows whose lists have the same lengths."""
+    lengths = [
+        [len(value) if type(value) is list else -1 for value in column] for column in columns
+    ]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, row in enumerate(zip(*lengths, strict=True)):
+        groups.setdefault(row, []).append(index)
+    return groups.values()
 
 
 def _parse(texts: list[bytes]) -> list[Any] | None:

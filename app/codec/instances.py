@@ -66,23 +66,19 @@ class InstanceEncoder:
 
     def encode(self, batch: Lines) -> tuple[RowGroup, ...]:
         """Encode the valid rows: usually one group, none if no row is valid."""
-        tensors = self._checked(self._as_numbers(batch))
-        if tensors is None:
-            batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
-            tensors = self._checked(self._as_columns(batch))
-        return self.slow(batch) if tensors is None else one_group(tensors)
+        if (tensors := self._as_numbers(batch)) is not None:
+            return one_group(tensors)
+        batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
+        groups = self._as_columns(batch)
+        return self.slow(batch) if groups is None else groups
 
-    def fast(self, batch: Lines) -> dict[str, Array] | None:
+    def fast(self, batch: Lines) -> tuple[RowGroup, ...] | None:
         """Encode as `slow` does, or return None if any row is irregular."""
-        return self._checked(self._as_numbers(batch) or self._as_columns(batch))
+        tensors = self._as_numbers(batch)
+        return self._as_columns(batch) if tensors is None else one_group(tensors)
 
-    def _checked(self, tensors: dict[str, Array] | None) -> dict[str, Array] | None:
-        """Return the tensors, or None if a shape does not fit the signature."""
-        if tensors is None or not all(
-            fits(tensor.shape[1:], self._inputs[name]) for name, tensor in tensors.items()
-        ):
-            return None
-        return tensors
+    def _fit(self, tensors: dict[str, Array]) -> bool:
+        return all(fits(tensor.shape[1:], self._inputs[name]) for name, tensor in tensors.items())
 
     def slow(self, batch: Lines) -> tuple[RowGroup, ...]:
         """Encode row by row, without invalid rows, or up to the first one if it ends the job."""
@@ -128,14 +124,19 @@ class InstanceEncoder:
         if self._numbers is None or are_costly_numbers(batch, self._max_line_bytes):
             return None
         tensor = self._numbers.read(batch)
-        return None if tensor is None else {next(iter(self._required)): tensor}
+        if tensor is None:
+            return None
+        tensors = {next(iter(self._required)): tensor}
+        return tensors if self._fit(tensors) else None
 
-    def _as_columns(self, batch: Lines) -> dict[str, Array] | None:
+    def _as_columns(self, batch: Lines) -> tuple[RowGroup, ...] | None:
         texts = [text for _, text in batch.rows()]
         if not texts:
             return None
         read = partial(read_columns, texts, integer_strings=self._integer_strings)
-        tensors = read(self._inputs)
-        if tensors is None and self._defaults:
-            tensors = read(self._required)
-        return tensors
+        groups = read(self._inputs)
+        if groups is None and self._defaults:
+            groups = read(self._required)
+        if groups is None or not all(self._fit(group.tensors) for group in groups):
+            return None
+        return groups

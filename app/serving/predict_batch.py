@@ -30,6 +30,8 @@ _LARGER_THAN_MAX = re.compile(r"(?<!SERVER: )Received message larger than max")
 # The largest answer to several rows. Twice as much takes 50 MB more memory in this process.
 _LARGEST_ANSWER_TO_MANY = 8 * 1024 * 1024
 _SHOWN_CHARACTERS = 400
+# The groups of one batch that are sent before the first of them is answered.
+_GROUPS_IN_FLIGHT = 4
 
 
 class CallsInFlight:
@@ -39,8 +41,8 @@ class CallsInFlight:
         self._server = server
         self._lock = threading.Lock()
         self._ahead: deque[Call] = deque(maxlen=ahead + 2)
-        # One piece of a refused batch may be in flight in addition.
-        self._piece: deque[Call] = deque(maxlen=1)
+        # In addition, pieces of one batch: groups of rows, and parts of a refused group.
+        self._piece: deque[Call] = deque(maxlen=_GROUPS_IN_FLIGHT + 1)
         self._left = False
 
     def __enter__(self) -> Self:
@@ -128,9 +130,17 @@ class BatchPredictor:
 
     def _answers(self, sent: SentBatch) -> Iterator[Part]:
         first, *others = sent.groups
-        yield from self._answer(first, lambda: self._server.result(sent.first), sent.first.rows)
-        for group in others:
-            yield from self._answer(group, partial(self._predict, group.tensors))
+        calls = deque([(first, sent.first)])
+        waiting = deque(others)
+        while calls:
+            while waiting and len(calls) < _GROUPS_IN_FLIGHT:
+                group = waiting.popleft()
+                call = self._in_flight.add_piece(self._call(group.tensors))
+                calls.append((group, self._server.submit(call)))
+            group, call = calls.popleft()
+            # Only first groups belong to the order of calls.
+            wait = self._server.result if call is sent.first else self._server.predict
+            yield from self._answer(group, partial(wait, call), call.rows)
 
     def _answer(
         self, group: RowGroup, answer: Callable[[], Tensors], rows_sent: int | None = None

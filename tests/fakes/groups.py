@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from app.codec.row_groups import RowGroup
 from tfserving_launcher.tensors import Array
 
@@ -22,3 +24,16 @@ def values_of(groups: tuple[RowGroup, ...]) -> dict[str, list[Any]]:
         for name, tensor in group.tensors.items():
             values.setdefault(name, []).append(tensor.tolist()[index])
     return values
+
+
+def assert_same(one: tuple[RowGroup, ...], other: tuple[RowGroup, ...]) -> None:
+    """The same rows in the same groups, with the same tensors."""
+    assert sorted(list(group.rows) for group in one) == sorted(list(group.rows) for group in other)
+    by_rows = {tuple(group.rows): group.tensors for group in other}
+    for group in one:
+        tensors = by_rows[tuple(group.rows)]
+        assert group.tensors.keys() == tensors.keys()
+        for name, tensor in group.tensors.items():
+            assert tensor.dtype == tensors[name].dtype
+            assert tensor.shape == tensors[name].shape
+            np.testing.assert_array_equal(tensor, tensors[name])

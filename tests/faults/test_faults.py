@@ -1,6 +1,7 @@
 """Every row of the table of faults, in one service after the other."""
 
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -147,6 +148,20 @@ def test_the_promise_holds_for_other_formats(
         (file,) = everything.call(**options).json()["files"]
         assert file["state"] == "REUSED"
         assert everything.leftovers() == []
+
+
+@pytest.mark.parametrize("what", ["dies", "hangs"])
+def test_groups_of_rows_survive_servers(what: str, everything: World) -> None:
+    """Several groups of one batch are in flight when a server dies."""
+    everything.clear()
+    rows = [[float(n)] * (1 + n % 7) for n in range(300)]
+    everything.bucket.put("formats/shapes.jsonl", "".join(f"{row}\n" for row in rows))
+    everything.order({"what": what, "at": 4}, {"what": what, "at": 12})
+    answer = everything.call(input=f"{everything.bucket.uri}/formats/shapes.jsonl")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"] == 300
+    text = everything.outputs()["shapes.jsonl"].decode()
+    assert [json.loads(line) for line in text.splitlines()] == rows
 
 
 @pytest.mark.timeout(300)

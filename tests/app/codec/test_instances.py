@@ -13,7 +13,7 @@ from app.codec.instances import InstanceEncoder
 from app.codec.number_rows import NumberRowReader
 from app.errors import InvalidInstance
 from app.framing.lines import Lines, as_lines
-from tests.fakes.groups import tensors_of
+from tests.fakes.groups import assert_same, tensors_of
 from tests.fakes.row_errors import raising
 from tfserving_launcher import Signature, TensorSpec
 
@@ -70,12 +70,8 @@ def test_fast_and_slow_path_agree(
     except TypeError:
         return  # an integer that orjson cannot write
     quick = encoder(name).fast(rows)
-    if quick is None:
-        return
-    slow = tensors_of(encoder(name).slow(rows))
-    assert quick[name].dtype == slow[name].dtype
-    assert quick[name].shape == slow[name].shape
-    np.testing.assert_array_equal(quick[name], slow[name])
+    if quick is not None:
+        assert_same(quick, encoder(name).slow(rows))
 
 
 PIECES = [
@@ -117,6 +113,10 @@ TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=9).map("".join)
 @example("column", ["1],[2", "3"])
 @example("steps", ["[1,2]", "[[3],[4]]"])
 @example("steps", ["[[1],2]", "[[3],[4]]"])
+@example("large", ["[1,2]", "[3]", "[4,5]"])
+@example("large", ["[1,2]", "[3.5]", "[4,5]"])
+@example("steps", ["[1,2]", "[[3]]"])
+@example("free", ["[[1],[2]]", "[3]", "[[4]]"])
 @example("pair", ['{"pair": [1,2]}', "", '{"pair": [3,4]}'])
 @example("pair", ['{"pair": [1,2]}}', '{"pair": [3,4]'])
 @example("float", ["1", " ", "2"])
@@ -125,10 +125,7 @@ def test_fast_path_reads_nothing_slow_path_refuses(name: str, lines: list[str]) 
     rows = text_batch(*lines)
     quick = encoder(name).fast(rows)
     if quick is not None:
-        slow = tensors_of(encoder(name).slow(rows))
-        assert quick[name].dtype == slow[name].dtype
-        assert quick[name].shape == slow[name].shape
-        np.testing.assert_array_equal(quick[name], slow[name])
+        assert_same(quick, encoder(name).slow(rows))
 
 
 @given(st.sampled_from(sorted(SPECS)), st.lists(st.integers(-100, 100), min_size=1, max_size=4))
@@ -150,6 +147,23 @@ def test_regular_rows_take_the_quick_way(name: str, numbers: list[int]) -> None:
     }
     rows = batch([{name: makers[name](n)} for n in numbers])
     assert encoder(name).fast(rows) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("large", ["[1,2]", "[3]", "[4,5]", "[6]"]),
+        ("large", ['{"large": [1]}', '{"large": [2,3]}']),
+        ("steps", ["[1,2]", "[[3]]", "[4,5]"]),
+        ("free", ["1", "[2,3]", "[[4]]"]),
+    ],
+)
+def test_rows_of_different_lengths_take_the_fast_path(name: str, lines: list[str]) -> None:
+    rows = text_batch(*lines)
+    quick = encoder(name).fast(rows)
+    assert quick is not None
+    assert len(quick) > 1
+    assert_same(quick, encoder(name).slow(rows))
 
 
 @pytest.mark.parametrize("odd", ["", " ", "NaN"])
