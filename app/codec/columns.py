@@ -1,7 +1,7 @@
 """The fast path for regular rows of any type: one NumPy conversion for each input."""
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -30,7 +30,17 @@ def read_columns(
     columns = None if rows is None else _columns(rows, inputs)
     if columns is None:
         return None
-    read = partial(_tensors, inputs=inputs, texts=texts, integer_strings=integer_strings)
+
+    @cache
+    def may_hold_booleans() -> bool:
+        return any(b"true" in text or b"false" in text for text in texts)
+
+    read = partial(
+        _tensors,
+        inputs=inputs,
+        may_hold_booleans=may_hold_booleans,
+        integer_strings=integer_strings,
+    )
     if (tensors := read(columns)) is not None:
         return one_group(tensors)
     groups = []
@@ -48,7 +58,7 @@ def _tensors(
     columns: dict[str, list[Any]],
     *,
     inputs: Mapping[str, TensorSpec],
-    texts: list[bytes],
+    may_hold_booleans: Callable[[], bool],
     integer_strings: bool,
 ) -> dict[str, Array] | None:
     tensors = {}
@@ -56,7 +66,7 @@ def _tensors(
         column: list[Any] | None = columns[name]
         if integer_strings and family(spec.dtype) in ("integer", "float"):
             column = _from_strings(columns[name])
-        tensor = None if column is None else _tensor(column, spec, texts)
+        tensor = None if column is None else _tensor(column, spec, may_hold_booleans)
         if tensor is None:
             return None
         tensors[name] = with_last_dimension(tensor, spec)
@@ -97,7 +107,9 @@ def _columns(rows: list[Any], inputs: Mapping[str, TensorSpec]) -> dict[str, lis
         return None
 
 
-def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | None:
+def _tensor(
+    column: list[Any], spec: TensorSpec, may_hold_booleans: Callable[[], bool]
+) -> Array | None:
     kind = family(spec.dtype)
     if kind == "string":
         if ends_in_one(spec) and len(spec.shape or ()) == 2:
@@ -110,7 +122,7 @@ def _tensor(column: list[Any], spec: TensorSpec, texts: list[bytes]) -> Array | 
     if array.dtype.kind not in _KINDS[kind] or array.ndim - 1 > DEEPEST_NESTING:
         return None
     # NumPy converts booleans among numbers to 0 and 1.
-    if kind != "bool" and _holds_booleans(column, array.ndim, texts):
+    if kind != "bool" and _holds_booleans(column, array.ndim, may_hold_booleans):
         return None
     return cast_exactly(array, spec)
 
@@ -147,8 +159,8 @@ def _strings(column: list[Any]) -> Array | None:
     return string_array(values)
 
 
-def _holds_booleans(column: list[Any], rank: int, texts: list[bytes]) -> bool:
-    if rank > 1 and not any(b"true" in text or b"false" in text for text in texts):
+def _holds_booleans(column: list[Any], rank: int, may_hold_booleans: Callable[[], bool]) -> bool:
+    if rank > 1 and not may_hold_booleans():
         return False
     values: Iterable[Any] = column
     for _ in range(rank - 1):
