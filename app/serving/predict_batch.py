@@ -173,7 +173,8 @@ class BatchPredictor:
         If it succeeds, all later batches are padded.
         """
         size = self._batch_size
-        if size is None or rows_sent >= size or isinstance(refusal, PoisonBatch):
+        may_be_the_size = isinstance(refusal, PredictError) and refusal.code != _NO_ROOM
+        if size is None or rows_sent >= size or not (refusal is None or may_be_the_size):
             return None
         before, self._padded_rows = self._padded_rows, size
         try:

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Self
@@ -135,8 +135,10 @@ class SupervisedServer:
         """Send a batch without waiting for its answer, for the signature that was read last."""
         with self._lock:
             if not self._one_at_a_time:
-                # Concurrent calls share the CPUs, so the timeout is scaled.
-                self._send(call, self._call_timeout_seconds * _CALLS_AT_ONCE)
+                # If calls that hang occupy all slots, `predict` sends this one later.
+                with suppress(ServerTimeout):
+                    # Concurrent calls share the CPUs, so the timeout is scaled.
+                    self._send(call, self._call_timeout_seconds * _CALLS_AT_ONCE)
         return call
 
     def result(self, call: Call) -> Tensors:
@@ -154,9 +156,8 @@ class SupervisedServer:
     def predict(self, call: Call) -> Tensors:
         """Send a batch outside of the order of calls, such as a piece of a refused one."""
         while True:
-            if call.future is None:
-                with self._lock:
-                    self._send(call, self._call_timeout_seconds)
+            if call.future is None and not self._send_now(call):
+                continue
             assert call.future is not None
             try:
                 outputs = call.future.result()
@@ -188,6 +189,18 @@ class SupervisedServer:
         future = call.future
         if future is not None:
             future.cancel()
+
+    def _send_now(self, call: Call) -> bool:
+        """Send a call. If calls that hang occupy all slots, replace the server instead."""
+        try:
+            with self._lock:
+                self._send(call, self._call_timeout_seconds)
+        except ServerTimeout as error:
+            self._deadline.remaining()
+            if call.generation == self._generation:
+                self._replace_server(error)
+            return False
+        return True
 
     def _send(self, call: Call, seconds: float) -> None:
         if call.is_cancelled or self._server is None:

@@ -548,7 +548,7 @@ def _hang_up(world: World) -> None:
             world.service.url,
             data=body,
             headers={"Content-Type": "application/json"},
-            timeout=(5, 0.5),
+            timeout=(5, 0.1),
         )
     except requests.ReadTimeout:
         pass
