@@ -27,7 +27,8 @@ from app.job.served_model import ServedModel
 from app.planning.plan import FileTask
 from app.serving.answer_parts import Failure, Part
 from app.serving.answer_size import MOST_WAITING_BYTES, answer_bytes
-from app.serving.predict_batch import BatchPredictor, CallsInFlight, SentBatch
+from app.serving.calls_in_flight import CallsInFlight
+from app.serving.predict_batch import BatchPredictor, SentBatch
 from app.serving.supervised_server import Tensors
 from app.settings import MEBIBYTE
 from app.telemetry.report import FileReport

@@ -1,13 +1,11 @@
 """Predicts one batch: as a whole, split if its answer is too large, or without its failing rows."""
 
 import re
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from app.errors import InvalidModel, ModelFailed, TooLarge
 from app.serving.answer_parts import Failure, Part, in_row_order
 from app.serving.answer_size import AnswerSize
 from app.serving.bisection import Refused, predict_bisected
+from app.serving.calls_in_flight import GROUPS_IN_FLIGHT, CallsInFlight
 from app.serving.error_translation import without_own_paths
 from app.serving.model_faults import FailuresSoFar, likely_cause, remedy, rows_to_try
 from app.serving.supervised_server import Call, PoisonBatch, SupervisedServer, Tensors
@@ -30,43 +29,6 @@ _LARGER_THAN_MAX = re.compile(r"(?<!SERVER: )Received message larger than max")
 # The largest answer to several rows. Twice as much takes 50 MB more memory in this process.
 _LARGEST_ANSWER_TO_MANY = 8 * 1024 * 1024
 _SHOWN_CHARACTERS = 400
-# The groups of one batch that are sent before the first of them is answered.
-_GROUPS_IN_FLIGHT = 4
-
-
-class CallsInFlight:
-    """Cancels the calls that are in flight when the block ends."""
-
-    def __init__(self, server: SupervisedServer, *, ahead: int) -> None:
-        self._server = server
-        self._lock = threading.Lock()
-        self._ahead: deque[Call] = deque(maxlen=ahead + 2)
-        # In addition, pieces of one batch: groups of rows, and parts of a refused group.
-        self._piece: deque[Call] = deque(maxlen=_GROUPS_IN_FLIGHT + 1)
-        self._left = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        with self._lock:
-            self._left = True
-            calls = [*self._ahead, *self._piece]
-        for call in calls:
-            self._server.cancel(call)
-
-    def add(self, call: Call) -> Call:
-        return self._add_to(self._ahead, call)
-
-    def add_piece(self, call: Call) -> Call:
-        return self._add_to(self._piece, call)
-
-    def _add_to(self, calls: deque[Call], call: Call) -> Call:
-        with self._lock:
-            calls.append(call)
-            if self._left:
-                self._server.cancel(call)
-        return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +95,7 @@ class BatchPredictor:
         calls = deque([(first, sent.first)])
         waiting = deque(others)
         while calls:
-            while waiting and len(calls) < _GROUPS_IN_FLIGHT:
+            while waiting and len(calls) < GROUPS_IN_FLIGHT:
                 group = waiting.popleft()
                 call = self._in_flight.add_piece(self._call(group.tensors))
                 calls.append((group, self._server.submit(call)))
