@@ -148,8 +148,9 @@ class SupervisedServer:
         ends the last allowed server.
         """
         outputs = self.predict(call)
-        if call.crashes == 0:
-            # All calls that were in flight during the crash came before this one.
+        if call.crashes == 0 and call.generation == self._generation:
+            # It was sent after the crash, so all calls that were lost came before it. One that the
+            # old server answered in time proves nothing.
             self._one_at_a_time = False
         return outputs
 
