@@ -97,6 +97,21 @@ def test_batches_in_flight_survive(what: str, start: Start, launches: list[Model
     assert len(launches) == 2
 
 
+def test_an_old_answer_sends_nothing_ahead(start: Start, launches: list[ModelServer]) -> None:
+    """After a crash, calls go one by one until one that was sent after it is answered."""
+    with start({"what": "dies", "poisoned": True}) as server:
+        old = server.submit(batch(1.0))
+        assert old.future is not None
+        old.future.result()
+        server.predict(batch(POISON))
+        server.result(old)
+        new = server.submit(batch(2.0))
+        assert new.future is None
+        server.result(new)
+        assert server.submit(batch(3.0)).future is not None
+    assert len(launches) == 2
+
+
 def test_poison_batch_is_named_others_go_on(start: Start, launches: list[ModelServer]) -> None:
     poisoned = {"what": "dies", "poisoned": True}
     with start(poisoned, poisoned) as server:
