@@ -3,10 +3,12 @@
 from app.storage.access import Connections, Storage
 from app.storage.backend import (
     GZIPPED_TEXT,
+    JSON,
     TEXT,
     WRITER_KEY,
     Backend,
     ContentType,
+    Loaded,
     StoredFile,
     TransferLimits,
     Writer,
@@ -15,11 +17,13 @@ from app.storage.location import Location, parse_location
 
 __all__ = [
     "GZIPPED_TEXT",
+    "JSON",
     "TEXT",
     "WRITER_KEY",
     "Backend",
     "Connections",
     "ContentType",
+    "Loaded",
     "Location",
     "Storage",
     "StoredFile",

@@ -13,6 +13,7 @@ from app.storage.backend import (
     TEXT,
     Backend,
     ContentType,
+    Loaded,
     StoredFile,
     TransferLimits,
     Wanted,
@@ -53,7 +54,8 @@ class Storage:
     """The storage of one job: calls the backend of each location, within the job's deadline.
 
     `local_roots` are the folders below which local files may be used; `allowed_uri_prefixes` those
-    below which all locations are. None allows any.
+    below which all locations are. None allows any. Nothing at or below `reserved` may be used: the
+    service keeps its own files there.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class Storage:
         local_roots: tuple[Path, ...] | None = None,
         local: LocalBackend | None = None,
         allowed_uri_prefixes: tuple[Location, ...] | None = None,
+        reserved: Location | None = None,
     ) -> None:
         self._connections = connections or Connections(None)
         self._deadline = deadline or Deadline.never()
         self._limits = limits or TransferLimits()
         self._local = local or LocalBackend(local_roots, self._deadline.remaining)
         self._allowed = allowed_uri_prefixes
+        self._reserved = reserved
         self._gcs: Backend | None = None
 
     def for_cleaning_up(self) -> "Storage":
@@ -81,10 +85,13 @@ class Storage:
             limits=TransferLimits(retry_seconds=0.0, silence_seconds=_CLEAN_UP_SECONDS),
             local=self._local,
             allowed_uri_prefixes=self._allowed,
+            reserved=self._reserved,
         )
 
     def check_allowed(self, location: Location) -> None:
-        """Raises PermissionDenied for a location outside ALLOWED_URI_PREFIXES."""
+        """Raise PermissionDenied for locations outside ALLOWED_URI_PREFIXES, and reserved ones."""
+        if self._reserved is not None and _is_at_or_below(location, self._reserved):
+            raise PermissionDenied(f"{location}: belongs to the records of jobs, JOBS_URI")
         if self._allowed is None or any(_is_below(location, prefix) for prefix in self._allowed):
             return
         raise PermissionDenied(f"{location}: not below any of this instance's ALLOWED_URI_PREFIXES")
@@ -106,6 +113,9 @@ class Storage:
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
+
+    def load(self, location: Location) -> Loaded | None:
+        return self._backend(location).load(location)
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         self._backend(file.location).fetch(file, path, check)
@@ -139,11 +149,25 @@ class Storage:
 
 def _is_below(location: Location, prefix: Location) -> bool:
     """Whether a location is below `prefix`, by whole names, also after resolving dots and links."""
+    return all(_paths_in(location, prefix))
+
+
+def _is_at_or_below(location: Location, folder: Location) -> bool:
+    """Whether any way to read the location's name leads into `folder`."""
+    return any(_paths_in(location, folder))
+
+
+def _paths_in(location: Location, prefix: Location) -> Iterator[bool]:
+    """For each way to read the location's name: whether it is at or below `prefix`."""
     if (location.scheme, location.bucket) != (prefix.scheme, prefix.bucket):
-        return False
+        yield False
+        return
     # In an object's name, "//" is not "/": it is another name.
     paths = [location.path, posixpath.normpath(location.path or "/")]
+    folders = [prefix.as_folder().path]
     if location.scheme == "file":
         paths.append(os.path.realpath(location.path))
-    folder = prefix.as_folder().path
-    return all((path.rstrip("/") + "/").startswith(folder) for path in paths)
+        folders.append(os.path.realpath(prefix.path).rstrip("/") + "/")
+    for path in paths:
+        whole = path.rstrip("/") + "/"
+        yield any(whole.startswith(folder) for folder in folders)

@@ -48,6 +48,14 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """The content of a file. `file` has its generation, and no metadata."""
+
+    file: StoredFile
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ContentType:
     """The Content-Type and Content-Encoding of an object. Local files have neither."""
 
@@ -75,6 +83,7 @@ class TransferLimits:
 WRITER_KEY = "embedded-tf-writer"
 # Browsers display text/plain; they download application/x-ndjson and text/csv.
 TEXT = ContentType("text/plain; charset=utf-8")
+JSON = ContentType("application/json")
 GZIPPED_TEXT = ContentType("text/plain; charset=utf-8", "gzip")
 
 
@@ -126,6 +135,9 @@ class Backend(Protocol):
 
         Verifies the checksum at the end. Raises TransferBroken on a mismatch.
         """
+
+    def load(self, location: Location) -> Loaded | None:
+        """The whole content of a small file and its generation, in one request; None if absent."""
 
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         """Copy the content to a new local file in an existing folder.

@@ -15,7 +15,7 @@ from app.errors import (
     PermissionDenied,
     StorageFailed,
 )
-from app.storage.backend import ContentType, StoredFile, Wanted, Writer
+from app.storage.backend import WRITER_KEY, ContentType, Loaded, StoredFile, Wanted, Writer
 from app.storage.local_folders import LOOK, Roots, files_below, pinned
 from app.storage.local_notes import hidden, note_of, read_note, write_note
 from app.storage.location import Location
@@ -78,6 +78,20 @@ class LocalBackend:
                 yield block
             _check_unchanged(file, descriptor)
 
+    def load(self, location: Location) -> Loaded | None:
+        with _os_errors_of(location):
+            path = self._roots.resolved(location)
+            try:
+                with self._roots.opened(path, _READ, location) as descriptor:
+                    found = os.fstat(descriptor)
+                    if not stat.S_ISREG(found.st_mode):
+                        raise InvalidArgument(f"{location}: no regular file")
+                    content = _read_whole(descriptor)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        file = StoredFile(location, found.st_size, generation=found.st_mtime_ns)
+        return Loaded(file, content)
+
     def fetch(self, file: StoredFile, path: Path, check: Callable[[], object]) -> None:
         with path.open("wb") as target:
             for block in self.read(file):
@@ -101,7 +115,6 @@ class LocalBackend:
         self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
     ) -> Iterator[Writer]:
         del content  # the name alone tells what is in a file
-        del writer_id  # a rename either happens or does not: there is nothing to find again
         path = self._roots.resolved(location)
         with ExitStack() as stack:
             with _os_errors_of(location):
@@ -109,7 +122,9 @@ class LocalBackend:
                 stack.callback(_remove_empty, folders_made)
                 folder = _open_folder(path.parent, self._roots, location, folders_made)
                 stack.callback(os.close, folder)
-                part = _PartFile(pinned(folder, path.parent) / path.name, location, replacing)
+                part = _PartFile(
+                    pinned(folder, path.parent) / path.name, location, replacing, writer_id
+                )
                 part.open()
             stack.callback(part.remove_unless_finished)
             yield part
@@ -162,11 +177,14 @@ class _PartFile:
     leftover is reused, and a second writer fails at once.
     """
 
-    def __init__(self, path: Path, location: Location, replacing: StoredFile | None) -> None:
+    def __init__(
+        self, path: Path, location: Location, replacing: StoredFile | None, writer_id: str
+    ) -> None:
         self._path = path
         self._part = hidden(path, "part")
         self._location = location
         self._replacing = replacing
+        self._metadata = {WRITER_KEY: writer_id} if writer_id else {}
         self._finished = False
 
     def open(self) -> None:
@@ -196,8 +214,10 @@ class _PartFile:
                     f"{self._location}: somebody else has written it while this job ran; call again"
                     " to go on from there"
                 )
+            self._make_newer_than(now)
             # Write the metadata first: an output without it would count as another program's file.
             noted = os.fstat(self._file.fileno())
+            metadata = {**self._metadata, **metadata}
             write_note(self._path, noted, metadata)
             self._part.replace(self._path)
             self._finished = True
@@ -207,6 +227,12 @@ class _PartFile:
                 # Network file systems may change mtime on close.
                 write_note(self._path, written, metadata)
             return _stored_file(self._location, self._path, written)
+
+    def _make_newer_than(self, generation: int | None) -> None:
+        """Clocks of file systems are coarse: two versions within a tick would look the same."""
+        written = os.fstat(self._file.fileno())
+        if generation is not None and written.st_mtime_ns <= generation:
+            os.utime(self._file.fileno(), ns=(written.st_atime_ns, generation + 1))
 
     def remove_unless_finished(self) -> None:
         if self._finished:
@@ -236,6 +262,13 @@ def _stored_file(
         real_path=str(path),
         links=links,
     )
+
+
+def _read_whole(descriptor: int) -> bytes:
+    blocks = []
+    while block := os.read(descriptor, _BLOCK_BYTES):
+        blocks.append(block)
+    return b"".join(blocks)
 
 
 @contextmanager
