@@ -5,7 +5,9 @@ JobError                   code  status               worth trying again as it i
 ├── PermissionDenied       403   PERMISSION_DENIED    no
 ├── NotFound               404   NOT_FOUND            no
 ├── AlreadyExists          409   ALREADY_EXISTS       no
+├── FailedPrecondition     400   FAILED_PRECONDITION  no
 ├── Aborted                409   ABORTED              yes
+│   └── LeaseHeld                                    (another instance runs the job)
 ├── UnsupportedEncoding    415   INVALID_ARGUMENT     no
 ├── InvalidModel           422   FAILED_PRECONDITION  no
 ├── NoValidRows            422   INVALID_ARGUMENT     no
@@ -21,19 +23,25 @@ JobError                   code  status               worth trying again as it i
 ├── NoModelServer          500   INTERNAL             no
 ├── StorageFailed          502   UNAVAILABLE          yes
 │   └── TransferBroken                               (the file is begun again first)
+├── QueueFailed            502   UNAVAILABLE          yes
 ├── ServerFailed           503   UNAVAILABLE          yes
 ├── ShuttingDown           503   UNAVAILABLE          yes
+├── DeliveryEnded          503   UNAVAILABLE          yes
 └── DeadlineExceeded       504   DEADLINE_EXCEEDED    yes
 
-`code` is the HTTP status; `status` the name of the google.rpc code (google/rpc/code.proto).
+`code` is the HTTP status; `status` the name of the google.rpc code (google/rpc/code.proto). Bodies
+are those of Google's APIs: google.aip.dev/193.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 _LONGEST_MESSAGE = 4000
 _LONGEST_DETAIL = 1000
+_DOMAIN = "embedded-tf"
+_TYPES = "type.googleapis.com/google."
 
 
 def shortened(text: str, longest: int = 80) -> str:
@@ -48,7 +56,8 @@ class JobError(Exception):
 
     code: ClassVar[int]
     status: ClassVar[str]
-    retry_after_seconds: ClassVar[int | None] = None
+    is_retryable: ClassVar[bool] = False
+    retry_after_seconds: int | None = None
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         self.message = shortened(message, _LONGEST_MESSAGE)
@@ -57,6 +66,11 @@ class JobError(Exception):
         # Fields of the log record at the job's end; empty if no job began.
         self.job_fields: dict[str, Any] = {}
 
+    @property
+    def reason(self) -> str:
+        """A stable name of this kind of error, as in ErrorInfo: LEASE_HELD."""
+        return reason_of(type(self).__name__)
+
     def as_json(self) -> dict[str, Any]:
         """The body of an error response."""
         return {
@@ -64,9 +78,42 @@ class JobError(Exception):
                 "code": self.code,
                 "status": self.status,
                 "message": self.message,
-                "details": self.details,
+                "details": typed_details(self.reason, self.details, self.retry_after_seconds),
             }
         }
+
+
+def reason_of(name: str) -> str:
+    """The name of a class as google.rpc.ErrorInfo spells reasons: upper case, with underscores."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def typed_details(
+    reason: str, details: Mapping[str, Any], retry_after_seconds: int | None
+) -> list[dict[str, Any]]:
+    """The details as typed messages: ErrorInfo, RetryInfo, and all of them as a Struct.
+
+    Source: google/rpc/error_details.proto; protobuf.dev/programming-guides/json for Any.
+    """
+    scalars = {
+        name: str(value)
+        for name, value in details.items()
+        if isinstance(value, str | int | float) and value != ""
+    }
+    typed: list[dict[str, Any]] = [
+        {
+            "@type": f"{_TYPES}rpc.ErrorInfo",
+            "reason": reason,
+            "domain": _DOMAIN,
+            "metadata": scalars,
+        }
+    ]
+    if retry_after_seconds is not None:
+        retry = {"@type": f"{_TYPES}rpc.RetryInfo", "retryDelay": f"{retry_after_seconds}s"}
+        typed.append(retry)
+    if details:
+        typed.append({"@type": f"{_TYPES}protobuf.Struct", "value": dict(details)})
+    return typed
 
 
 def _bounded(value: Any) -> Any:
@@ -105,12 +152,28 @@ class AlreadyExists(JobError):
     status = "ALREADY_EXISTS"
 
 
+class FailedPrecondition(JobError):
+    """What is asked for does not fit the state of the job, or the settings of the service."""
+
+    code = 400
+    status = "FAILED_PRECONDITION"
+
+
 class Aborted(JobError):
     """Another program changed an input, or wrote an output, while the job ran."""
 
     code = 409
     status = "ABORTED"
+    is_retryable = True
     retry_after_seconds = 5
+
+
+class LeaseHeld(Aborted):
+    """Another instance runs the job. `retry_after_seconds` is when its lease may have ended."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class InputError(JobError):
@@ -202,14 +265,16 @@ class Busy(JobError):
 
     code = 429
     status = "RESOURCE_EXHAUSTED"
+    is_retryable = True
     retry_after_seconds = 5
 
 
 class Cancelled(JobError):
-    """The client disconnected, and CANCEL_ON_HANG_UP is true."""
+    """Somebody cancelled the job, or its client disconnected with CANCEL_ON_HANG_UP."""
 
     code = 499
     status = "CANCELLED"
+    is_retryable = True
 
 
 class InternalError(JobError):
@@ -231,6 +296,7 @@ class StorageFailed(JobError):
 
     code = 502
     status = "UNAVAILABLE"
+    is_retryable = True
     retry_after_seconds = 5
 
 
@@ -238,11 +304,21 @@ class TransferBroken(StorageFailed):
     """A download is damaged, or an upload lost: only the whole file can be retried."""
 
 
+class QueueFailed(JobError):
+    """The queue has not taken the job."""
+
+    code = 502
+    status = "UNAVAILABLE"
+    is_retryable = True
+    retry_after_seconds = 5
+
+
 class ServerFailed(JobError):
     """The model server died or hung."""
 
     code = 503
     status = "UNAVAILABLE"
+    is_retryable = True
     retry_after_seconds = 5
 
 
@@ -251,7 +327,17 @@ class ShuttingDown(JobError):
 
     code = 503
     status = "UNAVAILABLE"
+    is_retryable = True
     retry_after_seconds = 5
+
+
+class DeliveryEnded(JobError):
+    """The job does not fit into one delivery of the queue. What is complete stays."""
+
+    code = 503
+    status = "UNAVAILABLE"
+    is_retryable = True
+    retry_after_seconds = 1
 
 
 class DeadlineExceeded(JobError):
@@ -259,3 +345,4 @@ class DeadlineExceeded(JobError):
 
     code = 504
     status = "DEADLINE_EXCEEDED"
+    is_retryable = True

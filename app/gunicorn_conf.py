@@ -8,6 +8,8 @@ import signal
 import threading
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from app.instance.ending import Instance
@@ -28,7 +30,12 @@ protect_this_process()
 # What was there before the first job. A worker that takes the place of a dead one would see what
 # that one's job has left.
 _settings = settings_or_exit(os.environ)
-_private_folders = PrivateFolders(_settings.private_folders, spared=_settings.local_roots or ())
+# Records of jobs, where the instance keeps its own. All its workers have the same.
+_own_jobs = ExitStack()
+if _settings.jobs_uri is None:
+    os.environ["JOBS_URI"] = _own_jobs.enter_context(TemporaryDirectory(prefix="embedded-tf-jobs-"))
+_spared = (*(_settings.local_roots or ()), Path(os.environ["JOBS_URI"]))
+_private_folders = PrivateFolders(_settings.private_folders, spared=_spared)
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
 workers = 1
@@ -68,6 +75,7 @@ def on_starting(_server: Any) -> None:
 
 
 def on_exit(_server: Any) -> None:
+    _own_jobs.close()
     _fork_server.close()
 
 
@@ -86,5 +94,9 @@ def post_worker_init(worker: Any) -> None:
     protect_this_process()
     service = worker.wsgi.extensions["service"]
     worker.on_stop = service.end
-    service.instance = Instance(_private_folders, end=partial(os.kill, worker.ppid, signal.SIGTERM))
+    worker.on_end = service.close
+    service.runner.instance = Instance(
+        _private_folders, end=partial(os.kill, worker.ppid, signal.SIGTERM)
+    )
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
+    service.start()

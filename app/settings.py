@@ -1,18 +1,22 @@
 """Settings from environment variables, as a frozen value."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from app.errors import InvalidArgument
-from app.storage.backend import UPLOAD_UNIT_BYTES
+from app.storage.backend import UPLOAD_UNIT_BYTES, TransferLimits
 from app.storage.emulator import emulator_url
 from app.storage.location import Location, parse_location
 from app.telemetry.log import set_up_logging
 
+_QUEUE = re.compile("projects/[^/]+/locations/[^/]+/queues/[^/]+")
 MEBIBYTE = 1024 * 1024
 
 
@@ -54,6 +58,20 @@ class Settings:
     private_folders          PRIVATE_FOLDERS          folders (separated by :) that belong to this
                                                       instance alone: what is new in them after a
                                                       job is removed
+    jobs_uri                 JOBS_URI                 folder of the records of jobs; None: jobs that
+                                                      last are refused
+    models_uri               MODELS_URI               folder of the models that Vertex AI's names
+                                                      stand for; None: such names are refused
+    queue                    QUEUE                    projects/P/locations/L/queues/Q of Cloud
+                                                      Tasks; None: instances look for jobs
+    service_url              SERVICE_URL              where the queue calls this service
+    service_account          SERVICE_ACCOUNT          as which the queue calls this service
+    dispatch_deadline_seconds  DISPATCH_DEADLINE_SECONDS  how long a call of the queue may take,
+                                                      15 to 1800
+    lease_seconds            LEASE_SECONDS            how long a job is kept for an instance that
+                                                      is silent
+    max_attempts             MAX_ATTEMPTS             runs of a job that fail for passing reasons
+    job_expiry_seconds       JOB_EXPIRY_SECONDS       how long a job may wait for its first run
     log_level                LOG_LEVEL                DEBUG, INFO, WARNING or ERROR
     project                  GOOGLE_CLOUD_PROJECT     lets log records join the request's trace
     """
@@ -76,6 +94,15 @@ class Settings:
     server_environment: tuple[str, ...] = ()
     confine_model: bool = True
     private_folders: tuple[Path, ...] = ()
+    jobs_uri: Location | None = None
+    models_uri: Location | None = None
+    queue: str | None = None
+    service_url: str | None = None
+    service_account: str | None = None
+    dispatch_deadline_seconds: float = 1800.0
+    lease_seconds: float = 60.0
+    max_attempts: int = 5
+    job_expiry_seconds: float = 7 * 86400.0
     log_level: str = "INFO"
     project: str | None = None
 
@@ -108,8 +135,25 @@ class Settings:
             server_environment=_names(environ, "SERVER_ENVIRONMENT"),
             confine_model=_flag(environ, "CONFINE_MODEL", default=default.confine_model),
             private_folders=_private_folders(environ, "PRIVATE_FOLDERS"),
+            jobs_uri=_folder(environ, "JOBS_URI"),
+            models_uri=_folder(environ, "MODELS_URI"),
+            **_queue(environ),
+            dispatch_deadline_seconds=_dispatch_deadline(
+                environ, "DISPATCH_DEADLINE_SECONDS", default.dispatch_deadline_seconds
+            ),
+            lease_seconds=seconds("LEASE_SECONDS", default.lease_seconds),
+            max_attempts=_count(environ, "MAX_ATTEMPTS", default.max_attempts) or 1,
+            job_expiry_seconds=seconds("JOB_EXPIRY_SECONDS", default.job_expiry_seconds),
             log_level=_log_level(environ, "LOG_LEVEL", default.log_level),
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
+        )
+
+    def transfer_limits(self) -> TransferLimits:
+        """The limits of requests to storage."""
+        return TransferLimits(
+            retry_seconds=self.storage_retry_seconds,
+            silence_seconds=self.storage_silence_seconds,
+            upload_chunk_bytes=self.upload_chunk_bytes,
         )
 
 
@@ -181,6 +225,45 @@ def _locations(environ: Mapping[str, str], name: str) -> tuple[Location, ...] | 
         return tuple(parse_location(text, parameter=name, relative=False) for text in texts) or None
     except InvalidArgument as error:
         raise SettingsError(error.message) from None
+
+
+def _folder(environ: Mapping[str, str], name: str) -> Location | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        return parse_location(text, parameter=name, relative=False).as_folder()
+    except InvalidArgument as error:
+        raise SettingsError(error.message) from None
+
+
+def _queue(environ: Mapping[str, str]) -> dict[str, Any]:
+    """QUEUE, and what it needs beside it."""
+    queue = environ.get("QUEUE") or None
+    url = environ.get("SERVICE_URL") or None
+    account = environ.get("SERVICE_ACCOUNT") or None
+    if queue is not None:
+        if not _QUEUE.fullmatch(queue):
+            raise SettingsError(f"QUEUE must be projects/P/locations/L/queues/Q, it is {queue!r}")
+        if url is None or urlsplit(url).scheme not in ("http", "https"):
+            raise SettingsError(
+                f"SERVICE_URL must be where QUEUE calls this service, https://..., it is {url!r}"
+            )
+        if not environ.get("JOBS_URI"):
+            raise SettingsError("JOBS_URI must be set where QUEUE is: the queue calls any instance")
+    return {
+        "queue": queue,
+        "service_url": None if url is None else url.rstrip("/"),
+        "service_account": account,
+    }
+
+
+def _dispatch_deadline(environ: Mapping[str, str], name: str, default: float) -> float:
+    """Source: cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks"""
+    seconds = _seconds(environ, name, default)
+    if not 15 <= seconds <= 1800:
+        raise SettingsError(f"{name} must be 15 to 1800 seconds, it is {seconds:g}")
+    return seconds
 
 
 def _names(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

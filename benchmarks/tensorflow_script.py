@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from google.cloud import storage
+from google.cloud.storage import Client
 
 _BATCH = 512
 
@@ -21,7 +21,7 @@ _BATCH = 512
 def main(model_uri: str, input_uri: str, output_uri: str) -> None:
     import tensorflow as tf
 
-    client = storage.Client()
+    client = Client()
     with tempfile.TemporaryDirectory() as folder:
         bucket, _, prefix = model_uri.removeprefix("gs://").partition("/")
         for blob in client.list_blobs(bucket, prefix=prefix):

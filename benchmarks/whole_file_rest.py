@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 import requests
-from google.cloud import storage
+from google.cloud.storage import Client
 
 from tfserving_launcher import find_program
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.05
 
 
 def main(model_uri: str, input_uri: str, output_uri: str) -> None:
-    client = storage.Client()
+    client = Client()
     with tempfile.TemporaryDirectory() as folder:
         bucket, _, prefix = model_uri.removeprefix("gs://").partition("/")
         for blob in client.list_blobs(bucket, prefix=prefix):

@@ -98,6 +98,9 @@ class _BarProgress:
     def total(self, *, files: int, size: int) -> None:
         self._bar.update(self._task, description=f"{files} files", total=size)
 
+    def files(self, *, done: int, total: int) -> None:
+        """The bar counts bytes."""
+
     def advanced(self, *, rows: int, size: int) -> None:
         self._rows += rows
         self._bar.update(self._task, advance=size, description=f"{self._rows:,} rows")

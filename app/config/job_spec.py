@@ -102,6 +102,16 @@ OPTIONAL = (
 LISTS_OF_NAMES = ("included_fields", "excluded_fields", "output_filter")
 _ONE_OF_TWO = ("included_fields", "excluded_fields")
 REPEATED = ("input", *LISTS_OF_NAMES)
+# None is their default, and any other value parses to itself.
+_AS_THEY_ARE = (
+    "signature_name",
+    "batch_size",
+    "input_format",
+    "output_compression",
+    "csv_header",
+    "csv_delimiter",
+    "timeout_seconds",
+)
 
 
 def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = False) -> JobSpec:
@@ -291,3 +301,29 @@ def _malformed(name: str, expected: str, value: Any) -> InvalidArgument:
         f"parameter {name} must be {expected}, it is {str(value)[:100]!r}",
         {"parameters": [name]},
     )
+
+
+def parameters_of(spec: JobSpec) -> dict[str, Any]:
+    """The parameters that `parse_job_spec` parses to this spec; defaults are left out.
+
+    `numbered_outputs` is not among them: no caller can ask for it.
+    """
+    fields = spec.fields
+    parameters = {
+        "model": str(spec.model),
+        "input": list(map(str, spec.inputs)),
+        "output": str(spec.output),
+        "key_field": fields.key,
+        "include_instance": fields.include_instance or None,
+        "included_fields": None if fields.included is None else list(fields.included),
+        "excluded_fields": list(fields.excluded) or None,
+        "on_error": None if spec.on_error == "fail" else spec.on_error,
+        "output_format": None if spec.output_format == "jsonl" else spec.output_format,
+        "integer_strings": spec.integer_strings or None,
+        "constants": dict(spec.constants) or None,
+        "output_filter": list(spec.output_filter) or None,
+        "force": spec.force or None,
+    }
+    for name in _AS_THEY_ARE:
+        parameters[name] = getattr(spec, name)
+    return {name: value for name, value in parameters.items() if value is not None}

@@ -12,6 +12,8 @@ from gunicorn.http.errors import (
     UnsupportedTransferCoding,
 )
 
+from app.errors import typed_details
+
 _MOST_CHARACTERS_SHOWN = 200
 _CODES: tuple[tuple[type[ParseException], int, str], ...] = (
     (LimitRequestLine, 414, "OUT_OF_RANGE"),
@@ -32,7 +34,13 @@ class Refusal:
 
     def answer(self) -> bytes:
         """The complete response, which closes the connection."""
-        error = {"code": self.code, "status": self.status, "message": self.message, "details": {}}
+        details = typed_details("REQUEST_REFUSED", {}, self.retry_after_seconds)
+        error = {
+            "code": self.code,
+            "status": self.status,
+            "message": self.message,
+            "details": details,
+        }
         body = orjson.dumps(
             {"error": error}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
         )

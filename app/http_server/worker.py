@@ -62,10 +62,12 @@ _STOPPED = Refusal(
 class BufferingWorker(Worker):
     """Uses gunicorn's settings threads, keepalive, worker_connections and graceful_timeout.
 
-    Calls `on_stop` once, when the worker begins to stop for whatever reason.
+    Calls `on_stop` once, when the worker begins to stop for whatever reason, and `on_end` when all
+    requests are answered.
     """
 
     on_stop: Callable[[], None] = staticmethod(lambda: None)
+    on_end: Callable[[], None] = staticmethod(lambda: None)
 
     @classmethod
     def check_config(cls, cfg: Config, _log: Any) -> None:
@@ -106,6 +108,7 @@ class BufferingWorker(Worker):
         self.alive = False
         self.on_stop()
         self._end()
+        self.on_end()
 
     def _turn(self, seconds: float) -> None:
         self.notify()

@@ -11,7 +11,7 @@ from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
 from app.errors import InvalidInstance, InvalidModel, JobError, UnsupportedInput
 from app.settings import Settings
-from app.storage import Connections, Storage, TransferLimits
+from app.storage import Connections, Storage
 from app.telemetry.progress import Progress
 from app.telemetry.report import FilesDone, Stopwatch, log_fields
 
@@ -20,9 +20,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobContext:
-    """The parameters of a job, its resources, and its progress."""
+    """The parameters of a job, its resources, and its progress.
+
+    `writer_id` marks the outputs that all runs of this job have written.
+    """
 
     job_id: str
+    writer_id: str
     spec: JobSpec
     settings: Settings
     storage: Storage
@@ -37,6 +41,7 @@ class JobContext:
         spec: JobSpec,
         *,
         job_id: str,
+        writer_id: str | None = None,
         settings: Settings,
         connections: Connections,
         progress: Progress,
@@ -47,16 +52,14 @@ class JobContext:
         storage = Storage(
             connections=connections,
             deadline=deadline,
-            limits=TransferLimits(
-                retry_seconds=settings.storage_retry_seconds,
-                silence_seconds=settings.storage_silence_seconds,
-                upload_chunk_bytes=settings.upload_chunk_bytes,
-            ),
+            limits=settings.transfer_limits(),
             local_roots=settings.local_roots,
             allowed_uri_prefixes=settings.allowed_uri_prefixes,
+            reserved=settings.jobs_uri,
         )
         return cls(
             job_id=job_id,
+            writer_id=writer_id or job_id,
             spec=spec,
             settings=settings,
             storage=storage,

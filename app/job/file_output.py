@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 class FileOutput:
     """The output and the errors file of a task. They appear when finished, or not at all.
 
-    After a broken transfer it can begin again, and replaces what the earlier attempt left. `job_id`
-    distinguishes the writes of this job from those of another job for the same output.
+    After a broken transfer it can begin again, and replaces what the earlier attempt left.
+    `writer_id` distinguishes the writes of this job from those of another job for the same output.
     """
 
     def __init__(
-        self, task: FileTask, storage: Storage, *, job_id: str, signature_name: str
+        self, task: FileTask, storage: Storage, *, writer_id: str, signature_name: str
     ) -> None:
         self._task = task
         self._signature_name = signature_name
         self._storage = storage
-        self._job_id = job_id
+        self._writer_id = writer_id
         # The files at each location, as this job last saw them.
         self._there: dict[Location, StoredFile | None] = {
             task.output: task.old_output,
@@ -128,7 +128,7 @@ class FileOutput:
 
     def _create(self, location: Location, content: ContentType) -> Writer:
         return self._stack.enter_context(
-            self._storage.create(location, self._there[location], self._job_id, content)
+            self._storage.create(location, self._there[location], self._writer_id, content)
         )
 
     def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyRowErrors:

@@ -80,7 +80,7 @@ class FilePrediction:
         self._served = served
         self._task = task
         self._output = FileOutput(
-            task, job.storage, job_id=job.job_id, signature_name=served.signature.name
+            task, job.storage, writer_id=job.writer_id, signature_name=served.signature.name
         )
         self._skip = job.spec.on_error == "skip"
         self._row_errors: RowErrors

@@ -28,6 +28,7 @@ def run_job(
     spec: JobSpec,
     *,
     job_id: str,
+    writer_id: str | None = None,
     settings: Settings,
     connections: Connections,
     progress: Progress,
@@ -35,13 +36,15 @@ def run_job(
 ) -> Report:
     """Fetch the model, start a server for it, predict file by file, and clean everything up.
 
-    Outputs of an earlier call with the same model, input and parameters are reused. `stop_signal`
-    ends the job from outside. Raises JobError, whose details list the complete files. These stay,
-    and nothing of the others appears.
+    Outputs of an earlier call with the same model, input and parameters are reused. `writer_id` is
+    the same for all runs of one job, by default `job_id`. `stop_signal` ends the job from outside.
+    Raises JobError, whose details list the complete files. These stay, and nothing of the others
+    appears.
     """
     job = JobContext.begin(
         spec,
         job_id=job_id,
+        writer_id=writer_id,
         settings=settings,
         connections=connections,
         progress=progress,
@@ -67,6 +70,7 @@ def run_job(
                     for task, blocks in inputs:
                         prediction = FilePrediction(job, served, task)
                         job.done.add(prediction.run(blocks, inputs.read_again))
+                        job.progress.files(**job.done.counts())
         _check_any_prediction(job.done.reports())
     return _report(job, model, plan)
 
@@ -79,10 +83,13 @@ def _plan(job: JobContext, model: ModelFiles) -> Plan:
 
 
 def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
-    """Reuse existing outputs; return the tasks of the others."""
-    pending = plan.tasks
-    if not job.spec.force:
-        pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage)
+    """Reuse existing outputs; return the tasks of the others.
+
+    `force` makes them again, but not twice where a job is run again after an interruption.
+    """
+    made_by = job.writer_id if job.spec.force else None
+    pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage, made_by)
+    job.progress.files(**job.done.counts())
     job.progress.total(files=len(pending), size=sum(task.input.size for task in pending))
     return pending
 

@@ -11,7 +11,7 @@ import orjson
 
 from app.planning.fingerprint import FINGERPRINT_KEY
 from app.planning.plan import FileTask
-from app.storage import Location, Storage, StoredFile
+from app.storage import WRITER_KEY, Location, Storage, StoredFile
 from app.telemetry.report import FileReport, FilesDone
 
 _COUNTS = "embedded-tf-counts"
@@ -51,11 +51,17 @@ def stale_errors(task: FileTask) -> StoredFile | None:
     return errors
 
 
-def reuse(tasks: Iterable[FileTask], done: FilesDone, storage: Storage) -> list[FileTask]:
-    """Report reusable outputs to `done`, and return the tasks of the others."""
+def reuse(
+    tasks: Iterable[FileTask], done: FilesDone, storage: Storage, made_by: str | None = None
+) -> list[FileTask]:
+    """Report reusable outputs to `done`, and return the tasks of the others.
+
+    With `made_by`, only outputs of the job with this id are reusable: those of an earlier run.
+    """
     missing = []
     for task in tasks:
-        if report := _reusable(task):
+        report = _reusable(task)
+        if report and (made_by is None or _writer(task) == made_by):
             if report.errors == 0 and (stale := stale_errors(task)):
                 storage.delete(stale)
             done.add(report)
@@ -87,6 +93,10 @@ def _reusable(task: FileTask) -> FileReport | None:
         input_bytes=task.input.size,
         output_bytes=task.old_output.size,
     )
+
+
+def _writer(task: FileTask) -> str | None:
+    return None if task.old_output is None else task.old_output.metadata.get(WRITER_KEY)
 
 
 def _counts(file: StoredFile | None, fingerprint: str) -> Counts | None:

@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 import orjson
 
+from app.errors import JobError
+
 _TRACE_CONTEXT = re.compile(
     r"(?P<trace>[0-9a-fA-F]{32})(?:/(?P<span>[0-9]{1,20}))?(?:;o=(?P<o>[01]))?"
 )
@@ -33,6 +35,8 @@ class LogContext:
     job_id: str
     trace: str = ""
 
+
+logger = logging.getLogger(__name__)
 
 _current: ContextVar[LogContext | None] = ContextVar("job_context", default=None)
 
@@ -106,6 +110,13 @@ def set_up_logging(level: str, *, project: str | None = None, stream: TextIO = s
     # At DEBUG they log URLs, and an upload's URL is a credential.
     for name in ("urllib3", "requests", "google"):
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def log_failure(error: JobError) -> None:
+    """Log the error that ends a job or a request, with the fields of the job's end."""
+    log = logger.error if error.code >= 500 else logger.warning
+    extra = {JOB_FIELDS: error.job_fields} if error.job_fields else None
+    log("job failed with %d %s: %s", error.code, error.status, error.message, extra=extra)
 
 
 def _trace_fields(header: str, project: str | None) -> dict[str, Any]:

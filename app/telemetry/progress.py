@@ -18,6 +18,9 @@ class Progress(Protocol):
     def total(self, *, files: int, size: int) -> None:
         """The number of input files, and their total size in bytes."""
 
+    def files(self, *, done: int, total: int) -> None:
+        """The number of complete files so far, and of all. Reused ones are complete."""
+
     def advanced(self, *, rows: int, size: int) -> None:
         """More rows were predicted, from about `size` more bytes of input."""
 
@@ -37,6 +40,9 @@ class LoggedProgress:
     def total(self, *, files: int, size: int) -> None:
         self._total = size
         logger.info("%d input files, %d bytes", files, size)
+
+    def files(self, *, done: int, total: int) -> None:
+        """Each file's end is too much for a log."""
 
     def advanced(self, *, rows: int, size: int) -> None:
         self._rows += rows

@@ -80,6 +80,10 @@ class FilesDone:
     def add(self, report: FileReport) -> None:
         self._reports[report.input] = report
 
+    def counts(self) -> dict[str, int]:
+        """The number of complete files, and of all."""
+        return {"done": len(self._reports), "total": self._expected}
+
     def reports(self) -> tuple[FileReport, ...]:
         """The reports in order of the inputs' names."""
         return tuple(report for _, report in sorted(self._reports.items()))

@@ -1,20 +1,19 @@
-"""Translates Vertex AI's BatchPredictionJob to a job and back.
+"""Translates Vertex AI's BatchPredictionJob to a job.
 
 Source: google/cloud/aiplatform/v1/batch_prediction_job.proto, and protobuf.dev/programming-guides/
 json for its JSON: fields have two names, 64-bit integers are strings, times are RFC 3339.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from google.rpc import code_pb2
-
 from app.config.job_spec import JobSpec, parse_job_spec
-from app.errors import InvalidArgument, JobError, shortened
-from app.telemetry.report import FileReport, Report
+from app.errors import InvalidArgument, shortened
+from app.jobs.record_json import timestamp
+from app.storage import Location
 
 _INSTANCES_FORMATS = {
     "jsonl": "jsonl",
@@ -87,6 +86,12 @@ _MEANINGLESS = {
 }
 
 
+# projects.locations.models.get: a version, or one of its aliases, may follow an @.
+_MODEL_NAME = re.compile(
+    "projects/[^/]+/locations/[^/]+/models/(?P<name>[A-Za-z0-9_-]+)(?:@(?P<version>[a-z0-9-]+))?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BatchPredictionJob:
     """A job given as Vertex AI's resource, which `resource` keeps unchanged."""
@@ -94,15 +99,18 @@ class BatchPredictionJob:
     spec: JobSpec
     resource: dict[str, Any]
     warnings: tuple[str, ...]
-    created: datetime
 
 
 def parse_batch_prediction_job(
-    body: Mapping[str, Any], url_parameters: Mapping[str, Any]
+    body: Mapping[str, Any],
+    url_parameters: Mapping[str, Any],
+    created: datetime,
+    models: Location | None,
 ) -> BatchPredictionJob:
-    """Parse the resource.
+    """Parse the resource of a job that is created at `created`.
 
-    Raises InvalidArgument with the field, the expected and the actual value.
+    Below `models` are the models that Vertex AI's names stand for. Raises InvalidArgument with the
+    field, the expected and the actual value.
     """
     resource, meaningless = _read(body, "")
     warnings = [f"{name} means nothing here" for name in meaningless]
@@ -115,15 +123,15 @@ def parse_batch_prediction_job(
             {"parameters": unknown},
         )
     container = _message(resource, "unmanagedContainerModel")
-    models = [uri for uri in (resource.get("model"), container.get("artifactUri")) if uri]
-    if len(models) != 1:
+    given = [uri for uri in (resource.get("model"), container.get("artifactUri")) if uri]
+    if len(given) != 1:
         raise InvalidArgument(
             "expected one of model and unmanagedContainerModel.artifactUri, with the gs:// URI of a"
-            f" SavedModel's folder; {'both are' if models else 'neither is'} given"
+            f" SavedModel's folder; {'both are' if given else 'neither is'} given"
         )
-    (model,) = models
+    (model,) = given
     if isinstance(model, str) and model.startswith("projects/"):
-        raise _refused("model", "the gs:// URI of a SavedModel's folder", model)
+        model = str(_named_model(model, models))
     source, target = _message(resource, "inputConfig"), _message(resource, "outputConfig")
     instances = _message(resource, "instanceConfig")
     instances_format = _format(source, "inputConfig.instancesFormat", _INSTANCES_FORMATS)
@@ -150,71 +158,26 @@ def parse_batch_prediction_job(
             pass
         case other:
             raise _refused("instanceConfig.instanceType", "object, or array for csv", other)
-    created = datetime.now(UTC)
     spec = parse_job_spec(parameters)
-    folder = f"prediction-{_model_name(spec)}-{_timestamp(created)}/"
+    folder = f"prediction-{_model_name(spec)}-{timestamp(created)}/"
     spec = replace(spec, output=spec.output.below(folder), numbered_outputs=True)
-    return BatchPredictionJob(spec, resource, tuple(warnings), created)
+    return BatchPredictionJob(spec, resource, tuple(warnings))
 
 
-def succeeded(job: BatchPredictionJob, name: str, report: Report) -> dict[str, Any]:
-    """The resource of a complete job."""
-    return _ended(job, name) | {
-        "state": "JOB_STATE_SUCCEEDED",
-        "partialFailures": list(_partial_failures(report.files)),
-        "completionStats": {
-            "successfulCount": str(sum(file.predictions for file in report.files)),
-            "failedCount": str(sum(file.errors for file in report.files)),
-            "incompleteCount": "0",
-        },
-    }
-
-
-def failed(job: BatchPredictionJob, name: str, error: JobError) -> dict[str, Any]:
-    """The resource of a job that started and failed with `error`."""
-    done = error.details
-    return _ended(job, name) | {
-        "state": "JOB_STATE_FAILED",
-        "error": {
-            "code": code_pb2.Code.Value(error.status),
-            "message": error.message,
-            "details": [
-                {"@type": "type.googleapis.com/google.protobuf.Struct", "value": error.details}
-            ],
-        },
-        "partialFailures": [],
-        "completionStats": {
-            "successfulCount": str(done.get("predictions", 0)),
-            "failedCount": str(done.get("errors", 0)),
-            # The number of remaining rows is unknown until the files are read.
-            "incompleteCount": "-1",
-        },
-    }
-
-
-def _ended(job: BatchPredictionJob, name: str) -> dict[str, Any]:
-    ended = _timestamp(datetime.now(UTC))
-    created = _timestamp(job.created)
-    return {
-        **job.resource,
-        "name": name,
-        "outputInfo": {"gcsOutputDirectory": str(job.spec.output).rstrip("/")},
-        "createTime": created,
-        "startTime": created,
-        "endTime": ended,
-        "updateTime": ended,
-        **({"warnings": list(job.warnings)} if job.warnings else {}),
-    }
-
-
-def _partial_failures(files: Iterable[FileReport]) -> Iterable[dict[str, Any]]:
-    for file in files:
-        if file.errors:
-            yield {
-                "code": code_pb2.Code.Value("INVALID_ARGUMENT"),
-                "message": f"{file.input}: {file.errors} of {file.instances} instances could not be"
-                f" predicted; {file.errors_output} tells why",
-            }
+def _named_model(name: str, models: Location | None) -> Location:
+    """The folder that a name of Vertex AI's model registry stands for."""
+    match = _MODEL_NAME.fullmatch(name)
+    if match is None:
+        raise _refused(
+            "model", "a gs:// URI or projects/P/locations/L/models/NAME, with @VERSION", name
+        )
+    if models is None:
+        raise _refused(
+            "model", "the gs:// URI of a SavedModel's folder: there is no MODELS_URI", name
+        )
+    version = match["version"] or ""
+    # Other versions are aliases, which the registry alone could resolve.
+    return models.below(f"{match['name']}/" + (f"{version}/" if version.isdigit() else ""))
 
 
 def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
@@ -278,7 +241,3 @@ def _model_name(spec: JobSpec) -> str:
     """The last component of the model's path that is not a version."""
     names = [name for name in spec.model.path.split("/") if name]
     return next((name for name in reversed(names) if not name.isdigit()), "model")
-
-
-def _timestamp(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage
+from google.cloud.storage import Client
 
 
 class Bucket:
     """One bucket of the server at `url`."""
 
     def __init__(self, url: str, name: str) -> None:
-        client = storage.Client(
+        client = Client(
             project="test",
             credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]  # carries no types
             client_options={"api_endpoint": url},

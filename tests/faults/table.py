@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import requests
 
+from tests.fakes.error_details import details_of
 from tests.faults import storage_proxy as proxy_faults
 from tests.faults.model_server import POISON
 from tests.faults.storage_proxy import Disturbance, Operation, Request, Rule
@@ -114,7 +115,7 @@ def _judge(answer: requests.Response, outcome: Outcome, there: set[str]) -> str:
     assert "upload_id" not in answer.text
     assert "/tmp/" not in message
     assert there == set(outcome.complete), there
-    done = {file["output"].rpartition("/")[2] for file in body["error"]["details"]["files"]}
+    done = {file["output"].rpartition("/")[2] for file in details_of(body)["files"]}
     assert done == there
     if outcome.code in (409, 502, 503):
         assert "Retry-After" in answer.headers

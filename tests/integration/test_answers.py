@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, gunicorn
 
 Call = Callable[..., requests.Response]
@@ -206,6 +207,6 @@ def test_a_job_without_one_good_row_fails(lines: list[str], call: Call, bucket: 
         text = message(failed, 422, "INVALID_ARGUMENT")
         assert f"none of the {len(lines)} rows could be predicted" in text
         assert f"{folder}/out/in.jsonl.errors.jsonl has the bad rows" in text
-        (file,) = failed.json()["error"]["details"]["files"]
+        (file,) = details_of(failed.json())["files"]
         assert (file["state"] == "REUSED") == (state == "REUSED") or file["errors"] == len(lines)
         assert len(errors_of(bucket, f"{folder}/out/in.jsonl.errors.jsonl")) == len(lines)

@@ -9,6 +9,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, gunicorn
 
 Call = Callable[..., requests.Response]
@@ -201,7 +202,7 @@ def test_files_that_were_complete_stay_and_are_told_of(call: Call, bucket: Bucke
         input=f"{bucket.uri}/told/in/", output=f"{bucket.uri}/told/out/", on_error="fail"
     )
     assert response.status_code == 422
-    details = response.json()["error"]["details"]
+    details = details_of(response.json())
     assert [file["output"] for file in details["files"]] == [f"{bucket.uri}/told/out/a.jsonl"]
     assert (details["predictions"], details["files_missing"]) == (2, 2)
     assert details["seconds"]["total"] > 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import NOT_FORKED, answers, running
 from tfserving_launcher import PROGRAM_VARIABLE, find_program
 
@@ -106,7 +107,7 @@ def test_failed_job_exits_1_without_output(run: Run, tmp_path: Path, models: Pat
     assert "in/a.jsonl, line 2: invalid JSON" in body["message"]
     command = f"embedded-tf inspect {models / 'linear'}/"
     assert done.stderr == f"error: {body['message']}\nwhat the model takes: {command}\n"
-    assert body["details"]["inspect"] == command
+    assert details_of(body)["inspect"] == command
     assert not (tmp_path / "out").exists()
     assert files(tmp_path) == ["in/a.jsonl", "in/deep/b.jsonl"]
 

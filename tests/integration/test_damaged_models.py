@@ -9,6 +9,7 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.damage import DAMAGES, POINTER, copy_of
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService
 from tfserving_launcher import ModelLoadError, ModelServer
 
@@ -33,7 +34,7 @@ def answer(service: RunningService, bucket: Bucket) -> Iterator[Answer]:
         response = requests.post(service.url, json=parameters, timeout=50)
         error = response.json()["error"]
         assert (response.status_code, error["status"]) == (422, "FAILED_PRECONDITION"), error
-        assert "server_start" not in error["details"]["seconds"]
+        assert "server_start" not in details_of(error)["seconds"]
         return str(error["message"])
 
     yield call

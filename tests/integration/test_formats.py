@@ -14,6 +14,7 @@ import requests
 
 from app.framing.tfrecord import frame
 from tests.fakes.buckets import Bucket
+from tests.fakes.error_details import details_of
 
 Formats = Callable[..., requests.Response]
 
@@ -146,7 +147,7 @@ def test_table_has_quotes_line_ends_and_row_numbers(formats: Formats, bucket: Bu
     assert errors[0]["instance"] == {"name": "x", "count": "", "sold": True, "price": 1}
     failed = error_of(formats("table/in.csv", "table-out2/", signature_name="typed"))
     assert "in.csv, row 4, field count: empty, expected an integer" in failed["message"]
-    assert (failed["details"]["row"], failed["details"]["field"]) == (4, "count")
+    assert (details_of(failed)["row"], details_of(failed)["field"]) == (4, "count")
     assert bucket.names("table-out2/") == []
 
 

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, gunicorn
 from tests.fakes.waiting import until
 from tests.faults.model_server import PROGRAM_FILE
@@ -83,7 +84,7 @@ def test_too_large_model_is_413_before_fetch(start: Start, bucket: Bucket) -> No
         answer = requests.post(service.url, json=job(bucket, "large-model"), timeout=50)
     text = message(answer, 413)
     assert "MODEL_MEMORY_BYTES allows 0.0 MB" in text
-    details = answer.json()["error"]["details"]
+    details = details_of(answer.json())
     assert details["allowed_bytes"] == 1000
     assert details["model_bytes"] > 1000
     assert "model_download" not in details["seconds"]
@@ -216,7 +217,7 @@ def test_answers_and_logs_hide_rows_and_paths(
         changed = job(bucket, "discreet", model=f"{bucket.uri}/models/changed/")
         answer = requests.post(service.url, json=changed, timeout=50)
     assert answer.status_code == 422
-    assert answer.json()["error"]["details"]["server_output"]
+    assert details_of(answer.json())["server_output"]
     assert str(temporary_folder) not in answer.text
 
 

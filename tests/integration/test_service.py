@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
+from tests.fakes.error_details import details_of
 from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
 from tests.fakes.waiting import until
 
@@ -333,7 +334,7 @@ def model_call(call: Call, bucket: Bucket) -> Iterator[Callable[..., requests.Re
 def test_a_damaged_model_is_422_with_the_servers_words(model_call: Call) -> None:
     body = error(model_call("models/changed"), 422, "FAILED_PRECONDITION")
     assert body["message"].startswith("the model cannot be loaded: ")
-    assert body["details"]["server_output"]
+    assert details_of(body)["server_output"]
 
 
 def test_a_folder_without_a_saved_model_is_422(model_call: Call, bucket: Bucket) -> None:
@@ -380,7 +381,7 @@ def test_a_bad_line_is_422_and_its_file_does_not_appear(
     response = call(input=f"{bucket.uri}/bad/in/", output=f"{bucket.uri}/{output}/")
     body = error(response, 422, "INVALID_ARGUMENT")
     assert body["message"].startswith(f"{bucket.uri}/bad/in/b.jsonl, {words}")
-    assert body["details"]["line"] == 5001
+    assert details_of(body)["line"] == 5001
     assert bucket.names(output) == [f"{output}/a.jsonl"]
 
 
@@ -396,7 +397,7 @@ def test_failing_rows_are_422_with_lines(call: Call, bucket: Bucket) -> None:
     )
     body = error(response, 422, "INVALID_ARGUMENT")
     assert "in.jsonl, line 4: the model failed on it" in body["message"]
-    assert body["details"]["line"] == 4
+    assert details_of(body)["line"] == 4
     assert "x must be positive" in body["message"]
     assert bucket.names("fails/out") == []
 

@@ -3,13 +3,14 @@
 import pytest
 
 from app.errors import InvalidInstance, JobError, NoModelServer, ServerFailed, ShuttingDown
+from app.job.runner import JobRunner
 from app.settings import Settings
-from app.web.handler import Service
+from app.storage import Connections
 
 
 @pytest.fixture
-def ending() -> Service:
-    service = Service(Settings())
+def ending() -> JobRunner:
+    service = JobRunner(Settings(), Connections(None))
     service.end()
     return service
 
@@ -24,13 +25,13 @@ def ending() -> Service:
         ServerFailed("it is gone", {"files": [1]}),
     ],
 )
-def test_what_fails_because_the_instance_ends_is_503(error: Exception, ending: Service) -> None:
+def test_what_fails_because_the_instance_ends_is_503(error: Exception, ending: JobRunner) -> None:
     told = ending.as_seen_by_callers(error)
     assert isinstance(told, ShuttingDown)
     assert told.details == (error.details if isinstance(error, JobError) else {})
 
 
-def test_callers_error_stays_while_instance_ends(ending: Service) -> None:
+def test_callers_error_stays_while_instance_ends(ending: JobRunner) -> None:
     """What is the callers fault stays so while the instance ends."""
     error = InvalidInstance("line 3")
     assert ending.as_seen_by_callers(error) is error
@@ -39,4 +40,4 @@ def test_callers_error_stays_while_instance_ends(ending: Service) -> None:
 def test_internal_error_is_told_while_instance_lives() -> None:
     """A fault of an instance that goes on is told as it is."""
     error = RuntimeError("a fault")
-    assert Service(Settings()).as_seen_by_callers(error) is error
+    assert JobRunner(Settings(), Connections(None)).as_seen_by_callers(error) is error

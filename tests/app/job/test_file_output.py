@@ -24,7 +24,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_nothing_appears_before_the_end(storage: Storage, tmp_path: Path) -> None:
-    output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
@@ -37,7 +37,7 @@ def test_nothing_appears_before_the_end(storage: Storage, tmp_path: Path) -> Non
 
 
 def test_unfinished_output_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
-    output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with pytest.raises(RuntimeError), output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
@@ -53,7 +53,7 @@ def test_too_many_row_errors(
     tmp_path: Path,
 ) -> None:
     """One of two rows is bad."""
-    output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
@@ -66,7 +66,7 @@ def test_too_many_row_errors(
 
 
 def test_second_attempt_counts_anew(storage: Storage, tmp_path: Path) -> None:
-    output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with output.begun():
         output.write(b"damaged\n", 1)
         output.write_row_errors(ERROR, 1)
@@ -80,7 +80,7 @@ def test_second_attempt_counts_anew(storage: Storage, tmp_path: Path) -> None:
 
 def test_errors_file_goes_without_predictions(storage: Storage, tmp_path: Path) -> None:
     """The predictions cannot appear, because a folder has taken their name."""
-    output = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
@@ -92,13 +92,13 @@ def test_errors_file_goes_without_predictions(storage: Storage, tmp_path: Path) 
 
 def test_stale_errors_are_deleted(storage: Storage, tmp_path: Path) -> None:
     """The rows that were bad before are not any more."""
-    first = FileOutput(local_task(storage, tmp_path), storage, job_id="job", signature_name="s")
+    first = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with first.begun():
         first.write_row_errors(ERROR, 1)
         first.finish(1.0)
     task = local_task(storage, tmp_path)
     assert stale_errors(task)
-    second = FileOutput(task, storage, job_id="job", signature_name="s")
+    second = FileOutput(task, storage, writer_id="job", signature_name="s")
     with second.begun():
         second.write(b"1.0\n2.0\n", 2)
         second.finish(1.0)

@@ -20,7 +20,7 @@ def storage() -> Storage:
 
 
 def finish(storage: Storage, folder: Path, *, row_errors: int) -> None:
-    output = FileOutput(local_task(storage, folder), storage, job_id="job", signature_name="s")
+    output = FileOutput(local_task(storage, folder), storage, writer_id="job", signature_name="s")
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR * row_errors, row_errors)

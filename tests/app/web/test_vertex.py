@@ -1,12 +1,17 @@
 """Vertex AI's BatchPredictionJob becomes a job, and a job becomes that resource."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.errors import InvalidArgument, NotFound
+from app.jobs.record import JobRecord
+from app.storage import parse_location
 from app.telemetry.report import FileReport, Report
-from app.web.vertex import failed, parse_batch_prediction_job, succeeded
+from app.web.vertex import BatchPredictionJob, parse_batch_prediction_job
+from app.web.vertex_resource import resource_of
 
 BODY: dict[str, Any] = {
     "displayName": "nightly",
@@ -43,9 +48,31 @@ def report() -> Report:
     )
 
 
+CREATED = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
+MODELS = parse_location("gs://bkt/registry/", parameter="MODELS_URI")
+
+
+def parse(
+    body: Mapping[str, Any], url_parameters: Mapping[str, Any] | None = None
+) -> BatchPredictionJob:
+    return parse_batch_prediction_job(body, url_parameters or {}, CREATED, MODELS)
+
+
+def record_of(job: BatchPredictionJob) -> JobRecord:
+    return JobRecord(
+        job_id="j",
+        spec=job.spec,
+        create_time=CREATED,
+        update_time=CREATED,
+        parent="projects/p/locations/l",
+        resource=job.resource,
+        warnings=job.warnings,
+    )
+
+
 def test_fields_become_parameters() -> None:
     body = {**BODY, "instanceConfig": {"keyField": "site", "excludedFields": ["note"]}}
-    job = parse_batch_prediction_job(body, {"timeout_seconds": "5"})
+    job = parse(body, {"timeout_seconds": "5"})
     assert str(job.spec.model) == "gs://bkt/models/energy/"
     assert list(map(str, job.spec.inputs)) == ["gs://bkt/today/*"]
     assert job.spec.input_format == "csv"
@@ -68,13 +95,13 @@ def test_names_with_underscores_are_the_same() -> None:
             "gcs_destination": {"output_uri_prefix": "gs://bkt/out"},
         },
     }
-    ours, theirs = (parse_batch_prediction_job(one, {}) for one in (BODY, body))
+    ours, theirs = (parse(one) for one in (BODY, body))
     assert (ours.spec.model, ours.spec.inputs) == (theirs.spec.model, theirs.spec.inputs)
 
 
 def test_meaningless_fields_are_warnings() -> None:
     body = {**BODY, "dedicatedResources": {"machineSpec": {}}, "serviceAccount": "a"}
-    job = parse_batch_prediction_job(body, {})
+    job = parse(body)
     assert len(job.warnings) == 2
     assert any("dedicatedResources" in warning for warning in job.warnings)
 
@@ -92,12 +119,14 @@ def test_meaningless_fields_are_warnings() -> None:
 )
 def test_wrong_fields_are_named(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
-        parse_batch_prediction_job({**BODY, **change}, {})
+        parse({**BODY, **change})
 
 
 def test_success_fills_the_resource_in() -> None:
-    job = parse_batch_prediction_job(BODY, {})
-    resource = succeeded(job, "projects/p/locations/l/batchPredictionJobs/j", report())
+    job = parse(BODY)
+    resource = resource_of(record_of(job).succeeded(report().as_json(), CREATED))
+    assert resource["name"] == "projects/p/locations/l/batchPredictionJobs/j"
+    assert resource["createTime"] == "2026-01-31T12:00:00.250Z"
     assert resource["displayName"] == "nightly"
     assert resource["state"] == "JOB_STATE_SUCCEEDED"
     assert resource["completionStats"]["successfulCount"] == "3"
@@ -109,9 +138,35 @@ def test_success_fills_the_resource_in() -> None:
 
 
 def test_failure_has_the_error_as_a_status() -> None:
-    job = parse_batch_prediction_job(BODY, {})
+    job = parse(BODY)
     error = NotFound("input: nothing matches gs://bkt/today/*")
-    resource = failed(job, "projects/p/locations/l/batchPredictionJobs/j", error)
+    resource = resource_of(record_of(job).failed(error, CREATED))
     assert resource["state"] == "JOB_STATE_FAILED"
     assert resource["error"]["code"] == 5
     assert "nothing matches" in resource["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("projects/p/locations/l/models/energy", "gs://bkt/registry/energy/"),
+        ("projects/p/locations/l/models/energy@7", "gs://bkt/registry/energy/7/"),
+        ("projects/p/locations/l/models/energy@default", "gs://bkt/registry/energy/"),
+    ],
+)
+def test_names_of_the_registry_are_folders(name: str, folder: str) -> None:
+    job = parse({**BODY, "model": name, "unmanagedContainerModel": None})
+    assert str(job.spec.model) == folder
+    assert job.resource["model"] == name
+
+
+@pytest.mark.parametrize(
+    "name", ["projects/p/models/1", "projects/p/locations/l/models/..", "projects/p/locations/l/"]
+)
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="projects/P/locations/L/models/NAME"):
+        parse({**BODY, "model": name, "unmanagedContainerModel": None})
+
+
+def test_states_may_be_numbers() -> None:
+    assert resource_of(record_of(parse(BODY)), integer_enums=True)["state"] == 1

@@ -1,0 +1,122 @@
+"""Runs the jobs of this instance: one at a time, each in a clean instance."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import orjson
+
+from app.concurrency.deadline import StopSignal
+from app.config.job_spec import JobSpec
+from app.errors import Busy, JobError, ShuttingDown
+from app.instance.ending import Instance
+from app.instance.heap import give_back_free_memory, give_back_free_memory_soon
+from app.instance.private_folders import PrivateFolders
+from app.job.run import run_job
+from app.settings import Settings
+from app.storage import Connections
+from app.telemetry.log import JOB_FIELDS
+from app.telemetry.progress import Progress
+from app.telemetry.report import Report, log_fields
+
+logger = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """The lock of the running job, and what it needs. `instance` is set by the program."""
+
+    def __init__(self, settings: Settings, connections: Connections) -> None:
+        self.settings = settings
+        self.connections = connections
+        self.instance = Instance(PrivateFolders(), end=lambda: None)
+        self._running = threading.Lock()
+        self._stop_signal = StopSignal()
+        self._ending: JobError | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._running.locked()
+
+    @property
+    def is_ending(self) -> bool:
+        return self._ending is not None
+
+    @contextmanager
+    def alone(self, *, wait_seconds: float = 0.0) -> Iterator[StopSignal]:
+        """No other job runs while the block does. Gives the signal that stops its job.
+
+        If the instance is ending, the signal is set already. Raises Busy if another job is still
+        running after `wait_seconds`.
+        """
+        if not self._running.acquire(blocking=wait_seconds > 0, timeout=wait_seconds or -1):
+            raise Busy("another job is running in this instance; it takes one at a time")
+        self._stop_signal = StopSignal()
+        if self._ending is not None:
+            self._stop_signal.stop(self._ending)
+        try:
+            yield self._stop_signal
+        finally:
+            self._running.release()
+
+    def run(
+        self,
+        spec: JobSpec,
+        *,
+        job_id: str,
+        writer_id: str | None = None,
+        progress: Progress,
+        stop_signal: StopSignal,
+        settings: Settings | None = None,
+    ) -> Report:
+        """Run a job within `alone`, and clean the instance. Raises JobError.
+
+        `settings` may differ from those of the instance.
+        """
+        try:
+            with self._errors_as_seen_by_callers():
+                report = run_job(
+                    spec,
+                    job_id=job_id,
+                    writer_id=writer_id,
+                    settings=settings or self.settings,
+                    connections=self.connections,
+                    progress=progress,
+                    stop_signal=stop_signal,
+                )
+        finally:
+            if not self.instance.freshen():
+                self.end()
+            give_back_free_memory()
+            give_back_free_memory_soon()
+        fields = log_fields(report.as_json())
+        seconds = orjson.dumps(fields["seconds"]).decode()
+        logger.info("job succeeded: %s", seconds, extra={JOB_FIELDS: fields})
+        return report
+
+    def end(self) -> None:
+        """End the running job and all later ones. Safe in signal handlers."""
+        self._ending = ShuttingDown("the instance is shutting down; the job was stopped")
+        self._stop_signal.stop(self._ending)
+
+    def as_seen_by_callers(self, error: Exception) -> Exception:
+        """Translate a job's error into ShuttingDown if the instance is ending.
+
+        During shutdown a job fails in many ways: pools are closed, the model server is gone. Errors
+        that the caller caused stay.
+        """
+        if self._ending is None or (isinstance(error, JobError) and error.code < 500):
+            return error
+        details = error.details if isinstance(error, JobError) else {}
+        return ShuttingDown(self._ending.message, details)
+
+    @contextmanager
+    def _errors_as_seen_by_callers(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            told = self.as_seen_by_callers(error)
+            if told is error:
+                raise
+            logger.warning("while the instance is shutting down: %s", error, exc_info=error)
+            raise told from error

@@ -1,0 +1,149 @@
+"""Google Cloud Tasks as the queue: a task for each job, which posts to `/jobs/<id>:run`.
+
+Source: cloud.google.com/tasks/docs/creating-http-target-tasks and
+cloud.google.com/tasks/docs/reference/rpc/google.cloud.tasks.v2
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import grpc
+from google.api_core import exceptions as api_exceptions
+from google.auth import exceptions as auth_exceptions
+from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
+from google.protobuf.duration_pb2 import Duration
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from app.errors import QueueFailed, shortened
+from app.jobs.record import JobRecord
+from app.jobs.record_json import timestamp
+from app.jobs.store import JobStore, Stored
+from app.settings import Settings
+
+EMULATOR_VARIABLE = "CLOUD_TASKS_EMULATOR_HOST"
+_CALL_SECONDS = 10.0
+_RETRY_SECONDS = 30.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_HASH_CHARACTERS = 12
+_PASSING = (
+    api_exceptions.ResourceExhausted,
+    api_exceptions.ServiceUnavailable,
+    api_exceptions.DeadlineExceeded,
+    api_exceptions.InternalServerError,
+    api_exceptions.Aborted,
+    auth_exceptions.TransportError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class CloudTasksQueue:
+    """One queue of Cloud Tasks. `environ` may name an emulator."""
+
+    def __init__(
+        self, settings: Settings, store: JobStore, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        assert settings.queue is not None
+        self._queue = settings.queue
+        self._settings = settings
+        self._store = store
+        self._emulator = environ.get(EMULATOR_VARIABLE)
+
+    def submit(self, stored: Stored) -> None:
+        """Create the task of the job, unless it is there.
+
+        A name stays taken for hours after its task is gone. So if the name is taken and the task is
+        not there, the queue has given the job up, and it gets a task of another name.
+        """
+        record = stored.record
+        if record.state.is_final or self._is_created(record):
+            return
+        if self._is_there(record):
+            return
+        stored = self._store.change(record.job_id, JobRecord.with_next_task)
+        if not stored.record.state.is_final:
+            self._is_created(stored.record)
+
+    def withdraw(self, record: JobRecord) -> None:
+        try:
+            self._client.delete_task(name=self._name_of(record), timeout=_CALL_SECONDS)
+        except api_exceptions.NotFound:
+            pass  # delivered, or given up
+        except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
+            # Its delivery will find a job that has ended.
+            logger.warning("the task of job %s was not deleted: %s", record.job_id, error)
+
+    @cached_property
+    def _client(self) -> Any:
+        if self._emulator is None:
+            return tasks_v2.CloudTasksClient()
+        # The library reads no such variable.
+        channel = grpc.insecure_channel(self._emulator)
+        return tasks_v2.CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
+
+    def _is_created(self, record: JobRecord) -> bool:
+        """Create the task; False if its name is taken. Raises QueueFailed."""
+        try:
+            self._call(self._client.create_task, parent=self._queue, task=self._task_of(record))
+        except api_exceptions.AlreadyExists:
+            return False
+        return True
+
+    def _is_there(self, record: JobRecord) -> bool:
+        try:
+            self._call(self._client.get_task, name=self._name_of(record))
+        except api_exceptions.NotFound:
+            return False
+        return True
+
+    def _call(self, method: Any, **request: Any) -> Any:
+        """Call with retries. Raises AlreadyExists, NotFound of a task, or QueueFailed."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PASSING),
+            wait=wait_random_exponential(_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
+            stop=stop_after_delay(_RETRY_SECONDS),
+            reraise=True,
+        )
+        try:
+            return retrying(method, **request, retry=None, timeout=_CALL_SECONDS)
+        except api_exceptions.AlreadyExists:
+            raise
+        except api_exceptions.NotFound:
+            if "name" in request:
+                raise
+            raise QueueFailed(f"there is no queue {self._queue}") from None
+        except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
+            raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None
+
+    def _task_of(self, record: JobRecord) -> tasks_v2.Task:
+        settings = self._settings
+        request = tasks_v2.HttpRequest(
+            url=f"{settings.service_url}/jobs/{record.job_id}:run",
+            http_method=tasks_v2.HttpMethod.POST,
+        )
+        if settings.service_account is not None:
+            request.oidc_token = tasks_v2.OidcToken(
+                service_account_email=settings.service_account, audience=settings.service_url
+            )
+        deadline = Duration()
+        deadline.FromTimedelta(timedelta(seconds=settings.dispatch_deadline_seconds))
+        return tasks_v2.Task(
+            name=self._name_of(record), http_request=request, dispatch_deadline=deadline
+        )
+
+    def _name_of(self, record: JobRecord) -> str:
+        """Begins with a hash, because names in sequence slow a queue.
+
+        The job's time of creation is in the hash: a new job with the id of a deleted one is another
+        task.
+        """
+        text = f"{record.job_id} {timestamp(record.create_time)} {record.tasks}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
+        return f"{self._queue}/tasks/{digest}-{record.job_id}"

@@ -1,0 +1,150 @@
+"""The records of jobs: one JSON object `<job id>.json` each, below JOBS_URI.
+
+Every change is a write with a generation precondition, so that of two writers one fails.
+"""
+
+import logging
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.concurrency.deadline import Deadline
+from app.concurrency.parallel import GoOn, run_all
+from app.errors import Aborted, InternalError, NotFound
+from app.jobs.record import JobRecord
+from app.jobs.record_json import NoRecord, brief, decoded, encoded
+from app.storage import JSON, Connections, Location, Storage, StoredFile, TransferLimits
+
+_BRIEF_KEY = "embedded-tf-job"
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,99})\.json")
+_CALL_SECONDS = 60.0
+_CHANGE_ATTEMPTS = 20
+_LONGEST_PAUSE_SECONDS = 0.2
+_PARALLEL_LOADS = 8
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record, and the file that holds it in this generation."""
+
+    record: JobRecord
+    file: StoredFile
+
+
+class JobStore:
+    """The records in one folder. Methods raise StorageFailed, PermissionDenied and the like.
+
+    `limits` are those of each request; a call takes at most a minute.
+    """
+
+    def __init__(self, folder: Location, connections: Connections, limits: TransferLimits) -> None:
+        self.folder = folder
+        self._connections = connections
+        self._limits = limits
+
+    def create(self, record: JobRecord) -> Stored:
+        """Write a new record. Raises Aborted if there is one with this id."""
+        return self._write(record, None, _CALL_SECONDS)
+
+    def load(self, job_id: str) -> Stored:
+        """Raises NotFound."""
+        location = self._location(job_id)
+        loaded = self._storage(_CALL_SECONDS).load(location)
+        if loaded is None:
+            raise NotFound(f"there is no job {job_id}")
+        try:
+            return Stored(decoded(loaded.content), loaded.file)
+        except NoRecord as error:
+            raise InternalError(f"{location} is no record of a job: {error}") from error
+
+    def replace(
+        self, stored: Stored, record: JobRecord, *, seconds: float = _CALL_SECONDS
+    ) -> Stored:
+        """Replace exactly this generation. Raises Aborted if it has changed."""
+        return self._write(record, stored.file, seconds)
+
+    def change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> Stored:
+        """Change the record, whatever others do to it meanwhile.
+
+        `change` may be called several times; nothing is written if it returns what it was given.
+        """
+        for last_attempt in (*[False] * (_CHANGE_ATTEMPTS - 1), True):
+            stored = self.load(job_id)
+            record = change(stored.record)
+            if record is stored.record:
+                return stored
+            try:
+                return self.replace(stored, record)
+            except Aborted:
+                if last_attempt:
+                    raise
+                time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311  # spreads writers
+        raise AssertionError
+
+    def delete(self, stored: Stored) -> None:
+        """Delete exactly this generation."""
+        self._storage(_CALL_SECONDS).delete(stored.file)
+
+    def all(self) -> list[JobRecord]:
+        """All records, briefly: reports count their files, errors have no details.
+
+        Takes one request for 1,000 records, and one more for each that does not fit into metadata.
+        """
+        storage = self._storage(_CALL_SECONDS)
+        records: dict[str, JobRecord] = {}
+        large = []
+        for file in storage.list_below(self.folder):
+            match = _NAME.fullmatch(file.location.path.removeprefix(self.folder.path))
+            if match is None:
+                continue
+            try:
+                records[match[1]] = decoded(file.metadata[_BRIEF_KEY])
+            except (KeyError, NoRecord):
+                large.append(match[1])
+
+        def load(job_id: str, go_on: GoOn) -> None:
+            go_on()
+            try:
+                records[job_id] = self.load(job_id).record
+            except NotFound:
+                pass  # deleted since it was listed
+            except InternalError as error:
+                logger.warning("%s", error)
+
+        deadline = Deadline.after(_CALL_SECONDS)
+        run_all(
+            [partial(load, job_id) for job_id in large],
+            workers=_PARALLEL_LOADS,
+            check=deadline.remaining,
+        )
+        return list(records.values())
+
+    def _write(self, record: JobRecord, replacing: StoredFile | None, seconds: float) -> Stored:
+        short = brief(record)
+        create = self._storage(seconds).create(
+            self._location(record.job_id),
+            replacing,
+            # Tells a write whose answer was lost from one of somebody else.
+            writer_id=uuid.uuid4().hex,
+            content=JSON,
+        )
+        with create as writer:
+            writer.write(encoded(record))
+            file = writer.finish({} if short is None else {_BRIEF_KEY: short})
+        return Stored(record, replace(file, metadata={}))
+
+    def _location(self, job_id: str) -> Location:
+        return self.folder.below(f"{job_id}.json")
+
+    def _storage(self, seconds: float) -> Storage:
+        return Storage(
+            connections=self._connections,
+            deadline=Deadline.after(seconds),
+            limits=replace(self._limits, retry_seconds=min(self._limits.retry_seconds, seconds)),
+        )

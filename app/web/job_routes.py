@@ -1,0 +1,138 @@
+"""The routes of jobs that last: submit, look, list, cancel, delete, and deliver."""
+
+import uuid
+from collections.abc import Callable
+
+from flask import Blueprint, Response, request
+
+from app.config.job_spec import parse_job_spec
+from app.errors import InvalidArgument, shortened
+from app.http_server.request_body import body_of
+from app.jobs.record import JobRecord, JobState, check_job_id
+from app.jobs.record_json import as_json, now
+from app.storage import parse_location
+from app.web.answers import answer_json, answered, trace_header
+from app.web.request_parameters import job_parameters, preferences
+from app.web.service import the_service
+from app.web.waiting import wait_for_end
+
+job_routes = Blueprint("jobs", __name__)
+
+_LISTING = ("state", "model", "page_size", "page_token")
+
+
+@job_routes.post("/jobs")
+def create_job() -> Response:
+    """Accept a job, and answer at once with where it is."""
+    return answered(lambda _: submit())
+
+
+@job_routes.get("/jobs")
+def list_jobs() -> Response:
+    """List the jobs, the newest first."""
+
+    def answer(_: str) -> Response:
+        if unknown := [name for name in request.args if name not in _LISTING]:
+            raise InvalidArgument(
+                f"unknown parameter {shortened(unknown[0])!r}; a listing takes"
+                f" {', '.join(_LISTING)}",
+                {"parameters": unknown},
+            )
+        page = the_service().jobs.list(
+            _wanted(request.args.get("state", ""), request.args.get("model", "")),
+            whole_number("page_size", request.args.get("page_size", "")),
+            request.args.get("page_token", ""),
+        )
+        jobs = list(map(as_json, page.records))
+        return answer_json({"jobs": jobs, "next_page_token": page.next_token})
+
+    return answered(answer)
+
+
+@job_routes.get("/jobs/<job_id>")
+def get_job(job_id: str) -> Response:
+    """Tell how far a job is, or how it ended."""
+    return answered(lambda _: answer_json(as_json(the_service().jobs.get(job_id))))
+
+
+@job_routes.delete("/jobs/<job_id>")
+def delete_job(job_id: str) -> Response:
+    """Delete the record of a job that has ended."""
+
+    def answer(_: str) -> Response:
+        the_service().jobs.delete(job_id)
+        return answer_json({})
+
+    return answered(answer)
+
+
+@job_routes.post("/jobs/<job_id>:cancel")
+def cancel_job(job_id: str) -> Response:
+    """Cancel a job, which may take some seconds where another instance runs it."""
+    return answered(lambda _: answer_json(as_json(the_service().jobs.cancel(job_id))))
+
+
+@job_routes.post("/jobs/<job_id>:run")
+def run_job_of_queue(job_id: str) -> Response:
+    """Run a job, as a queue delivers it. 200 means that there is nothing more to do."""
+
+    def answer(_: str) -> Response:
+        if request.args or body_of(request):
+            raise InvalidArgument("a delivery has no parameters: the record of the job has them")
+        record = the_service().jobs.deliver(job_id, trace_header())
+        return answer_json({"job_id": record.job_id, "state": record.state.value})
+
+    return answered(answer)
+
+
+def submit() -> Response:
+    """Submit the job that the request describes."""
+    parameters = job_parameters()
+    job_id = parameters.pop("job_id", None)
+    if job_id is not None and not isinstance(job_id, str):
+        raise InvalidArgument(f"job_id must be a string, it is {shortened(str(job_id))!r}")
+    created = now()
+    record = the_service().jobs.submit(
+        JobRecord(
+            job_id=check_job_id(job_id) if job_id else new_job_id(),
+            spec=parse_job_spec(parameters),
+            create_time=created,
+            update_time=created,
+        )
+    )
+    preferred = preferences()
+    record = wait_for_end(record, preferred.wait_seconds, the_service())
+    response = answer_json(as_json(record), 200 if record.state.is_final else 202)
+    response.headers["Location"] = f"/jobs/{record.job_id}"
+    if preferred.applied:
+        response.headers["Preference-Applied"] = preferred.applied
+    return response
+
+
+def new_job_id() -> str:
+    return uuid.uuid4().hex[:20]
+
+
+def whole_number(name: str, text: str) -> int:
+    """0 if it is not given. Raises InvalidArgument."""
+    if not text:
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidArgument(
+            f"{name} must be a whole number, it is {shortened(text)!r}", {"parameters": [name]}
+        )
+    return int(text)
+
+
+def _wanted(state: str, model: str) -> Callable[[JobRecord], bool]:
+    """The predicate of a listing. States may be given without JOB_STATE_."""
+    states = [one.value for one in JobState]
+    name = state.upper() if state.upper().startswith("JOB_STATE_") else f"JOB_STATE_{state.upper()}"
+    if state and name not in states:
+        short = ", ".join(one.removeprefix("JOB_STATE_") for one in states)
+        raise InvalidArgument(f"state must be one of {short}, it is {shortened(state)!r}")
+    folder = parse_location(model, parameter="model").as_folder() if model else None
+    return lambda record: (
+        (not state or record.state.value == name)
+        and (folder is None or record.spec.model == folder)
+    )
