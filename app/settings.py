@@ -66,7 +66,7 @@ class Settings:
                                                       Tasks; None: instances look for jobs
     service_url              SERVICE_URL              where the queue calls this service
     service_account          SERVICE_ACCOUNT          as which the queue calls this service
-    dispatch_deadline_seconds  DISPATCH_DEADLINE_SECONDS  how long a call of the queue may take,
+    dispatch_deadline_seconds DISPATCH_DEADLINE_SECONDS how long a delivery of the queue may take,
                                                       15 to 1800
     lease_seconds            LEASE_SECONDS            how long a job is kept for an instance that
                                                       is silent

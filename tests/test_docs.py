@@ -18,8 +18,12 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tfserving_launcher/README.md"]
 )
-# Read by the launcher and by storage, before there are settings.
-_OTHER_VARIABLES = {"TENSORFLOW_MODEL_SERVER", "STORAGE_EMULATOR_HOST"}
+# Read by libraries of their own, before there are settings.
+_OTHER_VARIABLES = {
+    "CLOUD_TASKS_EMULATOR_HOST",
+    "STORAGE_EMULATOR_HOST",
+    "TENSORFLOW_MODEL_SERVER",
+}
 
 
 def table(path: str) -> Iterator[list[str]]:

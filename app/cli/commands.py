@@ -6,7 +6,7 @@ import click
 
 from app import __version__
 
-_COMMANDS = ("inspect", "predict", "serve")
+_COMMANDS = ("inspect", "jobs", "predict", "serve")
 
 
 class _Commands(click.Group):

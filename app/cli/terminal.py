@@ -64,7 +64,8 @@ def fail(error: JobError) -> NoReturn:
     click.echo(printable(f"error: {error.message}"), err=True)
     if command := error.details.get("inspect"):
         click.echo(printable(f"what the model takes: {command}"), err=True)
-    sys.exit(_USAGE if isinstance(error, InvalidArgument) else _JOB_FAILED)
+    is_usage = (error.code, error.status) == (InvalidArgument.code, InvalidArgument.status)
+    sys.exit(_USAGE if is_usage else _JOB_FAILED)
 
 
 @contextmanager

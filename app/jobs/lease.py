@@ -62,8 +62,8 @@ class HeldLease:
 
     @property
     def run_seconds(self) -> float:
-        """The seconds of all runs of the job so far."""
-        return self._seconds_before + time.monotonic() - self._started
+        """The seconds of all runs of the job so far, in the precision of records."""
+        return round(self._seconds_before + time.monotonic() - self._started, 3)
 
     def counts(self) -> Counts:
         """The progress of the run."""

@@ -4,6 +4,7 @@ Source of the states: cloud.google.com/vertex-ai/docs/reference/rest/v1/JobState
 """
 
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -45,6 +46,11 @@ def check_job_id(job_id: str) -> str:
             {"parameters": ["job_id"]},
         )
     return job_id
+
+
+def new_job_id() -> str:
+    """An id for a job whose caller names none."""
+    return uuid.uuid4().hex[:20]
 
 
 @dataclass(frozen=True, slots=True)

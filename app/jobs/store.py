@@ -137,7 +137,7 @@ class JobStore:
         with create as writer:
             writer.write(encoded(record))
             file = writer.finish({} if short is None else {_BRIEF_KEY: short})
-        return Stored(record, replace(file, metadata={}))
+        return Stored(record, StoredFile(file.location, file.size, file.generation))
 
     def _location(self, job_id: str) -> Location:
         return self.folder.below(f"{job_id}.json")

@@ -1,16 +1,13 @@
 """The routes of jobs that last: submit, look, list, cancel, delete, and deliver."""
 
-import uuid
-from collections.abc import Callable
-
 from flask import Blueprint, Response, request
 
 from app.config.job_spec import parse_job_spec
 from app.errors import InvalidArgument, shortened
 from app.http_server.request_body import body_of
-from app.jobs.record import JobRecord, JobState, check_job_id
+from app.jobs.listing import wanted_jobs
+from app.jobs.record import JobRecord, check_job_id, new_job_id
 from app.jobs.record_json import as_json, now
-from app.storage import parse_location
 from app.web.answers import answer_json, answered, trace_header
 from app.web.request_parameters import job_parameters, preferences
 from app.web.service import the_service
@@ -39,7 +36,7 @@ def list_jobs() -> Response:
                 {"parameters": unknown},
             )
         page = the_service().jobs.list(
-            _wanted(request.args.get("state", ""), request.args.get("model", "")),
+            wanted_jobs(request.args.get("state", ""), request.args.get("model", "")),
             whole_number("page_size", request.args.get("page_size", "")),
             request.args.get("page_token", ""),
         )
@@ -109,10 +106,6 @@ def submit() -> Response:
     return response
 
 
-def new_job_id() -> str:
-    return uuid.uuid4().hex[:20]
-
-
 def whole_number(name: str, text: str) -> int:
     """0 if it is not given. Raises InvalidArgument."""
     if not text:
@@ -122,17 +115,3 @@ def whole_number(name: str, text: str) -> int:
             f"{name} must be a whole number, it is {shortened(text)!r}", {"parameters": [name]}
         )
     return int(text)
-
-
-def _wanted(state: str, model: str) -> Callable[[JobRecord], bool]:
-    """The predicate of a listing. States may be given without JOB_STATE_."""
-    states = [one.value for one in JobState]
-    name = state.upper() if state.upper().startswith("JOB_STATE_") else f"JOB_STATE_{state.upper()}"
-    if state and name not in states:
-        short = ", ".join(one.removeprefix("JOB_STATE_") for one in states)
-        raise InvalidArgument(f"state must be one of {short}, it is {shortened(state)!r}")
-    folder = parse_location(model, parameter="model").as_folder() if model else None
-    return lambda record: (
-        (not state or record.state.value == name)
-        and (folder is None or record.spec.model == folder)
-    )

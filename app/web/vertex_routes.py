@@ -10,11 +10,11 @@ from flask import Blueprint, Response, request
 
 from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
-from app.jobs.record import JobRecord
+from app.jobs.record import JobRecord, new_job_id
 from app.jobs.record_json import now
 from app.web.answers import answer_json, answered
 from app.web.google_api import CallOptions, masked, take_call_options
-from app.web.job_routes import new_job_id, whole_number
+from app.web.job_routes import whole_number
 from app.web.list_filter import parse_filter
 from app.web.request_parameters import json_object, preferences, url_parameters
 from app.web.service import the_service

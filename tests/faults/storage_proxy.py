@@ -81,7 +81,10 @@ class Rule:
 
 @dataclass(slots=True)
 class StorageProxy:
-    """`rules` say what is broken; `open_uploads` are begun and neither finished nor cancelled."""
+    """`rules` say what is broken; `open_uploads` are begun and neither finished nor cancelled.
+
+    `published` names an object each time that one appears or is replaced.
+    """
 
     target: str
     protocol: GoogleProtocol
@@ -90,6 +93,7 @@ class StorageProxy:
     counts: dict[tuple[Operation, str], int] = field(default_factory=dict)
     open_uploads: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
+    published: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     in_flight: int = 0
 
@@ -275,6 +279,8 @@ def _forward(handler: _Handler, headers: dict[str, str], body: bytes) -> Answer:
 
 def _note_upload(proxy: StorageProxy, request: Request, path: str, answer: Answer) -> None:
     with proxy.lock:
+        if request.operation == "insert" and answer.status == 200:
+            proxy.published.append(request.name)
         if request.operation == "begin" and answer.status == 200:
             proxy.open_uploads.add(_upload_id(answer.headers["Location"]))
         elif request.operation == "cancel" or (

@@ -164,6 +164,7 @@ def world(models: Path, folder: Path, settings: dict[str, str] | None = None) ->
             **(settings or {}),
             "STORAGE_EMULATOR_HOST": proxy.url,
             "TMPDIR": str(temporary_folder),
+            "JOBS_URI": str(folder / "jobs"),
             # The program takes its orders away from a folder that is not its own.
             "CONFINE_MODEL": "false",
             "TENSORFLOW_MODEL_SERVER": f"{sys.executable} -m tests.faults.model_server {orders}",

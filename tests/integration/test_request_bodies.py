@@ -115,7 +115,9 @@ def test_health_answers_with_a_closing_slash(service: RunningService) -> None:
         ("GET", "/" + "a" * 3000, 404, "... (3,001 characters) here"),
         ("DELETE", "/", 405, "/ takes GET and POST, the method is DELETE"),
         ("POST", "/health", 405, "/health takes GET, the method is POST"),
-        ("GET", "/v1/batchPredictionJobs", 405, "takes POST, the method is GET"),
+        ("PUT", "/v1/batchPredictionJobs", 405, "takes GET and POST, the method is PUT"),
+        ("PUT", "/jobs/a", 405, "/jobs/a takes DELETE and GET, the method is PUT"),
+        ("GET", "/jobs/a/b", 404, "there is no /jobs/a/b here"),
     ],
 )
 def test_an_unknown_path_or_method_is_told_in_words(
