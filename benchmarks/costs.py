@@ -1,9 +1,11 @@
 """The costs that rows have no part in: files, one row, start, memory, a large model."""
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import requests
 
 from app.storage import Connections, Storage, parse_location
 from benchmarks.contestants import Ceiling, call, run_service
@@ -12,6 +14,8 @@ from tests.fakes.processes import gunicorn
 from tfserving_launcher import ModelServer
 
 MEGABYTE = 1_000_000
+# Asking how far a job is would slow it down, so nobody asks before it has most likely ended.
+_QUIET_SECONDS = 1.0
 
 
 def steady(
@@ -72,6 +76,40 @@ def one_row(storage_url: str, models: Path, *, rounds: int) -> tuple[float, floa
             with ModelServer(models / "network" / "1"):
                 starts.append(time.monotonic() - started)
     return float(np.median(jobs)), float(np.median(starts))
+
+
+def one_row_lasting(storage_url: str, *, rounds: int) -> tuple[float, float, float]:
+    """Seconds of a job of one row that lasts, of the same job while its caller waits, and of
+    writing a record once; medians. The first ends where its end is about to be recorded.
+    """
+    lasting, waiting, writes = [], [], []
+    records = "gs://bench/records/"
+    environment = {"STORAGE_EMULATOR_HOST": storage_url, "LOG_LEVEL": "WARNING"}
+    parameters = {
+        "model": "gs://bench/models/network/",
+        "input": "gs://bench/one.jsonl",
+        "output": "gs://bench/ours/",
+        "force": True,
+    }
+    place = parse_location(records, parameter="JOBS_URI").below("write.json")
+    storage = Storage()
+    with gunicorn({**environment, "JOBS_URI": records}) as service:
+        for _ in range(rounds):
+            waiting.append(call(service, "network", "one.jsonl").seconds)
+            started = time.time()
+            job = requests.post(f"{service.url}/jobs", json=parameters, timeout=60).json()
+            url = f"{service.url}/jobs/{job['job_id']}"
+            while "end_time" not in job:
+                time.sleep(_QUIET_SECONDS)
+                job = requests.get(url, timeout=60).json()
+            lasting.append(datetime.fromisoformat(job["end_time"]).timestamp() - started)
+            began = time.monotonic()
+            with storage.create(place, storage.find(place)) as record:
+                record.write(b"{}" * 500)
+                record.finish({})
+            writes.append(time.monotonic() - began)
+    medians = (float(np.median(seconds)) for seconds in (lasting, waiting, writes))
+    return next(medians), next(medians), next(medians)
 
 
 def service_start(storage_url: str, *, rounds: int) -> float:

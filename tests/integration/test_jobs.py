@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,9 @@ import requests
 from app.jobs.record_json import now
 from tests.fakes.buckets import Bucket
 from tests.fakes.error_details import details_of
-from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
 from tests.fakes.waiting import until
+from tests.faults.storage_proxy import storage_proxy
 
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 # So many calls of a model that a job takes as long as a test needs it.
@@ -377,6 +379,36 @@ def test_a_job_that_waited_too_long_expires(start: Start, place: Bucket) -> None
         jobs.act(first, "cancel")
         assert state_of(jobs.ended(second)) == "EXPIRED"
         assert "JOB_EXPIRY_SECONDS" in jobs.get(second)["error"]["message"]
+
+
+def test_a_job_takes_three_requests_beyond_its_own(models: Path) -> None:
+    """The new record, the lease, and the end. A delivery to another instance reads it as well."""
+    with fake_gcs_server() as url, storage_proxy(url) as proxy:
+        bucket = Bucket(url, "requests")
+        bucket.put_folder("models/zoo", models / "zoo")
+        bucket.put("jobs-in/a.jsonl", "[1, 2]\n")
+        environment = {
+            "STORAGE_EMULATOR_HOST": proxy.url,
+            "JOBS_URI": f"{bucket.uri}/records/",
+        }
+        with gunicorn(environment) as service:
+            jobs = Jobs(service, bucket)
+            job_id = jobs.submit()
+            until(lambda: len(bucket.names("jobs-out/")) == 1)
+            until(lambda: b"SUCCEEDED" in bucket.get(f"records/{job_id}.json"))
+        on_records = [
+            request.operation
+            for request in proxy.requests
+            if request.name.startswith(f"records/{job_id}")
+        ]
+        assert on_records == ["insert", "insert", "insert"]
+        others = Counter(
+            request.operation
+            for request in proxy.requests
+            if request.name.startswith(("models/", "jobs-"))
+        )
+    # What is there: the input, the model, the outputs. Four files of the model, and the input.
+    assert others == {"find": 1, "list": 2, "read": 5, "insert": 1}
 
 
 def test_a_delivery_while_another_instance_runs_the_job_is_409(start: Start, place: Bucket) -> None:
