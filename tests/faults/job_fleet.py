@@ -133,6 +133,14 @@ class Outcome:
     deliveries: int
     seconds: float
 
+    def in_words(self, jobs: int) -> str:
+        words = (
+            f"{jobs} jobs in {self.seconds:.0f} s, {self.deaths} instances killed,"
+            f" {self.deliveries} deliveries, {self.leased_twice} jobs taken over; {dict(self.states)}"
+        )
+        wrong = f"; lost {self.lost}, doubled {self.doubled}, untrue records {self.untrue}"
+        return words + ("; each output once" if self.is_right else wrong)
+
     @property
     def is_right(self) -> bool:
         return not (self.lost or self.doubled or self.untrue) and set(self.states) == {"SUCCEEDED"}
@@ -264,7 +272,7 @@ def main(jobs: int) -> int:
             own.mkdir()
             outcome = run(models, own, jobs, deaths=max(2, jobs // 10))
             right = right and outcome.is_right
-            print(f"{name}: {jobs} jobs in {outcome.seconds:.0f} s; {outcome}", flush=True)
+            print(f"{name}: {outcome.in_words(jobs)}", flush=True)
     return 0 if right else 1
 
 
