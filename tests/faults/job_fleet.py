@@ -136,7 +136,8 @@ class Outcome:
     def in_words(self, jobs: int) -> str:
         words = (
             f"{jobs} jobs in {self.seconds:.0f} s, {self.deaths} instances killed,"
-            f" {self.deliveries} deliveries, {self.leased_twice} jobs taken over; {dict(self.states)}"
+            f" {self.deliveries} deliveries, {self.leased_twice} jobs taken over;"
+            f" {dict(self.states)}"
         )
         wrong = f"; lost {self.lost}, doubled {self.doubled}, untrue records {self.untrue}"
         return words + ("; each output once" if self.is_right else wrong)
