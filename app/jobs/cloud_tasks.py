@@ -91,20 +91,23 @@ class CloudTasksQueue:
     def _is_created(self, record: JobRecord) -> bool:
         """Create the task; False if its name is taken. Raises QueueFailed."""
         try:
-            self._call(self._client.create_task, parent=self._queue, task=self._task_of(record))
+            self._call("create_task", parent=self._queue, task=self._task_of(record))
         except api_exceptions.AlreadyExists:
             return False
         return True
 
     def _is_there(self, record: JobRecord) -> bool:
         try:
-            self._call(self._client.get_task, name=self._name_of(record))
+            self._call("get_task", name=self._name_of(record))
         except api_exceptions.NotFound:
             return False
         return True
 
-    def _call(self, method: Any, **request: Any) -> Any:
-        """Call with retries. Raises AlreadyExists, NotFound of a task, or QueueFailed."""
+    def _call(self, method: str, **request: Any) -> Any:
+        """Call a method of the client, with retries.
+
+        Raises AlreadyExists, NotFound for a task, and QueueFailed.
+        """
         retrying = Retrying(
             retry=retry_if_exception_type(_PASSING),
             wait=wait_random_exponential(_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
@@ -112,7 +115,8 @@ class CloudTasksQueue:
             reraise=True,
         )
         try:
-            return retrying(method, **request, retry=None, timeout=_CALL_SECONDS)
+            call = getattr(self._client, method)
+            return retrying(call, **request, retry=None, timeout=_CALL_SECONDS)
         except api_exceptions.AlreadyExists:
             raise
         except api_exceptions.NotFound:

@@ -134,10 +134,11 @@ class JobOperations:
     def deliver(self, job_id: str, trace: str) -> JobRecord:
         """Run the job as a queue delivers it, unless it has ended; return how it ended.
 
-        Raises NotFound; Busy and LeaseHeld if it cannot run here and now; and the error of a run
-        that has failed for a passing reason.
+        Raises NotFound; Busy, ShuttingDown and LeaseHeld if it cannot run here and now; and the
+        error of a run that has failed for a passing reason.
         """
         with self._runner.alone() as stop_signal:
+            stop_signal.check()  # an instance that ends begins nothing
             stored = self._load(job_id)
             within = _delivery_seconds(self._settings)
             return self._executor.run(stored, stop_signal, within=within, trace=trace)

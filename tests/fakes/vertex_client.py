@@ -137,8 +137,27 @@ def high_level(url: str, bucket: str) -> dict[str, Any]:
     return seen
 
 
+def many(url: str) -> dict[str, Any]:
+    """All jobs of a parent that has many, in pages."""
+    client = aiplatform_v1.JobServiceClient(
+        credentials=AnonymousCredentials(),
+        transport="rest",
+        client_options={"api_endpoint": url},
+    )
+    request = {"parent": "projects/many/locations/l", "page_size": 500}
+    pages = list(client.list_batch_prediction_jobs(request=request).pages)
+    return {
+        "pages": [len(page.batch_prediction_jobs) for page in pages],
+        "names": [job.display_name for page in pages for job in page.batch_prediction_jobs],
+    }
+
+
 def main(url: str, bucket: str) -> None:
-    seen = {"low level": low_level(url, bucket), "high level": high_level(url, bucket)}
+    seen = {
+        "low level": low_level(url, bucket),
+        "high level": high_level(url, bucket),
+        "many": many(url),
+    }
     print(json.dumps(seen))
 
 

@@ -4,12 +4,20 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from app.jobs.record import JobState
+from app.jobs.record_json import now
+from app.jobs.store import JobStore
+from app.storage import Connections, TransferLimits, parse_location
+from tests.app.jobs.test_record import record
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import gunicorn
 from tests.fakes.waiting import until
@@ -39,7 +47,30 @@ def nothing_left() -> None:
 
 
 @pytest.fixture(scope="module")
-def seen(url: str, gcs_url: str, bucket: Bucket) -> dict[str, Any]:
+def many(url: str, gcs_url: str, bucket: Bucket) -> list[str]:
+    """The names of 1,200 jobs of one parent, the newest first."""
+    del url  # the service has the same records
+    os.environ["STORAGE_EMULATOR_HOST"] = gcs_url
+    folder = parse_location(f"{bucket.uri}/vertex-records/", parameter="JOBS_URI")
+    store = JobStore(folder, Connections(None), TransferLimits())
+
+    def create(number: int) -> None:
+        created = now() - timedelta(days=1, seconds=number)
+        parent = "projects/many/locations/l"
+        resource = {"displayName": f"many-{number}", "model": f"{bucket.uri}/models/formats/"}
+        done = record(job_id=f"many-{number}", create_time=created)
+        done = replace(done, parent=parent, resource=resource, state=JobState.SUCCEEDED)
+        store.create(done)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(create, range(1200)))
+    del os.environ["STORAGE_EMULATOR_HOST"]
+    return [f"many-{number}" for number in range(1200)]
+
+
+@pytest.fixture(scope="module")
+def seen(url: str, gcs_url: str, bucket: Bucket, many: list[str]) -> dict[str, Any]:
+    assert many
     environment = {**os.environ, "STORAGE_EMULATOR_HOST": gcs_url}
     program = subprocess.run(
         [str(PYTHON), str(PROGRAM), url, bucket.uri],
@@ -88,6 +119,12 @@ def test_the_sdk_sees_the_whole_life_of_a_job(seen: dict[str, Any]) -> None:
     assert set(told["listed"]) == {"bad", "nightly", "broken"}
     assert told["by name"] == ["nightly"]
     assert told["failure"] is True
+
+
+@pytest.mark.readme("Vertex AI's own client")
+def test_many_jobs_are_listed_in_pages(seen: dict[str, Any], many: list[str]) -> None:
+    assert seen["many"]["pages"] == [500, 500, 200]
+    assert seen["many"]["names"] == many
 
 
 def post(url: str, bucket: Bucket, query: str = "", **changes: Any) -> requests.Response:
