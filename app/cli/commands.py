@@ -6,7 +6,7 @@ import click
 
 from app import __version__
 
-_COMMANDS = ("inspect", "jobs", "predict", "serve")
+_COMMANDS = ("fan-out", "inspect", "jobs", "predict", "report", "serve")
 
 
 class _Commands(click.Group):
@@ -20,7 +20,8 @@ class _Commands(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(import_module(f"app.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(import_module(f"app.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

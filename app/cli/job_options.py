@@ -11,7 +11,7 @@ from app.config.file_format import COMPRESSIONS, INPUT_FORMATS, OUTPUT_FORMATS
 from app.config.job_spec import LISTS_OF_NAMES
 
 _Command = Callable[..., Any]
-_OPTIONS: tuple[Callable[[_Command], _Command], ...] = (
+_PLACES: tuple[Callable[[_Command], _Command], ...] = (
     click.option("--model", required=True, help="Folder of a SavedModel or of numbered versions."),
     click.option(
         "--input",
@@ -20,6 +20,8 @@ _OPTIONS: tuple[Callable[[_Command], _Command], ...] = (
         help="A file, a folder ending in /, or a name with *, ? or **; may be repeated.",
     ),
     click.option("--output", required=True, help="Folder for the predictions."),
+)
+_PARAMETERS: tuple[Callable[[_Command], _Command], ...] = (
     click.option(
         "--signature-name", help="Signature to call.  [default: serving_default, or the only one]"
     ),
@@ -82,7 +84,18 @@ _OPTIONS: tuple[Callable[[_Command], _Command], ...] = (
 
 def job_options(command: _Command) -> _Command:
     """Add the options of a job to a command."""
-    return reduce(lambda wrapped, option: option(wrapped), reversed(_OPTIONS), command)
+    return _with_options(command, _PLACES + _PARAMETERS)
+
+
+def parameter_options(command: _Command) -> _Command:
+    """Add the options of a job, without its model, input and output."""
+    return _with_options(command, _PARAMETERS)
+
+
+def _with_options(
+    command: _Command, options: tuple[Callable[[_Command], _Command], ...]
+) -> _Command:
+    return reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 def refuse_arguments(unexpected: tuple[str, ...]) -> None:

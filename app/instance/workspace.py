@@ -72,14 +72,19 @@ def _locked_folder() -> tuple[Path, int]:
     while True:
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        except OSError as error:
+            raise _no_folder(error) from None
+        try:
             return folder, _lock(folder, os.O_RDWR | os.O_CREAT)
         except (BlockingIOError, FileNotFoundError):
             # Another job removed it before it was locked.
             logger.debug("a folder is gone before it was locked")
         except OSError as error:
-            raise ServerFailed(
-                f"no temporary folder can be made for the job: {error.strerror}"
-            ) from None
+            raise _no_folder(error) from None
+
+
+def _no_folder(error: OSError) -> ServerFailed:
+    return ServerFailed(f"no temporary folder can be made for the job: {error.strerror}")
 
 
 def _lock(folder: Path, flags: int) -> int:

@@ -144,6 +144,21 @@ class JobRecord:
             error=error.as_json()["error"],
         )
 
+    def reopened(self, now: datetime) -> "JobRecord":
+        """The job is to run again, though it has ended: its outputs decide what is made."""
+        return replace(
+            self,
+            state=JobState.QUEUED,
+            update_time=now,
+            start_time=None,
+            end_time=None,
+            attempts=0,
+            run_seconds=0.0,
+            counts=Counts(),
+            report=None,
+            error=None,
+        )
+
     def with_next_task(self) -> "JobRecord":
         """The queue has given the job up, so it gets another task."""
         return self if self.state.is_final else replace(self, tasks=self.tasks + 1)

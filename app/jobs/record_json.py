@@ -69,9 +69,18 @@ def encoded(record: JobRecord) -> bytes:
 
 
 def decoded(content: bytes | str) -> JobRecord:
-    """Raises NoRecord."""
+    """The record in the content of its object. Raises NoRecord."""
     try:
-        return _parse(orjson.loads(content))
+        body = orjson.loads(content)
+    except ValueError as error:
+        raise NoRecord(str(error)) from error
+    return parse_record(body)
+
+
+def parse_record(body: Mapping[str, Any]) -> JobRecord:
+    """The record that `as_json` has given. Raises NoRecord."""
+    try:
+        return _parse(body)
     except (ValueError, KeyError, TypeError, AttributeError, JobError) as error:
         raise NoRecord(str(error)) from error
 

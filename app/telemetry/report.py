@@ -100,9 +100,11 @@ class FilesDone:
 
 
 def log_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The report, or an error's details, without the list of files: for a log record."""
+    """The report, or an error's details, with counts of its files: for a log record."""
     fields = {name: value for name, value in body.items() if name not in _TOO_LONG_FOR_A_RECORD}
-    return fields | {"files": len(body.get("files", ()))}
+    files = body.get("files", ())
+    reused = sum(file.get("state") == "REUSED" for file in files)
+    return fields | {"files": len(files), "files_reused": reused}
 
 
 def _counts(files: Sequence[FileReport]) -> dict[str, Any]:

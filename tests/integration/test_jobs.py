@@ -334,10 +334,10 @@ def test_jobs_of_a_dead_instance_are_taken_over(start: Start, place: Bucket) -> 
         _kill(service)
     with start() as service:
         jobs = Jobs(service, place)
-        assert [state_of(jobs.ended(job_id)) for job_id in queued] == ["SUCCEEDED"] * 2
         until(lambda: jobs.get(running)["attempts"] == 2)
         jobs.act(running, "cancel")
         assert state_of(jobs.ended(running)) == "CANCELLED"
+        assert [state_of(jobs.ended(job_id)) for job_id in queued] == ["SUCCEEDED"] * 2
 
 
 def test_an_instance_that_ends_gives_its_job_back(

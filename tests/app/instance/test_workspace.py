@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import pytest
+
+from app.errors import ServerFailed
 from app.instance.workspace import job_folder, sweep
 
 _TAKES_A_FOLDER = """
@@ -64,3 +68,12 @@ def test_folders_of_others_stay(temporary_folder: Path) -> None:
     finally:
         for folder in others:
             folder.rmdir()
+
+
+def test_without_a_place_for_folders_the_job_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not look for one for ever."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(ServerFailed, match="no temporary folder can be made"), job_folder():
+        pass

@@ -1,0 +1,1 @@
+"""A night: many jobs by one command, and what became of each of them."""

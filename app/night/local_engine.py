@@ -1,0 +1,148 @@
+"""Runs jobs on this machine, in worker processes."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import orjson
+
+from app.night.schedule import Schedule
+from app.storage import Location
+from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
+
+# A worker that is killed is gone at once, so its job need not wait for long.
+_LEASE_SECONDS = "10"
+_STOP_SECONDS = 15.0
+_JOIN_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
+
+Told = Callable[[Mapping[str, Any]], None]
+
+
+class LocalEngine:
+    """Some worker processes, each of which runs one job at a time.
+
+    A worker that dies is replaced, and its job tried again once its lease has ended.
+    """
+
+    def __init__(self, records: Location, workers: int) -> None:
+        self._records = records
+        self._workers = workers
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._schedule = Schedule(())
+        self._is_terminated = False
+
+    @contextmanager
+    def running(
+        self, job_ids: Iterable[str], *, begun: Callable[[str], None], ended: Told
+    ) -> Iterator[list[threading.Thread]]:
+        """Run the jobs while the block waits for the threads that it is given.
+
+        Calls `begun` with the id of each job that begins, and `ended` with its record, from those
+        threads. At the end of the block running jobs are stopped and given back.
+        """
+        self._schedule = Schedule(job_ids)
+        with ExitStack() as stack:
+            environment = {**os.environ, "LEASE_SECONDS": _LEASE_SECONDS}
+            if FORK_SERVER_VARIABLE not in os.environ and needs_stand_in():
+                environment[FORK_SERVER_VARIABLE] = str(stack.enter_context(fork_server()))
+            threads = [
+                threading.Thread(
+                    target=self._work, args=(environment, begun, ended), name=f"worker-{n}"
+                )
+                for n in range(self._workers)
+            ]
+            stack.callback(self._end, threads)
+            for thread in threads:
+                thread.start()
+            yield threads
+
+    def begin_no_more(self) -> None:
+        """Let running jobs end, and begin no others."""
+        self._schedule.stop()
+
+    def _work(
+        self, environment: Mapping[str, str], begun: Callable[[str], None], ended: Told
+    ) -> None:
+        process: subprocess.Popen[bytes] | None = None
+        while (job_id := self._schedule.take()) is not None:
+            if process is None:
+                process = self._start(environment)
+            begun(job_id)
+            answer = self._ask(process, job_id)
+            if answer is None:
+                self._forget(process)
+                process = None
+                if self._is_terminated:
+                    self._schedule.done()
+                    return
+                logger.warning("a worker is gone; job %s is tried again", job_id)
+                self._schedule.again(job_id, 1.0)
+            elif "retry_seconds" in answer:
+                self._schedule.again(job_id, float(answer["retry_seconds"]))
+            else:
+                ended(answer)
+                self._schedule.done()
+        if process is not None:
+            self._forget(process)
+
+    def _start(self, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.night.worker", str(self._records)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            # Ctrl-C is for the command alone, which tells its workers.
+            start_new_session=True,
+        )
+        with self._lock:
+            self._processes.add(process)
+            if self._is_terminated:
+                process.terminate()
+        return process
+
+    @staticmethod
+    def _ask(process: "subprocess.Popen[bytes]", job_id: str) -> dict[str, Any] | None:
+        """Have the worker run a job; None if the worker is gone."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"{job_id}\n".encode())
+            process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        line = process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return None
+        answer: dict[str, Any] = orjson.loads(line)
+        return answer
+
+    def _forget(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):  # it is gone
+            process.stdin.close()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        with self._lock:
+            self._processes.discard(process)
+
+    def _end(self, threads: Iterable[threading.Thread]) -> None:
+        self._schedule.stop()
+        with self._lock:
+            self._is_terminated = True
+            for process in self._processes:
+                process.terminate()
+        for thread in threads:
+            thread.join(_JOIN_SECONDS)

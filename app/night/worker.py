@@ -1,0 +1,62 @@
+"""A process that runs one recorded job after the other, as another process names them.
+
+Reads ids of jobs from standard input, a line each, and writes a line of JSON for each: its record,
+or when to try again. Ends with its input.
+"""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import orjson
+
+from app.errors import JobError, LeaseHeld
+from app.job.runner import JobRunner
+from app.jobs.executor import JobExecutor
+from app.jobs.record_json import as_json
+from app.jobs.store import JobStore
+from app.settings import settings_or_exit
+from app.storage import Connections, parse_location
+from app.telemetry.log import set_up_logging
+from tfserving_launcher import protect_this_process
+
+_RETRY_SECONDS = 1.0
+
+
+def main(records: str) -> None:
+    settings = settings_or_exit(os.environ)
+    # Jobs of a command line may use files as the system lets them.
+    settings = replace(settings, local_roots=None)
+    protect_this_process()
+    set_up_logging("WARNING", project=settings.project)
+    connections = Connections(settings.project)
+    folder = parse_location(records, parameter="records").as_folder()
+    store = JobStore(folder, connections, settings.transfer_limits())
+    runner = JobRunner(settings, connections)
+    executor = JobExecutor(settings, store, runner)
+    signal.signal(signal.SIGTERM, lambda *_: runner.end())
+    for line in sys.stdin:
+        told = _run(line.strip(), store, executor, runner)
+        sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+        sys.stdout.buffer.flush()
+        if runner.is_ending:
+            return
+
+
+def _run(job_id: str, store: JobStore, executor: JobExecutor, runner: JobRunner) -> dict[str, Any]:
+    """The record of the job once it has ended, or after how many seconds to try it again."""
+    try:
+        with runner.alone() as stop_signal:
+            return as_json(executor.run(store.load(job_id), stop_signal, within=inf))
+    except LeaseHeld as error:
+        return {"job_id": job_id, "retry_seconds": error.retry_after_seconds}
+    except JobError as error:
+        retry = error.retry_after_seconds or _RETRY_SECONDS
+        return {"job_id": job_id, "retry_seconds": retry, "message": error.message}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
