@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 import requests
 
 from app.config.job_spec import parameters_of, parse_job_spec
-from app.errors import JobError
+from app.errors import InvalidArgument, JobError
 from app.job.runner import JobRunner
 from app.jobs.listing import wanted_jobs
 from app.jobs.opening import open_jobs
@@ -20,6 +20,7 @@ from app.storage import Connections, parse_location
 
 TOKEN_VARIABLE = "EMBEDDED_TF_TOKEN"  # noqa: S105  # the name of a variable
 _TIMEOUT_SECONDS = (10, 60)
+_PASSING_CODES = (429, 502, 503, 504)
 
 
 class JobPlace(Protocol):
@@ -40,6 +41,8 @@ class JobPlace(Protocol):
 def job_place(settings: Settings, service: str | None, jobs_uri: str | None) -> JobPlace | None:
     """The service at a URL, or the records of JOBS_URI; None if neither is known."""
     if service is not None:
+        if urlsplit(service).scheme not in ("http", "https"):
+            raise InvalidArgument(f"service must be http:// or https://, it is {service!r}")
         return _Service(service.rstrip("/"))
     if jobs_uri is not None:
         folder = parse_location(jobs_uri, parameter="jobs-uri").as_folder()
@@ -63,7 +66,7 @@ class _Records:
             create_time=created,
             update_time=created,
         )
-        return as_json(self.operations.submit(record))
+        return as_json(self.operations.submit(record, is_named=job_id is not None))
 
     def get(self, job_id: str) -> dict[str, Any]:
         return as_json(self.operations.get(job_id))
@@ -79,13 +82,14 @@ class _Records:
         self.operations.delete(job_id)
 
 
-class _ServiceError(JobError):
+class ServiceAnswered(JobError):
     """What a service has answered, or that it has not."""
 
     def __init__(self, code: int, status: str, message: str, body: dict[str, Any] | None) -> None:
         super().__init__(message)
         self.code = code  # type: ignore[misc]  # of a class elsewhere; here of an answer
         self.status = status  # type: ignore[misc]  # ditto
+        self.is_retryable = code in _PASSING_CODES  # type: ignore[misc]  # ditto
         self._body = body
 
     def as_json(self) -> dict[str, Any]:
@@ -99,10 +103,15 @@ class _Service:
     def submit(self, parameters: dict[str, Any], job_id: str | None) -> dict[str, Any]:
         # Paths are relative to the caller, not to the service.
         absolute = parameters_of(parse_job_spec(parameters, relative_paths=True))
-        return self._call("POST", "/jobs", json={**absolute, "job_id": job_id or new_job_id()})
+        body = {**absolute, "job_id": job_id or new_job_id()}
+        try:
+            return self._call("POST", "/jobs", json=body)
+        except ServiceAnswered as error:
+            error.message += f" (the job is {body['job_id']}: submitting it again is safe)"
+            raise
 
     def get(self, job_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/jobs/{quote(job_id, safe='')}")
+        return self._call("GET", f"/jobs/{check_job_id(job_id)}")
 
     def list(self, *, state: str, model: str, page_size: int, page_token: str) -> dict[str, Any]:
         asked = {
@@ -114,21 +123,21 @@ class _Service:
         return self._call("GET", "/jobs", params={k: v for k, v in asked.items() if v})
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        return self._call("POST", f"/jobs/{quote(job_id, safe='')}:cancel")
+        return self._call("POST", f"/jobs/{check_job_id(job_id)}:cancel")
 
     def delete(self, job_id: str) -> None:
-        self._call("DELETE", f"/jobs/{quote(job_id, safe='')}")
+        self._call("DELETE", f"/jobs/{check_job_id(job_id)}")
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         token = os.environ.get(TOKEN_VARIABLE)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Authorization": f"Bearer {token.strip()}"} if token else {}
         try:
             answer = requests.request(
                 method, self.url + path, headers=headers, timeout=_TIMEOUT_SECONDS, **request
             )
         except requests.RequestException as error:
             words = f"{self.url} does not answer: {type(error).__name__}"
-            raise _ServiceError(503, "UNAVAILABLE", words, None) from None
+            raise ServiceAnswered(503, "UNAVAILABLE", words, None) from None
         try:
             body = answer.json()
         except requests.JSONDecodeError:
@@ -138,6 +147,6 @@ class _Service:
         if isinstance(body, dict) and isinstance(body.get("error"), dict):
             error_body = body["error"]
             message, status = error_body.get("message", ""), error_body.get("status", "UNKNOWN")
-            raise _ServiceError(answer.status_code, status, message, body)
+            raise ServiceAnswered(answer.status_code, status, message, body)
         words = f"{self.url} answers {answer.status_code} and no JSON of this service"
-        raise _ServiceError(answer.status_code, "UNKNOWN", words, None)
+        raise ServiceAnswered(answer.status_code, "UNKNOWN", words, None)

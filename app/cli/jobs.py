@@ -22,6 +22,8 @@ _PREFIX = "JOB_STATE_"
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+# How long a service may fail for passing reasons while its jobs are waited for.
+_PATIENCE_SECONDS = 600.0
 _JOB_FAILED = 1
 
 _Command = Callable[..., Any]
@@ -144,8 +146,15 @@ def delete(place: JobPlace, *, job_ids: tuple[str, ...]) -> None:
 def _ended(place: JobPlace, job_id: str, until: float | None) -> dict[str, Any]:
     """The job once it has ended. Raises DeadlineExceeded after `until`."""
     pause = _FIRST_PAUSE_SECONDS
+    job: dict[str, Any] = {"state": "unknown"}
+    patience = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        job = place.get(job_id)
+        try:
+            job = place.get(job_id)
+            patience = time.monotonic() + _PATIENCE_SECONDS
+        except JobError as error:
+            if not error.is_retryable or time.monotonic() > patience:
+                raise
         if _state(job) in _ENDED:
             return job
         if until is not None and time.monotonic() > until:

@@ -17,6 +17,7 @@ from app.config.file_format import (
     InputFormat,
     OutputFormat,
 )
+from app.config.json_depth import check_depth
 from app.errors import InvalidArgument, shortened
 from app.storage.location import Location, parse_location
 
@@ -278,6 +279,7 @@ def _constants(parameters: Mapping[str, Any]) -> dict[str, Any]:
         raise _malformed(
             "constants", 'a JSON object with the values of inputs, as in {"keep_prob": 1.0}', value
         )
+    check_depth(decoded, "constants")
     return decoded
 
 

@@ -77,7 +77,7 @@ class CloudTasksQueue:
         except api_exceptions.NotFound:
             pass  # delivered, or given up
         except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
-            # Its delivery will find a job that has ended.
+            # Its delivery will find a job that has ended, or none.
             logger.warning("the task of job %s was not deleted: %s", record.job_id, error)
 
     @cached_property
@@ -101,12 +101,15 @@ class CloudTasksQueue:
             self._call("get_task", name=self._name_of(record))
         except api_exceptions.NotFound:
             return False
+        except api_exceptions.PermissionDenied as error:
+            # Whoever may create tasks need not be allowed to see them.
+            logger.warning("whether job %s has a task cannot be seen: %s", record.job_id, error)
         return True
 
     def _call(self, method: str, **request: Any) -> Any:
         """Call a method of the client, with retries.
 
-        Raises AlreadyExists, NotFound for a task, and QueueFailed.
+        Raises AlreadyExists; NotFound and PermissionDenied for a task; and QueueFailed.
         """
         retrying = Retrying(
             retry=retry_if_exception_type(_PASSING),
@@ -119,9 +122,11 @@ class CloudTasksQueue:
             return retrying(call, **request, retry=None, timeout=_CALL_SECONDS)
         except api_exceptions.AlreadyExists:
             raise
-        except api_exceptions.NotFound:
+        except (api_exceptions.NotFound, api_exceptions.PermissionDenied) as error:
             if "name" in request:
                 raise
+            if isinstance(error, api_exceptions.PermissionDenied):
+                raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None
             raise QueueFailed(f"there is no queue {self._queue}") from None
         except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
             raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None

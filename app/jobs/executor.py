@@ -98,18 +98,18 @@ class JobExecutor:
             held.cancel()
         return record
 
+    def is_expired(self, record: JobRecord, time: datetime) -> bool:
+        """Whether the job has waited too long for its first run."""
+        longest = timedelta(seconds=self._settings.job_expiry_seconds)
+        return record.start_time is None and time - record.create_time > longest
+
     def _begin(self, stored: Stored) -> Stored:
         """Take the lease, or record why the job cannot run any more."""
         while True:
             record, time = stored.record, now()
             if record.state.is_final:
                 return stored
-            if record.is_leased(time):
-                assert record.lease is not None
-                seconds = (record.lease.expires - time).total_seconds()
-                raise LeaseHeld(
-                    f"job {record.job_id} is running in another instance", int(seconds) + 1
-                )
+            check_not_leased(record, time)
             try:
                 return self._store.replace(stored, self._begun(record, time))
             except Aborted:
@@ -119,8 +119,7 @@ class JobExecutor:
         settings = self._settings
         if record.state is JobState.CANCELLING:
             return record.cancelled(time, Cancelled("the job was cancelled"))
-        waited = timedelta(seconds=settings.job_expiry_seconds)
-        if record.start_time is None and time - record.create_time > waited:
+        if self.is_expired(record, time):
             return record.expired(
                 DeadlineExceeded(
                     f"the job has waited longer than the {settings.job_expiry_seconds:g} s of"
@@ -128,7 +127,7 @@ class JobExecutor:
                 ),
                 time,
             )
-        if record.attempts >= settings.max_attempts:
+        if record.attempts_so_far >= settings.max_attempts:
             return record.failed(
                 ServerFailed(
                     f"the job was begun {record.attempts} times, and its instance was gone before"
@@ -184,7 +183,9 @@ class JobExecutor:
         time = now()
         if isinstance(outcome, Report):
             return record.succeeded(outcome.as_json(), time)
-        if isinstance(outcome, Cancelled):
+        if isinstance(outcome, Cancelled) or (
+            record.state is JobState.CANCELLING and outcome.is_retryable
+        ):
             return record.cancelled(time, outcome)
         if not outcome.is_retryable or isinstance(outcome, DeadlineExceeded):
             return record.failed(outcome, time)
@@ -206,6 +207,14 @@ class JobExecutor:
             yield
         finally:
             self._held = None
+
+
+def check_not_leased(record: JobRecord, time: datetime) -> None:
+    """Raise LeaseHeld if an instance runs the job."""
+    if record.is_leased(time):
+        assert record.lease is not None
+        seconds = (record.lease.expires - time).total_seconds()
+        raise LeaseHeld(f"job {record.job_id} is running in another instance", int(seconds) + 1)
 
 
 def _time_is_up(record: JobRecord) -> DeadlineExceeded:

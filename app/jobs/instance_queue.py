@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
 
 from app.errors import Busy, JobError
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
+from app.jobs.places import Places
 from app.jobs.record import JobRecord
 from app.jobs.record_json import now
 from app.jobs.store import JobStore, Stored
@@ -16,6 +17,8 @@ from app.jobs.store import JobStore, Stored
 # How often an instance looks for jobs that others have left.
 _SCAN_SECONDS = 30.0
 _TURN_SECONDS = 1.0
+# A job that could not be begun is not tried at once: others may use the instance meanwhile.
+_AGAIN_SECONDS = 2.0
 _JOIN_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
@@ -38,8 +41,11 @@ class InstanceQueue:
     runs: those of an instance that is gone.
     """
 
-    def __init__(self, store: JobStore, executor: JobExecutor, runner: JobRunner) -> None:
+    def __init__(
+        self, store: JobStore, executor: JobExecutor, runner: JobRunner, places: Places
+    ) -> None:
         self._store = store
+        self._places = places
         self._executor = executor
         self._runner = runner
         self._waiting: dict[str, _Waiting] = {}
@@ -69,14 +75,17 @@ class InstanceQueue:
 
     def withdraw(self, record: JobRecord) -> None:
         with self._changed:
-            self._waiting.pop(record.job_id, None)
+            waiting = self._waiting.get(record.job_id)
+            # A new job may have the id of a deleted one.
+            if waiting is not None and waiting.created == record.create_time:
+                del self._waiting[record.job_id]
 
     def _serve(self) -> None:
         while not self._stopped:
             try:
                 if now() >= self._next_scan:
-                    self._scan()
                     self._next_scan = now() + timedelta(seconds=_SCAN_SECONDS)
+                    self._scan()
                 if self._wait_until_due():
                     self._run_next()
             except Busy:
@@ -90,9 +99,15 @@ class InstanceQueue:
 
     def _scan(self) -> None:
         for record in self._store.all():
-            if not record.state.is_final:
+            if self._may_end(record):
                 with self._changed:
                     self._waiting.setdefault(record.job_id, _as_waiting(record, None))
+
+    def _may_end(self, record: JobRecord) -> bool:
+        """Whether this instance may run the job, or say that it has waited too long."""
+        if record.state.is_final:
+            return False
+        return self._places.allow(record) or self._executor.is_expired(record, now())
 
     def _wait_until_due(self) -> bool:
         """Wait for the next job or scan; whether a job is due."""
@@ -115,6 +130,8 @@ class InstanceQueue:
             if not stored.record.is_runnable(now()):
                 self.submit(stored)
                 return
+            if not self._may_end(stored.record):
+                return
             try:
                 self._executor.run(stored, stop_signal, within=inf)
             except JobError:
@@ -132,7 +149,12 @@ class InstanceQueue:
 
     def _look_again(self, job_id: str) -> None:
         try:
-            self.submit(self._store.load(job_id))
+            stored = self._store.load(job_id)
+            if not stored.record.state.is_final:
+                waiting = _as_waiting(stored.record, stored)
+                due = max(waiting.due, now() + timedelta(seconds=_AGAIN_SECONDS))
+                with self._changed:
+                    self._waiting[job_id] = replace(waiting, due=due)
         except JobError as error:
             logger.warning("%s", error)  # the next scan finds it, unless it is gone
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from app.concurrency.deadline import StopSignal
 from app.errors import Aborted, Cancelled, DeliveryEnded, JobError, NotFound
@@ -115,8 +115,7 @@ class HeldLease:
             self._look()
         except JobError as error:
             logger.warning("the lease could not be renewed: %s", error)
-            assert stored.record.lease is not None
-            self._stop_if_ending(stored.record.lease.expires)
+            self._stop_if_ending()
 
     def _look(self) -> None:
         """Find out who has changed the record, and why."""
@@ -127,6 +126,7 @@ class HeldLease:
             return
         except JobError as error:
             logger.warning("the record could not be read: %s", error)
+            self._stop_if_ending()
             return
         record = stored.record
         if record.lease is None or record.lease.owner != self._owner:
@@ -136,8 +136,10 @@ class HeldLease:
         if record.state is JobState.CANCELLING:
             self.cancel()
 
-    def _stop_if_ending(self, expires: datetime) -> None:
-        if now() + timedelta(seconds=self._lease_seconds * _SHARE_OF_LEASE) >= expires:
+    def _stop_if_ending(self) -> None:
+        assert self.stored.record.lease is not None
+        next_turn = now() + timedelta(seconds=self._lease_seconds * _SHARE_OF_LEASE)
+        if next_turn >= self.stored.record.lease.expires:
             self._lose("the lease of the job could not be renewed in time")
 
     def _lose(self, why: str) -> None:

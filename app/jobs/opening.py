@@ -7,6 +7,7 @@ from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
 from app.jobs.instance_queue import InstanceQueue
 from app.jobs.operations import JobOperations
+from app.jobs.places import Places
 from app.jobs.queue import JobQueue
 from app.jobs.record import JobRecord
 from app.jobs.store import JobStore, Stored
@@ -28,7 +29,9 @@ def open_jobs(settings: Settings, connections: Connections, runner: JobRunner) -
         return None
     store = JobStore(settings.jobs_uri, connections, settings.transfer_limits())
     executor = JobExecutor(settings, store, runner)
-    instance_queue = None if settings.queue else InstanceQueue(store, executor, runner)
+    instance_queue = (
+        None if settings.queue else InstanceQueue(store, executor, runner, Places(settings))
+    )
     queue = instance_queue or _CloudTasksOnDemand(settings, store)
     return Jobs(JobOperations(settings, store, executor, queue, runner), instance_queue)
 

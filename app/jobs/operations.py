@@ -13,22 +13,21 @@ from app.errors import (
     InvalidArgument,
     JobError,
     NotFound,
-    PermissionDenied,
     shortened,
 )
 from app.job.runner import JobRunner
-from app.jobs.executor import JobExecutor
+from app.jobs.executor import JobExecutor, check_not_leased
+from app.jobs.places import Places
 from app.jobs.queue import JobQueue
 from app.jobs.record import JobRecord, check_job_id
-from app.jobs.record_json import parse_timestamp, timestamp
+from app.jobs.record_json import now, parse_timestamp, timestamp
 from app.jobs.store import JobStore, Stored
-from app.planning.plan import check_locations
 from app.settings import Settings
-from app.storage import Storage
 
 DEFAULT_PAGE_SIZE = 100
 MOST_PAGE_SIZE = 1000
 _RECORDING_SECONDS = 15.0
+_CREATE_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -57,33 +56,25 @@ class JobOperations:
         self._executor = executor
         self._queue = queue
         self._runner = runner
-        self._places = Storage(
-            local_roots=settings.local_roots,
-            allowed_uri_prefixes=settings.allowed_uri_prefixes,
-            reserved=settings.jobs_uri,
-        )
+        self._places = Places(settings)
 
-    def submit(self, record: JobRecord) -> JobRecord:
+    def submit(self, record: JobRecord, *, is_named: bool) -> JobRecord:
         """Record a new job, and put it into the queue.
 
-        The same id with the same parameters is the same job. Raises AlreadyExists if they differ.
+        The same id with the same parameters is the same job. `is_named` says that the caller has
+        chosen the id. Raises AlreadyExists if the parameters differ. Raises QueueFailed; then a job
+        that the caller has named stays recorded, and submitting it again goes on.
         """
-        self._check_places(record)
-        try:
-            stored = self._store.create(record)
-        except Aborted:
-            stored = self._store.load(record.job_id)
-            if not _is_same(stored.record, record):
-                raise AlreadyExists(
-                    f"there is a job {record.job_id} with other parameters"
-                ) from None
-            self._queue.submit(stored)
-            return stored.record
+        self._places.check(record)
+        stored = self._created(record)
+        if not _is_same(stored.record, record):
+            raise AlreadyExists(f"there is a job {record.job_id} with other parameters")
         try:
             self._queue.submit(stored)
         except JobError:
-            # Its caller is told that there is no such job.
-            self._store.delete(stored)
+            if not is_named:
+                # Nobody else knows of it.
+                self._store.delete(stored)
             raise
         return stored.record
 
@@ -101,7 +92,7 @@ class JobOperations:
             raise InvalidArgument(f"the page size must not be negative, it is {page_size}")
         size = min(page_size or DEFAULT_PAGE_SIZE, MOST_PAGE_SIZE)
         records = [
-            record for record in self._store.all() if wanted(record) and self._may_see(record)
+            record for record in self._store.all() if wanted(record) and self._places.allow(record)
         ]
         records.sort(key=_age, reverse=True)
         if page_token:
@@ -134,14 +125,33 @@ class JobOperations:
     def deliver(self, job_id: str, trace: str) -> JobRecord:
         """Run the job as a queue delivers it, unless it has ended; return how it ended.
 
-        Raises NotFound; Busy, ShuttingDown and LeaseHeld if it cannot run here and now; and the
-        error of a run that has failed for a passing reason.
+        Raises NotFound; PermissionDenied for a job of places that may not be used; Busy,
+        ShuttingDown and LeaseHeld if it cannot run here and now; and the error of a run that has
+        failed for a passing reason.
         """
+        stored = self._store.load(job_id)
+        if stored.record.state.is_final:
+            return stored.record
+        check_not_leased(stored.record, now())
+        if not self._executor.is_expired(stored.record, now()):
+            self._places.check(stored.record)
+        within = _delivery_seconds(self._settings)
         with self._runner.alone() as stop_signal:
             stop_signal.check()  # an instance that ends begins nothing
-            stored = self._load(job_id)
-            within = _delivery_seconds(self._settings)
             return self._executor.run(stored, stop_signal, within=within, trace=trace)
+
+    def _created(self, record: JobRecord) -> Stored:
+        """The new record, or the one that is there with its id."""
+        for last_attempt in (*[False] * (_CREATE_ATTEMPTS - 1), True):
+            try:
+                return self._store.create(record)
+            except Aborted:
+                try:
+                    return self._store.load(record.job_id)
+                except NotFound:  # deleted at this moment
+                    if last_attempt:
+                        raise
+        raise AssertionError
 
     def _load(self, job_id: str) -> Stored:
         """Raises NotFound, and PermissionDenied for a job of places that may not be used."""
@@ -149,21 +159,8 @@ class JobOperations:
             stored = self._store.load(check_job_id(job_id))
         except InvalidArgument:
             raise NotFound(f"there is no job {shortened(job_id)!r}") from None
-        self._check_places(stored.record)
+        self._places.check(stored.record)
         return stored
-
-    def _may_see(self, record: JobRecord) -> bool:
-        try:
-            self._check_places(record)
-        except (PermissionDenied, InvalidArgument):
-            return False
-        return True
-
-    def _check_places(self, record: JobRecord) -> None:
-        check_locations(record.spec, self._places)
-        for location in (record.spec.model, *record.spec.inputs, record.spec.output):
-            if location.scheme == "file":
-                self._places.check_source(location)
 
 
 def _delivery_seconds(settings: Settings) -> float:

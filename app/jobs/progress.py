@@ -29,4 +29,10 @@ class RecordedProgress(LoggedProgress):
         return self._files - (self._reused or 0)
 
     def counts(self) -> Counts:
-        return Counts(self._files, self._files_total, self._rows_read, self._bytes_read)
+        return Counts(
+            files=self._files,
+            files_total=self._files_total,
+            rows=self._rows_read,
+            input_bytes=self._bytes_read,
+            new_files=self.completed_files,
+        )

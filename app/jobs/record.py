@@ -63,12 +63,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The progress of a job: complete files, all files, and the rows and bytes read so far."""
+    """The progress of a job: complete files, all files, and the rows and bytes read so far.
+
+    `new_files` are the complete files that this run has made.
+    """
 
     files: int = 0
     files_total: int = 0
     rows: int = 0
     input_bytes: int = 0
+    new_files: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,12 @@ class JobRecord:
             return False
         return self.retry_time is None or now >= self.retry_time
 
+    @property
+    def attempts_so_far(self) -> int:
+        """The attempts, without that of an instance that is gone and got further."""
+        has_got_further = self.lease is not None and self.counts.new_files > 0
+        return self.attempts - 1 if has_got_further else self.attempts
+
     def taken(self, owner: str, now: datetime, lease_seconds: float) -> "JobRecord":
         """A run begins."""
         return replace(
@@ -117,7 +127,7 @@ class JobRecord:
             start_time=self.start_time or now,
             update_time=now,
             retry_time=None,
-            attempts=self.attempts + 1,
+            attempts=self.attempts_so_far + 1,
             lease=Lease(owner, now + timedelta(seconds=lease_seconds)),
             counts=Counts(),
         )

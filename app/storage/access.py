@@ -109,7 +109,10 @@ class Storage:
     def list_below(
         self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
-        return self._backend(folder).list_below(folder, name_prefix, wanted)
+        files = self._backend(folder).list_below(folder, name_prefix, wanted)
+        if self._reserved is None or not _may_hold(folder, self._reserved):
+            return files
+        return [file for file in files if not _is_at_or_below(file.location, self._reserved)]
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
@@ -150,6 +153,11 @@ class Storage:
 def _is_below(location: Location, prefix: Location) -> bool:
     """Whether a location is below `prefix`, by whole names, also after resolving dots and links."""
     return all(_paths_in(location, prefix))
+
+
+def _may_hold(folder: Location, inner: Location) -> bool:
+    """Whether `inner` may be somewhere below `folder`, links included."""
+    return folder.scheme == "file" or inner.is_below(folder)
 
 
 def _is_at_or_below(location: Location, folder: Location) -> bool:

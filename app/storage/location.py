@@ -68,6 +68,10 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
             f"{parameter}: {len(uri)} characters, which is more than a URI can have; it begins"
             f" {uri[:80]!r}"
         )
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"{parameter}: not UTF-8: {uri[:80]!r}") from None
     shown = shortened(uri, _SHOWN_CHARACTERS)
     if _CONTROL_CHARACTERS.search(uri):
         raise InvalidArgument(f"{parameter}: control characters in {shown!r}")

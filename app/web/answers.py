@@ -19,6 +19,9 @@ _PLACES = (
     " POST /jobs/ID:cancel, and Vertex AI's /v1/.../batchPredictionJobs"
 )
 
+# Names of google.rpc codes: google/rpc/code.proto.
+_STATUSES = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +62,7 @@ def answer_http_error(error: HTTPException) -> Response:
     code = error.code or 500
     body = {
         "code": code,
-        "status": (error.name or "error").upper().replace(" ", "_"),
+        "status": _STATUSES.get(code, "INVALID_ARGUMENT" if code < 500 else "INTERNAL"),
         "message": _words_for(error),
         "details": typed_details(reason_of(type(error).__name__), {}, None),
     }

@@ -29,6 +29,9 @@ _JSON = re.compile("json(?:;enum-encoding=(?P<enums>int))?")
 # A path of a mask, or one of the signs of the `fields` parameter.
 _TOKEN = re.compile(r"[A-Za-z0-9_*]+|[(),./]")
 
+_LONGEST_MASK = 4000
+_MOST_GROUPS = 50
+
 # The fields to keep of a message; an empty mask keeps all.
 _Mask = dict[str, Any]
 
@@ -70,6 +73,8 @@ def masked(body: dict[str, Any], mask: str) -> dict[str, Any]:
     `fields` also groups with parentheses: `batchPredictionJobs(name,state),nextPageToken`. Names
     may have underscores. Raises InvalidArgument.
     """
+    if len(mask) > _LONGEST_MASK or mask.count("(") > _MOST_GROUPS:
+        raise _malformed(mask)
     tokens = _TOKEN.findall(mask)
     if "".join(tokens) != re.sub(r"\s", "", mask):
         raise _malformed(mask)

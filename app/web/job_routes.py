@@ -1,9 +1,11 @@
 """The routes of jobs that last: submit, look, list, cancel, delete, and deliver."""
 
+import logging
+
 from flask import Blueprint, Response, request
 
 from app.config.job_spec import parse_job_spec
-from app.errors import InvalidArgument, shortened
+from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
 from app.jobs.listing import wanted_jobs
 from app.jobs.record import JobRecord, check_job_id, new_job_id
@@ -13,6 +15,7 @@ from app.web.request_parameters import job_parameters, preferences
 from app.web.service import the_service
 from app.web.waiting import wait_for_end
 
+logger = logging.getLogger(__name__)
 job_routes = Blueprint("jobs", __name__)
 
 _LISTING = ("state", "model", "page_size", "page_token")
@@ -76,7 +79,16 @@ def run_job_of_queue(job_id: str) -> Response:
     def answer(_: str) -> Response:
         if request.args or body_of(request):
             raise InvalidArgument("a delivery has no parameters: the record of the job has them")
-        record = the_service().jobs.deliver(job_id, trace_header())
+        try:
+            check_job_id(job_id)
+        except InvalidArgument:
+            raise NotFound(f"there is no job {shortened(job_id)!r}") from None
+        try:
+            record = the_service().jobs.deliver(job_id, trace_header())
+        except NotFound as error:
+            # The job was deleted. A queue would deliver it for ever.
+            logger.warning("a delivery is of no use: %s", error.message)
+            return answer_json({"job_id": job_id, "state": "JOB_STATE_UNSPECIFIED"})
         return answer_json({"job_id": record.job_id, "state": record.state.value})
 
     return answered(answer)
@@ -95,14 +107,15 @@ def submit() -> Response:
             spec=parse_job_spec(parameters),
             create_time=created,
             update_time=created,
-        )
+        ),
+        is_named=bool(job_id),
     )
     preferred = preferences()
-    record = wait_for_end(record, preferred.wait_seconds, the_service())
+    record, has_waited = wait_for_end(record, preferred.wait_seconds, the_service())
     response = answer_json(as_json(record), 200 if record.state.is_final else 202)
     response.headers["Location"] = f"/jobs/{record.job_id}"
-    if preferred.applied:
-        response.headers["Preference-Applied"] = preferred.applied
+    if applied := preferred.applied(has_waited=has_waited):
+        response.headers["Preference-Applied"] = applied
     return response
 
 

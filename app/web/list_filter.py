@@ -1,7 +1,7 @@
 """The `filter` of a listing of Vertex AI, for the fields that its documentation names.
 
 Source: google/cloud/aiplatform/v1/job_service.proto, ListBatchPredictionJobsRequest, and
-google.aip.dev/160. Comparisons may be joined by AND.
+google.aip.dev/160. Comparisons may be joined by AND, and begin with NOT.
 """
 
 import operator
@@ -14,6 +14,7 @@ from app.jobs.record import JobRecord
 from app.jobs.record_json import parse_timestamp
 
 _AND = re.compile(r"\s+AND\s+(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")
+_NOT = re.compile(r"\s*NOT\s+(?P<rest>.*)", re.DOTALL)
 _COMPARISON = re.compile(
     r"\s*(?P<field>[A-Za-z_]+(?:\.[A-Za-z0-9_-]+)?)\s*(?P<operator>!=|<=|>=|=|<|>|:)\s*"
     r"(?:\"(?P<quoted>[^\"]*)\"|(?P<bare>[^\s\"]+))\s*"
@@ -43,6 +44,9 @@ def parse_filter(text: str) -> Callable[[JobRecord], bool]:
 
 
 def _parse_comparison(text: str) -> Callable[[JobRecord], bool]:
+    if (negated := _NOT.fullmatch(text)) is not None:
+        test = _parse_comparison(negated["rest"])
+        return lambda record: not test(record)
     match = _COMPARISON.fullmatch(text)
     if match is None:
         raise _refused(text)
@@ -52,11 +56,13 @@ def _parse_comparison(text: str) -> Callable[[JobRecord], bool]:
     compare = _OPERATORS.get(match["operator"])
     if match["field"].startswith("labels"):
         return _label_test(match["field"].partition(".")[2], match["operator"], value)
+    if field in _TEXTS and match["operator"] in ("=", "!=", ":"):
+        read, differs = _TEXTS[field], match["operator"] == "!="
+        # A star stands for anything: google.aip.dev/160.
+        pattern = re.compile(".*".join(map(re.escape, value.split("*"))), re.DOTALL)
+        return lambda record: (pattern.fullmatch(read(record)) is None) is differs
     if compare is None:
         raise _refused(text)
-    if field in _TEXTS and match["operator"] in ("=", "!="):
-        read = _TEXTS[field]
-        return lambda record: compare(read(record), value)
     if field in _TIMES:
         try:
             when = parse_timestamp(value)
@@ -72,6 +78,8 @@ def _label_test(name: str, symbol: str, value: str) -> Callable[[JobRecord], boo
     """`labels.name=value`, or `labels:name` for jobs that have the label."""
     if symbol == ":" and not name:
         return lambda record: value in record.resource.get("labels", {})
+    if symbol == ":" and name and value == "*":
+        return lambda record: name in record.resource.get("labels", {})
     if symbol == "=" and name:
         return lambda record: record.resource.get("labels", {}).get(name) == value
     raise _refused(f"labels.{name}{symbol}{value}")

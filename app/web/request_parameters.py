@@ -9,6 +9,7 @@ from werkzeug.http import parse_dict_header
 
 from app.config.field_names import field_names
 from app.config.job_spec import LISTS_OF_NAMES, REPEATED
+from app.config.json_depth import check_depth
 from app.errors import InvalidArgument
 from app.http_server.request_body import body_of
 
@@ -25,11 +26,10 @@ class Preferences:
     respond_async: bool
     wait_seconds: float
 
-    @property
-    def applied(self) -> str:
-        """The value of `Preference-Applied`, empty if there was no preference."""
+    def applied(self, *, has_waited: bool) -> str:
+        """The value of `Preference-Applied`; empty if none was."""
         names = ["respond-async"] if self.respond_async else []
-        if self.wait_seconds:
+        if has_waited:
             names.append(f"wait={self.wait_seconds:g}")
         return ", ".join(names)
 
@@ -83,4 +83,5 @@ def json_object(data: bytes) -> dict[str, Any]:
         raise InvalidArgument(f"the body is not JSON: {error.msg}") from None
     if not isinstance(body, dict):
         raise InvalidArgument(f"the body must be a JSON object, it is {type(body).__name__}")
+    check_depth(body, "the body")
     return body

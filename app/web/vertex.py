@@ -7,12 +7,10 @@ json for its JSON: fields have two names, 64-bit integers are strings, times are
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
 from app.config.job_spec import JobSpec, parse_job_spec
 from app.errors import InvalidArgument, shortened
-from app.jobs.record_json import timestamp
 from app.storage import Location
 
 _INSTANCES_FORMATS = {
@@ -55,37 +53,64 @@ _READ = {
     "outputConfig.gcsDestination": ("outputUriPrefix",),
     "manualBatchTuningParameters": ("batchSize",),
 }
-# Fields without a meaning here: output only, or about machines that the platform chooses.
+# The service sets them; in a request they are of another job.
+_OUTPUT_ONLY = (
+    "completionStats",
+    "createTime",
+    "endTime",
+    "error",
+    "modelMonitoringStatsAnomalies",
+    "modelMonitoringStatus",
+    "modelVersionId",
+    "name",
+    "outputInfo",
+    "partialFailures",
+    "resourcesConsumed",
+    "satisfiesPzi",
+    "satisfiesPzs",
+    "startTime",
+    "state",
+    "updateTime",
+)
+# Fields about machines and services that the platform chooses here.
 _MEANINGLESS = {
     "": (
-        "completionStats",
-        "createTime",
         "dedicatedResources",
         "disableContainerLogging",
         "encryptionSpec",
-        "endTime",
-        "error",
         "explanationSpec",
         "modelMonitoringConfig",
-        "modelMonitoringStatsAnomalies",
-        "modelMonitoringStatus",
         "modelParameters",
-        "modelVersionId",
-        "name",
-        "outputInfo",
-        "partialFailures",
-        "resourcesConsumed",
-        "satisfiesPzi",
-        "satisfiesPzs",
         "serviceAccount",
-        "startTime",
-        "state",
-        "updateTime",
     ),
     "unmanagedContainerModel": ("containerSpec", "predictSchemata"),
 }
-
-
+_STRINGS = (
+    "displayName",
+    "model",
+    "serviceAccount",
+    "unmanagedContainerModel.artifactUri",
+    "inputConfig.instancesFormat",
+    "instanceConfig.instanceType",
+    "instanceConfig.keyField",
+    "outputConfig.predictionsFormat",
+    "outputConfig.gcsDestination.outputUriPrefix",
+)
+_BOOLEANS = ("disableContainerLogging", "generateExplanation")
+_OBJECTS = (
+    "labels",
+    "dedicatedResources",
+    "encryptionSpec",
+    "explanationSpec",
+    "modelMonitoringConfig",
+    "unmanagedContainerModel.containerSpec",
+    "unmanagedContainerModel.predictSchemata",
+)
+_STRING_LISTS = (
+    "inputConfig.gcsSource.uris",
+    "instanceConfig.includedFields",
+    "instanceConfig.excludedFields",
+)
 # projects.locations.models.get: a version, or one of its aliases, may follow an @.
 _MODEL_NAME = re.compile(
     "projects/[^/]+/locations/[^/]+/models/(?P<name>[A-Za-z0-9_-]+)(?:@(?P<version>[a-z0-9-]+))?"
@@ -104,12 +129,14 @@ class BatchPredictionJob:
 def parse_batch_prediction_job(
     body: Mapping[str, Any],
     url_parameters: Mapping[str, Any],
-    created: datetime,
+    *,
     models: Location | None,
+    folder_suffix: str,
 ) -> BatchPredictionJob:
-    """Parse the resource of a job that is created at `created`.
+    """Parse the resource of a new job.
 
-    Below `models` are the models that Vertex AI's names stand for. Raises InvalidArgument with the
+    Below `models` are the models that Vertex AI's names stand for. The outputs' folder ends in
+    `folder_suffix`. Raises InvalidArgument with the
     field, the expected and the actual value.
     """
     resource, meaningless = _read(body, "")
@@ -159,7 +186,7 @@ def parse_batch_prediction_job(
         case other:
             raise _refused("instanceConfig.instanceType", "object, or array for csv", other)
     spec = parse_job_spec(parameters)
-    folder = f"prediction-{_model_name(spec)}-{timestamp(created)}/"
+    folder = f"prediction-{_model_name(spec)}-{folder_suffix}/"
     spec = replace(spec, output=spec.output.below(folder), numbered_outputs=True)
     return BatchPredictionJob(spec, resource, tuple(warnings))
 
@@ -196,6 +223,9 @@ def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
         where = f"{path}.{name}" if path else name
         if name in message or where in meaningless:
             raise InvalidArgument(f"{where}: given twice, under both of its names")
+        _check_type(where, value)
+        if where in _OUTPUT_ONLY:
+            continue  # what a client has read of another job
         if name in _MEANINGLESS.get(path, ()):
             meaningless.append(where)
         elif name not in _READ[path]:
@@ -209,6 +239,24 @@ def _read(body: Any, path: str) -> tuple[dict[str, Any], list[str]]:
         else:
             message[name] = value
     return message, meaningless
+
+
+def _check_type(where: str, value: Any) -> None:
+    """Raise InvalidArgument for a value that no client could read again."""
+    if where in _STRINGS and not isinstance(value, str):
+        raise _refused(where, "a string", value)
+    if where in _BOOLEANS and not isinstance(value, bool):
+        raise _refused(where, "true or false", value)
+    if where in _OBJECTS and not isinstance(value, Mapping):
+        raise _refused(where, "an object", value)
+    if where in _STRING_LISTS and not (
+        isinstance(value, list) and all(isinstance(one, str) for one in value)
+    ):
+        raise _refused(where, "a list of strings", value)
+    if where == "labels":
+        for name, label in value.items():
+            if not isinstance(label, str):
+                raise _refused(f"labels.{name}", "a string", label)
 
 
 def _message(message: Mapping[str, Any], name: str) -> Mapping[str, Any]:

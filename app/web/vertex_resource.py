@@ -62,7 +62,7 @@ def _completion_stats(record: JobRecord) -> dict[str, str]:
         done: Mapping[str, Any] = record.report
         incomplete = "0"
     else:
-        done = {"predictions": record.counts.rows}
+        done = _done_before(record.error)
         # The number of remaining rows is unknown until the files are read.
         incomplete = "-1"
     return {
@@ -70,6 +70,14 @@ def _completion_stats(record: JobRecord) -> dict[str, str]:
         "failedCount": str(done.get("errors", 0)),
         "incompleteCount": incomplete,
     }
+
+
+def _done_before(error: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The counts of complete files, as an error's Struct has them."""
+    for detail in (error or {}).get("details", ()):
+        if detail["@type"].endswith("protobuf.Struct"):
+            return dict(detail["value"])
+    return {}
 
 
 def _partial_failures(files: Any) -> Iterable[dict[str, Any]]:

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
 from app.jobs.record import JobRecord, new_job_id
-from app.jobs.record_json import now
+from app.jobs.record_json import now, timestamp
 from app.web.answers import answer_json, answered
 from app.web.google_api import CallOptions, masked, take_call_options
 from app.web.job_routes import whole_number
@@ -50,24 +50,30 @@ def create_batch_prediction_job(parent: str = "") -> Response:
         options = take_call_options(parameters)
         created = now()
         service = the_service()
+        job_id = new_job_id()
         job = parse_batch_prediction_job(
-            json_object(body_of(request)), parameters, created, service.settings.models_uri
+            json_object(body_of(request)),
+            parameters,
+            models=service.settings.models_uri,
+            # Two jobs may be created in one millisecond.
+            folder_suffix=f"{timestamp(created)}-{job_id[:6]}",
         )
         record = service.jobs.submit(
             JobRecord(
-                job_id=new_job_id(),
+                job_id=job_id,
                 spec=job.spec,
                 create_time=created,
                 update_time=created,
                 parent=parent,
                 resource=job.resource,
                 warnings=job.warnings,
-            )
+            ),
+            is_named=False,
         )
         preferred = preferences()
-        record = wait_for_end(record, preferred.wait_seconds, service)
+        record, has_waited = wait_for_end(record, preferred.wait_seconds, service)
         response = _answer_job(record, options)
-        if preferred.wait_seconds:
+        if has_waited:
             response.headers["Preference-Applied"] = f"wait={preferred.wait_seconds:g}"
         return response
 
@@ -84,6 +90,8 @@ def list_batch_prediction_jobs(parent: str = "") -> Response:
         asked = {name: str(parameters.pop(name, "")) for name in _LISTING}
         _refuse_others(parameters)
         matches = parse_filter(asked["filter"])
+        if asked["readMask"]:
+            masked({}, asked["readMask"])  # refused also where there are no jobs
         page = the_service().jobs.list(
             lambda record: _is_below(record, parent) and matches(record),
             whole_number("pageSize", asked["pageSize"]),

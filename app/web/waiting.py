@@ -1,8 +1,13 @@
 """Requests that wait until a job has ended."""
 
+import logging
+import select
 import threading
 import time
 
+from flask import request
+
+from app.errors import JobError
 from app.jobs.record import JobRecord
 from app.web.service import Service
 
@@ -13,25 +18,46 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 _places = threading.BoundedSemaphore(_MOST_WAITING)
 
+logger = logging.getLogger(__name__)
 
-def wait_for_end(record: JobRecord, seconds: float, service: Service) -> JobRecord:
-    """The job once it has ended, or as it is after `seconds`.
+
+def wait_for_end(record: JobRecord, seconds: float, service: Service) -> tuple[JobRecord, bool]:
+    """The job once it has ended, or as it is after `seconds`; and whether that was waited for.
 
     Does not wait if too many requests are waiting, or if the instance is ending: a preference may
-    be ignored.
+    be ignored. Ends when the client disconnects. The job was accepted, so nothing is raised.
     """
-    if seconds <= 0 or record.state.is_final or not _places.acquire(blocking=False):
-        return record
+    if seconds <= 0:
+        return record, False
+    if record.state.is_final:
+        return record, True
+    if not _places.acquire(blocking=False):
+        return record, False
     try:
         deadline = time.monotonic() + seconds
         pause = _FIRST_PAUSE_SECONDS
-        while not record.state.is_final and not service.runner.is_ending:
+        while not record.state.is_final:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
+            if service.runner.is_ending or _has_disconnected():
+                return record, False
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
             record = service.jobs.get(record.job_id)
+    except JobError as error:
+        logger.warning("the wait for job %s ends: %s", record.job_id, error.message)
+        return record, False
     finally:
         _places.release()
-    return record
+    return record, True
+
+
+def _has_disconnected() -> bool:
+    # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return False
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))

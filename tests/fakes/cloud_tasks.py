@@ -55,7 +55,7 @@ class FakeCloudTasks:
     """One queue. `front_end` gives the address of an instance for each delivery.
 
     `rate` is the most deliveries a second; a new queue begins with a few, and doubles. A paused
-    queue delivers nothing.
+    queue delivers nothing. `denied` names methods that the caller's account may not call.
     """
 
     front_end: Callable[[], str]
@@ -69,6 +69,7 @@ class FakeCloudTasks:
     created: list[tasks.Task] = field(default_factory=list)
     deliveries: list[tuple[str, int]] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
+    denied: set[str] = field(default_factory=set)
     refusals: list[grpc.StatusCode | None] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
     _waiting: dict[str, _Waiting] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class FakeCloudTasks:
     # The service
 
     def create_task(self, request: Any, context: grpc.ServicerContext) -> tasks.Task:
-        self._refuse(context)
+        self._refuse(context, "CreateTask")
         task: tasks.Task = request.task
         with self._changed:
             if task.name in self._names:
@@ -102,7 +103,7 @@ class FakeCloudTasks:
         return task
 
     def get_task(self, request: Any, context: grpc.ServicerContext) -> tasks.Task:
-        self._refuse(context)
+        self._refuse(context, "GetTask")
         with self._changed:
             waiting = self._waiting.get(request.name)
         if waiting is None and request.name not in self._running:
@@ -110,13 +111,15 @@ class FakeCloudTasks:
         return tasks.Task(name=request.name)
 
     def delete_task(self, request: Any, context: grpc.ServicerContext) -> Empty:
-        self._refuse(context)
+        self._refuse(context, "DeleteTask")
         with self._changed:
             if self._waiting.pop(request.name, None) is None:
                 context.abort(grpc.StatusCode.NOT_FOUND, "The task does not exist.")
         return Empty()
 
-    def _refuse(self, context: grpc.ServicerContext) -> None:
+    def _refuse(self, context: grpc.ServicerContext, method: str) -> None:
+        if method in self.denied:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, f"lacks {method}")
         with self._changed:
             if not self.refusals:
                 return

@@ -136,11 +136,38 @@ def test_a_job_that_the_queue_refuses_is_not_recorded(
 ) -> None:
     with running(gcs_url, place, tmp_path, closed) as jobs:
         closed.refuse(grpc.StatusCode.PERMISSION_DENIED)
-        answer = jobs.post(job_id="refused")
+        answer = jobs.post()
         assert (answer.status_code, answer.headers["Retry-After"]) == (502, "5")
         assert answer.json()["error"]["status"] == "UNAVAILABLE"
         assert jobs.ids() == []
+
+
+def test_a_named_job_that_the_queue_refuses_goes_on_when_it_is_submitted_again(
+    gcs_url: str, place: Bucket, tmp_path: Path, closed: FakeCloudTasks
+) -> None:
+    """Another caller may have submitted it as well."""
+    with running(gcs_url, place, tmp_path, closed) as jobs:
+        closed.refuse(grpc.StatusCode.PERMISSION_DENIED)
+        assert jobs.post(job_id="refused").status_code == 502
+        assert state_of(jobs.get("refused")) == "QUEUED"
         assert jobs.post(job_id="refused").status_code == 202
+        assert len(closed.created) == 1
+
+
+def test_an_account_that_may_only_create_tasks_suffices(
+    gcs_url: str, place: Bucket, tmp_path: Path
+) -> None:
+    queue = FakeCloudTasks(front_end=unreachable, denied={"GetTask", "DeleteTask"}, is_paused=True)
+    with running(gcs_url, place, tmp_path, queue) as jobs:
+        for _ in range(2):
+            assert jobs.post(job_id="again").status_code == 202
+        assert len(queue.created) == 1
+        assert state_of(jobs.act("again", "cancel").json()) == "CANCELLED"
+        assert jobs.delete("again").ok
+        queue.is_paused = False
+        until(queue.is_idle)
+        # The task of a deleted job is not delivered for ever.
+        assert [status for _, status in queue.deliveries] == [200]
 
 
 def test_the_same_submission_again_is_no_second_task(

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +90,14 @@ class Jobs:
         return self.await_state(job_id, *_ENDED)
 
 
-Start = Callable[..., Any]
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starts services with records of their own."""
+
+    environment: dict[str, str]
+
+    def __call__(self, **settings: str) -> AbstractContextManager[RunningService]:
+        return gunicorn({**self.environment, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -116,18 +127,13 @@ def nothing_left() -> None:
 
 @pytest.fixture
 def start(gcs_url: str, place: Bucket, tmp_path: Path) -> Start:
-    """Starts a service of a test's own, with records of its own."""
-
-    def start_with(**settings: str) -> Any:
-        environment = {
+    return Start(
+        {
             "STORAGE_EMULATOR_HOST": gcs_url,
             "JOBS_URI": f"{place.uri}/{tmp_path.name}/",
             "LEASE_SECONDS": "4",
-            **settings,
         }
-        return gunicorn(environment)
-
-    return start_with
+    )
 
 
 def test_a_job_is_accepted_at_once_and_reports_at_its_end(jobs: Jobs) -> None:
@@ -203,10 +209,11 @@ def test_no_id_leads_elsewhere(path: str, jobs: Jobs) -> None:
     for answer in (
         requests.get(f"{jobs.service.url}/jobs/{path}", timeout=30),
         jobs.act(path, "cancel"),
-        jobs.act(path, "run"),
         jobs.delete(path),
     ):
         assert answer.status_code in (404, 405)
+    answer = jobs.act(path, "run")
+    assert answer.status_code == 404 or answer.json()["state"] == "JOB_STATE_UNSPECIFIED"
 
 
 def test_jobs_are_listed_newest_first_in_pages(jobs: Jobs) -> None:
@@ -272,7 +279,8 @@ def test_a_delivery_of_a_job_that_has_ended_is_200(jobs: Jobs) -> None:
         f"{jobs.service.url}/jobs/{job_id}:run", json=jobs.parameters(), timeout=30
     )
     assert with_parameters.status_code == 400
-    assert jobs.act("absent", "run").status_code == 404
+    answer = jobs.act("absent", "run")
+    assert (answer.status_code, answer.json()["state"]) == (200, "JOB_STATE_UNSPECIFIED")
 
 
 def test_places_that_are_not_allowed_are_refused_at_once(jobs: Jobs) -> None:
@@ -303,11 +311,71 @@ def test_jobs_of_other_places_are_not_shown(jobs: Jobs, gcs_url: str) -> None:
         for answer in (
             requests.get(f"{service.url}/jobs/{job_id}", timeout=30),
             others.act(job_id, "cancel"),
-            others.act(job_id, "run"),
             others.delete(job_id),
         ):
             assert answer.status_code == 403
     assert job_id in jobs.ids(page_size=1000)
+
+
+def test_a_job_is_left_to_instances_that_may_run_it(start: Start, place: Bucket) -> None:
+    with start(ALLOWED_URI_PREFIXES=f"{place.uri}/elsewhere/") as service:
+        command = [sys.executable, "-m", "app.cli", "jobs", "submit", "--job-id", "others"]
+        command += ["--model", f"{place.uri}/models/zoo/", "--signature-name", "any_length"]
+        command += ["--input", f"{place.uri}/jobs-in/a.jsonl", "--output", f"{place.uri}/left/"]
+        environment = {**os.environ, **start.environment}
+        subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=60, check=True)
+        # It runs what it may, and so has looked at the records by then.
+        with start() as other:
+            assert state_of(Jobs(other, place).ended("others")) == "SUCCEEDED"
+        assert "is not below any" not in service.output()
+
+
+def test_records_are_no_inputs(start: Start, place: Bucket, tmp_path: Path) -> None:
+    """Though they are below an input's folder."""
+    folder = f"cover-{tmp_path.name}"
+    place.put(f"{folder}/a.jsonl", "[1, 2]\n")
+    with start(JOBS_URI=f"{place.uri}/{folder}/records/") as service:
+        jobs = Jobs(service, place)
+        job = jobs.ended(jobs.submit(input=f"{place.uri}/{folder}/"))
+    assert state_of(job) == "SUCCEEDED"
+    assert [file["input"] for file in job["report"]["files"]] == [f"{place.uri}/{folder}/a.jsonl"]
+
+
+def test_nesting_that_could_not_be_recorded_is_refused(jobs: Jobs) -> None:
+    deep: object = 1
+    for _ in range(300):
+        deep = [deep]
+    answer = jobs.post(constants={"x": deep})
+    assert answer.status_code == 400
+    assert "nested deeper" in answer.json()["error"]["message"]
+
+
+def test_waiting_requests_that_are_given_up_make_room(jobs: Jobs) -> None:
+    """And a preference is only said to be applied where it was."""
+    changes = {"input": f"{jobs.bucket.uri}/jobs-in/long.jsonl", "batch_size": 1}
+    long = jobs.submit(**changes)
+    jobs.await_state(long, "RUNNING")
+    for number in range(4):
+        # The fourth one may be answered at once.
+        with suppress(requests.ReadTimeout):
+            requests.post(
+                f"{jobs.service.url}/jobs",
+                json=jobs.parameters(job_id=f"given-up-{number}"),
+                headers={"Prefer": "wait=600"},
+                timeout=0.5,
+            )
+    jobs.act(long, "cancel")
+
+    def waits() -> bool:
+        answer = requests.post(
+            f"{jobs.service.url}/jobs",
+            json=jobs.parameters(),
+            headers={"Prefer": "wait=50"},
+            timeout=60,
+        )
+        return answer.headers.get("Preference-Applied") == "wait=50"
+
+    until(waits)
 
 
 def test_without_settings_records_are_the_instances_own(

@@ -67,7 +67,8 @@ def test_a_job_answers_with_the_resource_filled_in(service: RunningService, buck
         "serviceAccount means nothing here",
     ]
     folder = job["outputInfo"]["gcsOutputDirectory"].removeprefix(f"{bucket.uri}/")
-    assert folder == f"vertex-out/prediction-formats-{job['createTime']}"
+    number = job["name"].rpartition("/")[2]
+    assert folder == f"vertex-out/prediction-formats-{job['createTime']}-{number[:6]}"
     assert bucket.names(folder) == [
         f"{folder}/prediction.errors_stats-00000-of-00002",
         f"{folder}/prediction.results-00000-of-00002",
@@ -125,7 +126,7 @@ def test_failed_job_is_resource_with_error(service: RunningService, bucket: Buck
         ({"outputConfig": {}}, "missing field: outputConfig.gcsDestination.outputUriPrefix"),
         ({"unmanagedContainerModel": {}}, "neither is given"),
         ({"model": "gs://b/m"}, "both are given"),
-        ({"model": "gs://bkt/m", "unmanagedContainerModel": {}, "labels": 1, "x_y": 2}, "'xY'"),
+        ({"model": "gs://bkt/m", "unmanagedContainerModel": {}, "labels": {}, "x_y": 2}, "'xY'"),
         (
             {"model": "projects/p/models/1", "unmanagedContainerModel": {}},
             "models/NAME, with @VERSION",

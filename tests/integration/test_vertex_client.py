@@ -165,7 +165,18 @@ def test_system_parameters_are_taken(url: str, bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["?alt=media", "?$alt=proto", "?fields=a(b", "?fields=a b", "?fields=,", "?surprise=1"]
+    "query",
+    [
+        "?alt=media",
+        "?$alt=proto",
+        "?fields=a(b",
+        "?fields=a b",
+        "?fields=,",
+        "?surprise=1",
+        "?fields=" + "a(" * 1400,
+        "?readMask=a(b",
+    ],
+    ids=lambda query: query[:12],
 )
 def test_parameters_that_make_no_sense_are_400(query: str, url: str) -> None:
     parent = f"{url}/v1/{PARENT}/batchPredictionJobs"
@@ -200,6 +211,8 @@ def test_other_filters_are_400(text: str, url: str) -> None:
         ('labels.team="x"', []),
         ('displayName="labelled" AND create_time>"2026-01-31T00:00:00Z"', ["labelled"]),
         ('display_name="labelled" AND createTime<"2026-01-31T00:00:00+01:00"', []),
+        ('display_name:"label*" AND labels.team:*', ["labelled"]),
+        ('NOT display_name="plain" AND display_name="*"', ["labelled"]),
         ('state!="JOB_STATE_EXPIRED" AND display_name=labelled', ["labelled"]),
     ],
 )
@@ -208,6 +221,39 @@ def test_filters_of_a_listing(text: str, names: list[str], url: str, bucket: Buc
     parent = f"{url}/v1/{PARENT}/batchPredictionJobs"
     listed = requests.get(parent, params={"filter": text}, timeout=30).json()
     assert sorted({job["displayName"] for job in listed["batchPredictionJobs"]}) == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"labels": 5}, "labels"),
+        ({"labels": {"a": 1}}, "labels.a"),
+        ({"displayName": {"a": 1}}, "displayName"),
+        ({"dedicatedResources": "many"}, "dedicatedResources"),
+        ({"instanceConfig": {"includedFields": "x"}}, "instanceConfig.includedFields"),
+    ],
+)
+def test_values_that_no_client_could_read_are_400(
+    changes: dict[str, Any], field: str, url: str, bucket: Bucket
+) -> None:
+    answer = post(url, bucket, **changes)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"].startswith(f"{field} must be")
+
+
+def test_a_failed_job_counts_no_rows_of_outputs_that_are_not_there(
+    url: str, bucket: Bucket
+) -> None:
+    bucket.put("vertex-bad/a.jsonl", '{"x": [1, 2, 3, 4]}\n' * 5000 + "bad\n")
+    source = {"instancesFormat": "jsonl", "gcsSource": {"uris": [f"{bucket.uri}/vertex-bad/*"]}}
+    name = post(url, bucket, "?on_error=fail", inputConfig=source).json()["name"]
+
+    def job() -> dict[str, Any]:
+        body: dict[str, Any] = requests.get(f"{url}/v1/{name}", timeout=30).json()
+        return body
+
+    until(lambda: job()["state"] == "JOB_STATE_FAILED")
+    assert job()["completionStats"]["successfulCount"] == "0"
 
 
 def test_a_job_is_below_its_parent_alone(url: str, bucket: Bucket) -> None:

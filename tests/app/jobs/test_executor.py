@@ -13,7 +13,7 @@ from app.errors import DeliveryEnded, LeaseHeld, ShuttingDown
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
 from app.jobs.lease import LeaseLost
-from app.jobs.record import JobRecord, JobState
+from app.jobs.record import Counts, JobRecord, JobState
 from app.jobs.record_json import now
 from app.jobs.store import JobStore, Stored
 from app.settings import Settings
@@ -172,6 +172,32 @@ def test_a_job_is_cancelled_through_another_instance(instance: Instance) -> None
     assert isinstance(outcome[0], JobRecord)
     assert outcome[0].state is JobState.CANCELLED
     assert instance.record == outcome[0]
+
+
+def test_a_cancelled_job_stays_so_where_its_run_ends_otherwise(instance: Instance) -> None:
+    thread, outcome = running(instance)
+    instance.store.change("a", lambda record: record.cancelling(now()))
+    instance.runner.end()
+    thread.join()
+    assert isinstance(outcome[0], JobRecord)
+    assert instance.record.state is JobState.CANCELLED
+
+
+def test_a_job_whose_record_cannot_be_read_is_stopped_in_time(instance: Instance) -> None:
+    """Another instance may take it over when its lease ends."""
+    thread, outcome = running(instance)
+    threading.Event().wait(0.1)  # a change within a tick of the clock would not be seen
+    (instance.folder / "records" / "a.json").write_text("damaged")
+    thread.join()
+    assert isinstance(outcome[0], LeaseLost)
+
+
+def test_a_dead_run_that_got_further_was_no_attempt(instance: Instance) -> None:
+    stored = instance.create()
+    dead = stored.record.taken("dead", now(), 0)
+    for new_files, attempts in ((1, 1), (0, 2)):
+        left = replace(dead, counts=Counts(files=3, new_files=new_files))
+        assert left.taken("next", now(), 60).attempts == attempts
 
 
 def test_progress_is_seen_while_a_job_runs(instance: Instance) -> None:

@@ -55,7 +55,9 @@ MODELS = parse_location("gs://bkt/registry/", parameter="MODELS_URI")
 def parse(
     body: Mapping[str, Any], url_parameters: Mapping[str, Any] | None = None
 ) -> BatchPredictionJob:
-    return parse_batch_prediction_job(body, url_parameters or {}, CREATED, MODELS)
+    return parse_batch_prediction_job(
+        body, url_parameters or {}, models=MODELS, folder_suffix="then-id"
+    )
 
 
 def record_of(job: BatchPredictionJob) -> JobRecord:

@@ -1,0 +1,33 @@
+"""Whether this instance may use the places of a job."""
+
+from app.errors import InvalidArgument, PermissionDenied
+from app.jobs.record import JobRecord
+from app.planning.plan import check_locations
+from app.settings import Settings
+from app.storage import Storage
+
+
+class Places:
+    """What LOCAL_ROOTS and ALLOWED_URI_PREFIXES let this instance use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._storage = Storage(
+            local_roots=settings.local_roots,
+            allowed_uri_prefixes=settings.allowed_uri_prefixes,
+            reserved=settings.jobs_uri,
+        )
+
+    def check(self, record: JobRecord) -> None:
+        """Raise PermissionDenied or InvalidArgument for a job of other places."""
+        check_locations(record.spec, self._storage)
+        for location in (record.spec.model, *record.spec.inputs, record.spec.output):
+            if location.scheme == "file":
+                self._storage.check_source(location)
+
+    def allow(self, record: JobRecord) -> bool:
+        """Whether `check` raises nothing."""
+        try:
+            self.check(record)
+        except (PermissionDenied, InvalidArgument):
+            return False
+        return True
