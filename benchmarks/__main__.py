@@ -14,6 +14,7 @@ from benchmarks.against import compare
 from benchmarks.cases import CASES, Case
 from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
 from benchmarks.formats import format_costs
+from benchmarks.night import compare_nights
 from benchmarks.results import CaseResult, Cost, print_tables, write_results
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
@@ -25,6 +26,7 @@ COSTS: tuple[str, ...] = (
     "small files",
     "one row",
     "one row that lasts",
+    "night",
     "start",
     "memory",
     "formats",
@@ -152,6 +154,37 @@ def large_model_cost(url: str, *, rounds: int) -> Cost:
     return Cost("a model of 300 MB, one row", words, "", None)
 
 
+def night_cost(models: Path, line: bytes, *, rounds: int, quick: bool) -> Cost:
+    jobs = 20 if quick else 100
+    night = compare_nights(models, line, jobs=jobs, rounds=rounds)
+    words = (
+        f"{60 * jobs / night.fan_out:.0f} models a minute, {night.calls / night.fan_out:.2f} times"
+        f" the speed of calls one after the other, {night.script / night.fan_out:.2f} times that of"
+        " TensorFlow in one process"
+    )
+    return Cost(
+        f"{jobs} small models", words, "2.0 times the calls", night.calls >= 2 * night.fan_out
+    )
+
+
+def job_costs(
+    chosen: tuple[str, ...] | list[str],
+    url: str,
+    models: Path,
+    wide: bytes,
+    *,
+    rounds: int,
+    quick: bool,
+) -> list[Cost]:
+    costs = []
+    if "one row that lasts" in chosen:
+        costs.append(lasting_cost(url, rounds=rounds))
+    if "night" in chosen:
+        line = wide.partition(b"\n")[0]
+        costs.append(night_cost(models, line, rounds=rounds, quick=quick))
+    return costs
+
+
 def run_costs(
     chosen: tuple[str, ...] | list[str],
     url: str,
@@ -200,8 +233,7 @@ def run_costs(
                 job - start <= 0.1,
             )
         )
-    if "one row that lasts" in chosen:
-        costs.append(lasting_cost(url, rounds=rounds))
+    costs += job_costs(chosen, url, models, wide, rounds=rounds, quick=quick)
     if "start" in chosen:
         costs.append(start_cost(url, rounds=rounds))
     if "memory" in chosen:

@@ -136,8 +136,7 @@ def parse_batch_prediction_job(
     """Parse the resource of a new job.
 
     Below `models` are the models that Vertex AI's names stand for. The outputs' folder ends in
-    `folder_suffix`. Raises InvalidArgument with the
-    field, the expected and the actual value.
+    `folder_suffix`. Raises InvalidArgument with the field, the expected and the actual value.
     """
     resource, meaningless = _read(body, "")
     warnings = [f"{name} means nothing here" for name in meaningless]

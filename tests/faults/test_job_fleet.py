@@ -7,8 +7,8 @@ import pytest
 
 from tests.faults.job_fleet import Outcome, run_over_queue, run_without_queue
 
-JOBS = 24
-DEATHS = 3
+JOBS = 16
+DEATHS = 2
 
 
 @pytest.mark.readme("jobs that last")

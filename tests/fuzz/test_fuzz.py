@@ -43,7 +43,7 @@ def test_a_bounded_number_of_fuzzed_files_raises_nothing(tmp_path: Path) -> None
         cwd=Path(__file__).parent.parent.parent,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -22,7 +22,7 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
 from tests.fakes.waiting import until
-from tests.faults.storage_proxy import storage_proxy
+from tests.faults.storage_proxy import Rule, StorageProxy, answers, storage_proxy
 
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 # So many calls of a model that a job takes as long as a test needs it.
@@ -477,6 +477,45 @@ def test_a_job_takes_three_requests_beyond_its_own(models: Path) -> None:
         )
     # What is there: the input, the model, the outputs. Four files of the model, and the input.
     assert others == {"find": 1, "list": 2, "read": 5, "insert": 1}
+
+
+@pytest.fixture
+def disturbed(models: Path) -> Iterator[tuple[Jobs, StorageProxy]]:
+    """A service, and the proxy before its storage."""
+    with fake_gcs_server() as url, storage_proxy(url) as proxy:
+        bucket = Bucket(url, "disturbed")
+        bucket.put_folder("models/zoo", models / "zoo")
+        bucket.put("jobs-in/a.jsonl", "[1, 2]\n")
+        environment = {"STORAGE_EMULATOR_HOST": proxy.url, "JOBS_URI": f"{bucket.uri}/records/"}
+        with gunicorn(environment) as service:
+            yield Jobs(service, bucket), proxy
+
+
+def test_a_listing_that_fails_stops_no_job(disturbed: tuple[Jobs, StorageProxy]) -> None:
+    jobs, proxy = disturbed
+    refused = Rule(
+        lambda request: request.operation == "list" and request.name == "records/", answers(403)
+    )
+    proxy.rules.append(refused)
+    assert state_of(jobs.ended(jobs.submit())) == "SUCCEEDED"
+    assert state_of(jobs.ended(jobs.submit())) == "SUCCEEDED"
+
+
+def test_a_job_that_cannot_be_begun_leaves_room_for_others(
+    disturbed: tuple[Jobs, StorageProxy],
+) -> None:
+    jobs, proxy = disturbed
+    refused = Rule(
+        lambda request: request.name == "records/stuck.json" and request.count > 0,
+        answers(403),
+    )
+    proxy.rules.append(refused)
+    jobs.submit(job_id="stuck", output=f"{jobs.bucket.uri}/stuck/")
+    until(lambda: refused.hits > 0)
+    until(lambda: requests.post(jobs.service.url, json=jobs.parameters(), timeout=60).ok)
+    with proxy.lock:
+        proxy.rules.clear()
+    assert state_of(jobs.ended("stuck")) == "SUCCEEDED"
 
 
 def test_a_delivery_while_another_instance_runs_the_job_is_409(start: Start, place: Bucket) -> None:

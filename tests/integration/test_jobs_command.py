@@ -5,7 +5,9 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,44 @@ def test_a_service_that_is_not_there_is_told() -> None:
     ran = Command(["--service", "http://127.0.0.1:1"], dict(os.environ))("list")
     assert ran.returncode == 1
     assert "http://127.0.0.1:1 does not answer" in ran.stderr
+
+
+def test_a_wait_outlasts_passing_failures() -> None:
+    """An instance that is replaced answers 503 for a moment."""
+    states = ["QUEUED", None, None, "SUCCEEDED"]
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # a name of http.server
+            state = states.pop(0)
+            error = {"code": 503, "status": "UNAVAILABLE", "message": "ends", "details": []}
+            body = {"error": error} if state is None else {"state": f"JOB_STATE_{state}"}
+            content = json.dumps(body).encode()
+            self.send_response(503 if state is None else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            place = ["--service", f"http://127.0.0.1:{server.server_port}"]
+            ran = Command(place, dict(os.environ))("wait", "a")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert ran.returncode == 0, ran.stderr
+    assert states == []
+
+
+@pytest.mark.parametrize("service", ["localhost:1", "ftp://localhost"])
+def test_other_addresses_are_wrong_usage(service: str) -> None:
+    ran = Command(["--service", service], dict(os.environ))("list")
+    assert ran.returncode == 2
+    assert "service must be http:// or https://" in ran.stderr
 
 
 def test_on_a_terminal_jobs_are_a_table(service: RunningService, bucket: Bucket) -> None:

@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.storage import Connections, TransferLimits, parse_location
 from tests.fakes.waiting import until
 
-FILES = 12
+FILES = 8
 
 
 class Instance:
