@@ -34,7 +34,10 @@ _settings = settings_or_exit(os.environ)
 _own_jobs = ExitStack()
 if _settings.jobs_uri is None:
     os.environ["JOBS_URI"] = _own_jobs.enter_context(TemporaryDirectory(prefix="embedded-tf-jobs-"))
-_spared = (*(_settings.local_roots or ()), Path(os.environ["JOBS_URI"]))
+    _settings = settings_or_exit(os.environ)
+_spared = _settings.local_roots or ()
+if _settings.jobs_uri is not None and _settings.jobs_uri.scheme == "file":
+    _spared = (*_spared, Path(_settings.jobs_uri.path))
 _private_folders = PrivateFolders(_settings.private_folders, spared=_spared)
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses

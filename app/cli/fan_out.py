@@ -1,6 +1,5 @@
 """`embedded-tf fan-out`: many jobs by one command."""
 
-import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -30,8 +29,6 @@ from tfserving_launcher import available_cpus
 
 _PLAN_SECONDS = 1800.0
 _SOME_FAILED = 1
-
-logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -95,7 +92,11 @@ def fan_out(
         print_plan(night)
         if dry_run:
             return 0
-        engine = LocalEngine(files.records, workers or available_cpus() + 1)
+        engine = LocalEngine(
+            files.records,
+            workers or available_cpus() + 1,
+            job_seconds=settings.job_timeout_seconds,
+        )
         choice = Choice(only, limit, retry_failed)
         with _ctrl_c() as is_stopped, watching(len(night.manifest.jobs)) as told:
             outcomes = run_night(night, engine, choice, told=told, is_stopped=is_stopped)

@@ -41,6 +41,12 @@ _PASSING = (
     auth_exceptions.TransportError,
 )
 
+# Answers that say something about a task, and not that the queue has failed.
+_ABOUT_A_TASK: dict[str, tuple[type[Exception], ...]] = {
+    "create_task": (api_exceptions.AlreadyExists,),
+    "get_task": (api_exceptions.NotFound, api_exceptions.PermissionDenied),
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -107,10 +113,7 @@ class CloudTasksQueue:
         return True
 
     def _call(self, method: str, **request: Any) -> Any:
-        """Call a method of the client, with retries.
-
-        Raises AlreadyExists; NotFound and PermissionDenied for a task; and QueueFailed.
-        """
+        """Call a method of the client, with retries. Raises _ABOUT_A_TASK, and QueueFailed."""
         retrying = Retrying(
             retry=retry_if_exception_type(_PASSING),
             wait=wait_random_exponential(_FIRST_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
@@ -120,15 +123,9 @@ class CloudTasksQueue:
         try:
             call = getattr(self._client, method)
             return retrying(call, **request, retry=None, timeout=_CALL_SECONDS)
-        except api_exceptions.AlreadyExists:
-            raise
-        except (api_exceptions.NotFound, api_exceptions.PermissionDenied) as error:
-            if "name" in request:
-                raise
-            if isinstance(error, api_exceptions.PermissionDenied):
-                raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None
-            raise QueueFailed(f"there is no queue {self._queue}") from None
         except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
+            if isinstance(error, _ABOUT_A_TASK.get(method, ())):
+                raise
             raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None
 
     def _task_of(self, record: JobRecord) -> tasks_v2.Task:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from app.concurrency.deadline import StopSignal
 from app.errors import (
-    Aborted,
     Cancelled,
     DeadlineExceeded,
     DeliveryEnded,
@@ -105,18 +104,13 @@ class JobExecutor:
 
     def _begin(self, stored: Stored) -> Stored:
         """Take the lease, or record why the job cannot run any more."""
-        while True:
-            record, time = stored.record, now()
-            if record.state.is_final:
-                return stored
-            check_not_leased(record, time)
-            try:
-                return self._store.replace(stored, self._begun(record, time))
-            except Aborted:
-                stored = self._store.load(record.job_id)
+        return self._store.change(stored.record.job_id, self._begun, stored)
 
-    def _begun(self, record: JobRecord, time: datetime) -> JobRecord:
-        settings = self._settings
+    def _begun(self, record: JobRecord) -> JobRecord:
+        settings, time = self._settings, now()
+        if record.state.is_final:
+            return record
+        check_not_leased(record, time)
         if record.state is JobState.CANCELLING:
             return record.cancelled(time, Cancelled("the job was cancelled"))
         if self.is_expired(record, time):
@@ -163,17 +157,13 @@ class JobExecutor:
             log_failure(outcome)
         if isinstance(outcome, LeaseLost):
             raise outcome
-        stored = lease.stored
-        while True:
-            ended = self._ended(lease.as_run(stored.record), outcome, progress)
-            try:
-                record = self._store.replace(stored, ended).record
-                break
-            except Aborted:
-                stored = self._store.load(lease.job_id)
-                held = stored.record.lease
-                if held is None or held.owner != self.owner:
-                    raise LeaseLost("another instance has taken the job over") from None
+
+        def ended(record: JobRecord) -> JobRecord:
+            if record.lease is None or record.lease.owner != self.owner:
+                raise LeaseLost("another instance has taken the job over")
+            return self._ended(lease.as_run(record), outcome, progress)
+
+        record = self._store.change(lease.job_id, ended, lease.stored).record
         if record.state is JobState.QUEUED:
             assert isinstance(outcome, JobError)
             raise outcome

@@ -45,7 +45,6 @@ class HeldLease:
     ) -> None:
         assert stored.record.lease is not None
         self.stored = stored
-        self.is_lost = False
         self._owner = stored.record.lease.owner
         self._store = store
         self._lease_seconds = lease_seconds
@@ -143,5 +142,4 @@ class HeldLease:
             self._lose("the lease of the job could not be renewed in time")
 
     def _lose(self, why: str) -> None:
-        self.is_lost = True
         self._stop_signal.stop(LeaseLost(f"{why}; this run was stopped"))

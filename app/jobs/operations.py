@@ -1,7 +1,6 @@
 """What can be done with jobs that last: submit, look, list, cancel, delete, and deliver."""
 
 import base64
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,7 +18,7 @@ from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor, check_not_leased
 from app.jobs.places import Places
 from app.jobs.queue import JobQueue
-from app.jobs.record import JobRecord, check_job_id
+from app.jobs.record import JobRecord, is_job_id
 from app.jobs.record_json import now, parse_timestamp, timestamp
 from app.jobs.store import JobStore, Stored
 from app.settings import Settings
@@ -28,8 +27,6 @@ DEFAULT_PAGE_SIZE = 100
 MOST_PAGE_SIZE = 1000
 _RECORDING_SECONDS = 15.0
 _CREATE_ATTEMPTS = 3
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +152,9 @@ class JobOperations:
 
     def _load(self, job_id: str) -> Stored:
         """Raises NotFound, and PermissionDenied for a job of places that may not be used."""
-        try:
-            stored = self._store.load(check_job_id(job_id))
-        except InvalidArgument:
-            raise NotFound(f"there is no job {shortened(job_id)!r}") from None
+        if not is_job_id(job_id):
+            raise NotFound(f"there is no job {shortened(job_id)!r}")
+        stored = self._store.load(job_id)
         self._places.check(stored.record)
         return stored
 

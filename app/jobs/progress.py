@@ -11,17 +11,11 @@ class RecordedProgress(LoggedProgress):
         super().__init__()
         self._files = self._files_total = 0
         self._reused: int | None = None
-        self._rows_read = self._bytes_read = 0
 
     def files(self, *, done: int, total: int) -> None:
         if self._reused is None:
             self._reused = done
         self._files, self._files_total = done, total
-
-    def advanced(self, *, rows: int, size: int) -> None:
-        super().advanced(rows=rows, size=size)
-        self._rows_read += rows
-        self._bytes_read += size
 
     @property
     def completed_files(self) -> int:
@@ -32,7 +26,7 @@ class RecordedProgress(LoggedProgress):
         return Counts(
             files=self._files,
             files_total=self._files_total,
-            rows=self._rows_read,
-            input_bytes=self._bytes_read,
+            rows=self._rows,
+            input_bytes=self._size,
             new_files=self.completed_files,
         )

@@ -37,9 +37,14 @@ class JobState(StrEnum):
 _FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 
 
+def is_job_id(text: str) -> bool:
+    """Whether a job can have this id. None can be mistaken for a path."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
 def check_job_id(job_id: str) -> str:
-    """Return the id. Raises InvalidArgument; no id can be mistaken for a path."""
-    if not _JOB_ID.fullmatch(job_id):
+    """Return the id. Raises InvalidArgument."""
+    if not is_job_id(job_id):
         raise InvalidArgument(
             "job_id must be 1 to 100 ASCII letters, digits, - and _, and begin with a letter or"
             f" digit, it is {shortened(job_id)!r}",

@@ -4,23 +4,22 @@ Every change is a write with a generation precondition, so that of two writers o
 """
 
 import logging
-import random
-import re
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
+
 from app.concurrency.deadline import Deadline
 from app.concurrency.parallel import GoOn, run_all
 from app.errors import Aborted, InternalError, NotFound
-from app.jobs.record import JobRecord
+from app.jobs.record import JobRecord, is_job_id
 from app.jobs.record_json import NoRecord, brief, decoded, encoded
 from app.storage import JSON, Connections, Location, Storage, StoredFile, TransferLimits
 
 _BRIEF_KEY = "embedded-tf-job"
-_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,99})\.json")
+_SUFFIX = ".json"
 _CALL_SECONDS = 60.0
 _CHANGE_ATTEMPTS = 20
 _LONGEST_PAUSE_SECONDS = 0.2
@@ -69,23 +68,32 @@ class JobStore:
         """Replace exactly this generation. Raises Aborted if it has changed."""
         return self._write(record, stored.file, seconds)
 
-    def change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> Stored:
+    def change(
+        self,
+        job_id: str,
+        change: Callable[[JobRecord], JobRecord],
+        known: Stored | None = None,
+    ) -> Stored:
         """Change the record, whatever others do to it meanwhile.
 
-        `change` may be called several times; nothing is written if it returns what it was given.
+        `known` is what the caller has read of it, and saves reading it again. `change` may be
+        called several times; nothing is written if it returns what it was given. Raises what
+        `change` raises, and Aborted if others always come first.
         """
-        for last_attempt in (*[False] * (_CHANGE_ATTEMPTS - 1), True):
-            stored = self.load(job_id)
+        read = [known] if known is not None else []
+        retrying = Retrying(
+            retry=retry_if_exception(_is_conflict),
+            wait=wait_random(0, _LONGEST_PAUSE_SECONDS),
+            stop=stop_after_attempt(_CHANGE_ATTEMPTS),
+            reraise=True,
+        )
+
+        def attempt() -> Stored:
+            stored = read.pop() if read else self.load(job_id)
             record = change(stored.record)
-            if record is stored.record:
-                return stored
-            try:
-                return self.replace(stored, record)
-            except Aborted:
-                if last_attempt:
-                    raise
-                time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311  # spreads writers
-        raise AssertionError
+            return stored if record is stored.record else self.replace(stored, record)
+
+        return retrying(attempt)
 
     def delete(self, stored: Stored) -> None:
         """Delete exactly this generation."""
@@ -100,13 +108,14 @@ class JobStore:
         records: dict[str, JobRecord] = {}
         large = []
         for file in storage.list_below(self.folder):
-            match = _NAME.fullmatch(file.location.path.removeprefix(self.folder.path))
-            if match is None:
+            name = file.location.path.removeprefix(self.folder.path)
+            job_id = name.removesuffix(_SUFFIX)
+            if job_id == name or not is_job_id(job_id):
                 continue
             try:
-                records[match[1]] = decoded(file.metadata[_BRIEF_KEY])
+                records[job_id] = decoded(file.metadata[_BRIEF_KEY])
             except (KeyError, NoRecord):
-                large.append(match[1])
+                large.append(job_id)
 
         def load(job_id: str, go_on: GoOn) -> None:
             go_on()
@@ -140,7 +149,7 @@ class JobStore:
         return Stored(record, StoredFile(file.location, file.size, file.generation))
 
     def _location(self, job_id: str) -> Location:
-        return self.folder.below(f"{job_id}.json")
+        return self.folder.below(job_id + _SUFFIX)
 
     def _storage(self, seconds: float) -> Storage:
         return Storage(
@@ -148,3 +157,8 @@ class JobStore:
             deadline=Deadline.after(seconds),
             limits=replace(self._limits, retry_seconds=min(self._limits.retry_seconds, seconds)),
         )
+
+
+def _is_conflict(error: BaseException) -> bool:
+    """Whether somebody else has written first. Subclasses of Aborted come from a change itself."""
+    return type(error) is Aborted

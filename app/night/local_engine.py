@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
 # A worker that is killed is gone at once, so its job need not wait for long.
 _LEASE_SECONDS = "10"
 _STOP_SECONDS = 15.0
+# Beyond a job's own time: for its clean-up, and for storage that is slow with its record.
+_MORE_SECONDS = 300.0
 _JOIN_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -28,11 +31,13 @@ Told = Callable[[Mapping[str, Any]], None]
 class LocalEngine:
     """Some worker processes, each of which runs one job at a time.
 
-    A worker that dies is replaced, and its job tried again once its lease has ended.
+    A worker that dies is replaced, and its job tried again once its lease has ended. So is one that
+    has not answered long after `job_seconds`, the most that a job may take.
     """
 
-    def __init__(self, records: Location, workers: int) -> None:
+    def __init__(self, records: Location, workers: int, *, job_seconds: float) -> None:
         self._records = records
+        self._answer_seconds = job_seconds + _MORE_SECONDS
         self._workers = workers
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
@@ -108,15 +113,17 @@ class LocalEngine:
                 process.terminate()
         return process
 
-    @staticmethod
-    def _ask(process: "subprocess.Popen[bytes]", job_id: str) -> dict[str, Any] | None:
-        """Have the worker run a job; None if the worker is gone."""
+    def _ask(self, process: "subprocess.Popen[bytes]", job_id: str) -> dict[str, Any] | None:
+        """Have the worker run a job; None if the worker is gone, or does not answer."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(f"{job_id}\n".encode())
             process.stdin.flush()
         except BrokenPipeError:
+            return None
+        if not select.select([process.stdout], [], [], self._answer_seconds)[0]:
+            process.kill()
             return None
         line = process.stdout.readline()
         if not line.endswith(b"\n"):

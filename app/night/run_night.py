@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from app.concurrency.deadline import Deadline
@@ -23,7 +22,7 @@ from app.storage import Connections, Storage
 
 _PARALLEL_RECORDS = 16
 _REPORT_EVERY_SECONDS = 10.0
-_TURN_SECONDS = 0.2
+_TURN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +54,9 @@ def plan_night(
     deadline: Deadline,
     freeze: bool = True,
 ) -> Night:
-    """Look at all jobs and freeze them. A run that was frozen before keeps its jobs.
+    """Look at all jobs, and freeze them. A run that was frozen before keeps its jobs.
 
-    Without `freeze`, nothing is written.
-
-    Raises InvalidPlan before anything is written.
+    Without `freeze` nothing is written. Raises InvalidPlan before anything is.
     """
     storage = Storage(connections=connections, deadline=deadline, limits=settings.transfer_limits())
     surveyed = survey(jobs, storage, deadline)
@@ -159,9 +156,8 @@ def _submit(night: Night, chosen: list[SurveyedJob], records: dict[str, JobRecor
                 return night.store.create(new).record
             except Aborted:
                 pass  # another call of this run has recorded it
-        reopen = partial(_reopened, spec_of=new)
         try:
-            return night.store.change(job_id, reopen).record
+            return night.store.change(job_id, _reopened).record
         except NotFound:
             return night.store.create(new).record
 
@@ -170,10 +166,8 @@ def _submit(night: Night, chosen: list[SurveyedJob], records: dict[str, JobRecor
             records[record.job_id] = record
 
 
-def _reopened(record: JobRecord, *, spec_of: JobRecord) -> JobRecord:
-    if not record.state.is_final:
-        return record
-    return replace(record.reopened(now()), spec=spec_of.spec)
+def _reopened(record: JobRecord) -> JobRecord:
+    return record.reopened(now()) if record.state.is_final else record
 
 
 def _report(night: Night, outcomes: list[JobOutcome], *, is_complete: bool) -> None:

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flask import Request
+
 from app.concurrency.deadline import StopSignal
 from app.errors import Cancelled
 
@@ -13,19 +15,30 @@ _POLL_MILLISECONDS = 200
 _JOIN_SECONDS = 2.0
 
 
-@contextmanager
-def stop_on_disconnect(connection: socket.socket, stop_signal: StopSignal) -> Iterator[None]:
-    """Stop the job in the block when the client closes `connection`.
+def connection_of(request: Request) -> socket.socket | None:
+    """The client's connection, where gunicorn puts it: docs.gunicorn.org, `gunicorn.socket`."""
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    return connection
+
+
+def has_disconnected(connection: socket.socket, milliseconds: int = 0) -> bool:
+    """Whether the client closes `connection` within that time.
 
     Closing only the sending half counts as well. Source: poll(2), POLLRDHUP.
     """
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(milliseconds))
+
+
+@contextmanager
+def stop_on_disconnect(connection: socket.socket, stop_signal: StopSignal) -> Iterator[None]:
+    """Stop the job in the block when the client closes `connection`."""
     over = threading.Event()
 
     def watch() -> None:
-        poll = select.poll()
-        poll.register(connection, select.POLLRDHUP)
         while not over.is_set():
-            if poll.poll(_POLL_MILLISECONDS):
+            if has_disconnected(connection, _POLL_MILLISECONDS):
                 stop_signal.stop(Cancelled("the client disconnected; the job was stopped"))
                 return
 

@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.telemetry.progress import LoggedProgress
 from app.telemetry.report import Report
 from app.web.answers import answer_bug, answer_http_error, answer_json, answered
-from app.web.client_disconnect import stop_on_disconnect
+from app.web.client_disconnect import connection_of, stop_on_disconnect
 from app.web.job_routes import job_routes, submit
 from app.web.request_parameters import job_parameters, preferences
 from app.web.service import Service, the_service
@@ -69,8 +69,7 @@ def _watching_the_caller(
     stop_signal: StopSignal, settings: Settings
 ) -> AbstractContextManager[None]:
     """End the job when its client disconnects, if CANCEL_ON_HANG_UP is true."""
-    # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
-    connection = request.environ.get("gunicorn.socket")
+    connection = connection_of(request)
     if not settings.cancel_on_hang_up or connection is None:
         return nullcontext()
     return stop_on_disconnect(connection, stop_signal)

@@ -8,7 +8,7 @@ from app.config.job_spec import parse_job_spec
 from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
 from app.jobs.listing import wanted_jobs
-from app.jobs.record import JobRecord, check_job_id, new_job_id
+from app.jobs.record import JobRecord, check_job_id, is_job_id, new_job_id
 from app.jobs.record_json import as_json, now
 from app.web.answers import answer_json, answered, trace_header
 from app.web.request_parameters import job_parameters, preferences
@@ -79,10 +79,8 @@ def run_job_of_queue(job_id: str) -> Response:
     def answer(_: str) -> Response:
         if request.args or body_of(request):
             raise InvalidArgument("a delivery has no parameters: the record of the job has them")
-        try:
-            check_job_id(job_id)
-        except InvalidArgument:
-            raise NotFound(f"there is no job {shortened(job_id)!r}") from None
+        if not is_job_id(job_id):
+            raise NotFound(f"there is no job {shortened(job_id)!r}")
         try:
             record = the_service().jobs.deliver(job_id, trace_header())
         except NotFound as error:

@@ -1,7 +1,6 @@
 """Requests that wait until a job has ended."""
 
 import logging
-import select
 import threading
 import time
 
@@ -9,6 +8,7 @@ from flask import request
 
 from app.errors import JobError
 from app.jobs.record import JobRecord
+from app.web.client_disconnect import connection_of, has_disconnected
 from app.web.service import Service
 
 # Each occupies one of gunicorn's threads, of which some must be left for other requests.
@@ -36,11 +36,14 @@ def wait_for_end(record: JobRecord, seconds: float, service: Service) -> tuple[J
     try:
         deadline = time.monotonic() + seconds
         pause = _FIRST_PAUSE_SECONDS
+        connection = connection_of(request)
         while not record.state.is_final:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            if service.runner.is_ending or _has_disconnected():
+            if service.runner.is_ending or (
+                connection is not None and has_disconnected(connection)
+            ):
                 return record, False
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
@@ -51,13 +54,3 @@ def wait_for_end(record: JobRecord, seconds: float, service: Service) -> tuple[J
     finally:
         _places.release()
     return record, True
-
-
-def _has_disconnected() -> bool:
-    # Where gunicorn puts the connection: docs.gunicorn.org, "gunicorn.socket" in the WSGI environ.
-    connection = request.environ.get("gunicorn.socket")
-    if connection is None:
-        return False
-    poll = select.poll()
-    poll.register(connection, select.POLLRDHUP)
-    return bool(poll.poll(0))

@@ -77,6 +77,9 @@ class FakeCloudTasks:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _stopped: bool = False
     _slow_until: float = 0.0
+    _lives: int = 1
+    _is_dead: bool = False
+    _server: Any = None
     _random: Random = field(default_factory=Random)
 
     def refuse(self, *codes: grpc.StatusCode | None) -> None:
@@ -87,6 +90,44 @@ class FakeCloudTasks:
     def is_idle(self) -> bool:
         with self._changed:
             return not self._waiting and not self._running
+
+    def open(self) -> None:
+        """Answer calls, on the same address after a death."""
+        server = grpc.server(futures.ThreadPoolExecutor(8))
+        methods: dict[str, tuple[Any, Any, Any]] = {
+            "CreateTask": (self.create_task, cloudtasks.CreateTaskRequest, tasks.Task.serialize),
+            "GetTask": (self.get_task, cloudtasks.GetTaskRequest, tasks.Task.serialize),
+            "DeleteTask": (
+                self.delete_task,
+                cloudtasks.DeleteTaskRequest,
+                Empty.SerializeToString,
+            ),
+        }
+        handlers = {
+            name: grpc.unary_unary_rpc_method_handler(
+                method, request_deserializer=kind.deserialize, response_serializer=serialize
+            )
+            for name, (method, kind, serialize) in methods.items()
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
+        port = server.add_insecure_port(self.address or "127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        server.start()
+        self._server = server
+
+    def close(self) -> None:
+        self._server.stop(0).wait()
+
+    def die(self, seconds: float) -> None:
+        """Be gone for some seconds, and come back with the tasks. Answers meanwhile are unheard."""
+        with self._changed:
+            self._is_dead = True
+            self._lives += 1
+        self.close()
+        threading.Event().wait(seconds)
+        self.open()
+        with self._changed:
+            self._is_dead = False
 
     # The service
 
@@ -156,7 +197,9 @@ class FakeCloudTasks:
 
     def _take_due(self) -> _Waiting | None:
         now = time.monotonic()
-        due = [one for one in self._waiting.values() if one.due <= now and not self.is_paused]
+        due = [one for one in self._waiting.values() if one.due <= now]
+        if self.is_paused or self._is_dead:
+            due = []
         if not due:
             return None
         waiting = self._random.choice(due)  # in no order
@@ -168,11 +211,11 @@ class FakeCloudTasks:
         return waiting
 
     def _deliver(self, waiting: _Waiting) -> None:
-        name = waiting.task.name
+        name, life = waiting.task.name, self._lives
         status = self._post(waiting)
         if status in (429, 503):
             self._slow_until = time.monotonic() + 0.2
-        is_heard = self._random.random() >= self.mischief.unheard
+        is_heard = self._random.random() >= self.mischief.unheard and life == self._lives
         again = self._random.random() < self.mischief.again
         with self._changed:
             self.deliveries.append((name, status))
@@ -216,21 +259,7 @@ class FakeCloudTasks:
 def fake_cloud_tasks(queue: FakeCloudTasks) -> Iterator[FakeCloudTasks]:
     """The queue's service on a free port of the loopback address, while the block runs."""
     queue._random = Random(queue.mischief.seed)
-    server = grpc.server(futures.ThreadPoolExecutor(8))
-    methods: dict[str, tuple[Any, Any, Any]] = {
-        "CreateTask": (queue.create_task, cloudtasks.CreateTaskRequest, tasks.Task.serialize),
-        "GetTask": (queue.get_task, cloudtasks.GetTaskRequest, tasks.Task.serialize),
-        "DeleteTask": (queue.delete_task, cloudtasks.DeleteTaskRequest, Empty.SerializeToString),
-    }
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            method, request_deserializer=kind.deserialize, response_serializer=serialize
-        )
-        for name, (method, kind, serialize) in methods.items()
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
-    queue.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    server.start()
+    queue.open()
     thread = threading.Thread(target=queue.serve, daemon=True)
     thread.start()
     try:
@@ -238,4 +267,4 @@ def fake_cloud_tasks(queue: FakeCloudTasks) -> Iterator[FakeCloudTasks]:
     finally:
         queue.stop()
         thread.join()
-        server.stop(0).wait()
+        queue.close()

@@ -160,7 +160,7 @@ def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcom
         }
         with fleet(models, folder, settings) as instances:
             queue.front_end = instances.front_end
-            outcome = _run(instances, jobs, deaths)
+            outcome = _run(instances, jobs, deaths, queue)
             _await(queue.is_idle, 60)
     return Outcome(**outcome, deliveries=len(queue.deliveries))
 
@@ -168,17 +168,17 @@ def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcom
 def run_without_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcome:
     """Jobs that the instances find in JOBS_URI, while instances are killed."""
     with fleet(models, folder, {}) as instances:
-        return Outcome(**_run(instances, jobs, deaths), deliveries=0)
+        return Outcome(**_run(instances, jobs, deaths, None), deliveries=0)
 
 
-def _run(instances: Fleet, jobs: int, deaths: int) -> dict[str, Any]:
+def _run(instances: Fleet, jobs: int, deaths: int, queue: FakeCloudTasks | None) -> dict[str, Any]:
     started = time.monotonic()
     names = [f"job-{number:03}" for number in range(jobs)]
     for number, name in enumerate(names):
         instances.bucket.put(f"in/{name}.jsonl", f"[{number}, 1, 2]\n[{number}, 3]\n")
     with instances.proxy.lock:
         instances.proxy.requests.clear()
-    killer = threading.Thread(target=_kill_at_random, args=(instances, deaths))
+    killer = threading.Thread(target=_kill_at_random, args=(instances, deaths, queue))
     killer.start()
     for name in names:
         _submit(instances, name)
@@ -191,10 +191,13 @@ def _run(instances: Fleet, jobs: int, deaths: int) -> dict[str, Any]:
     }
 
 
-def _kill_at_random(instances: Fleet, deaths: int) -> None:
-    for _ in range(deaths):
+def _kill_at_random(instances: Fleet, deaths: int, queue: FakeCloudTasks | None) -> None:
+    """After half of the instances' deaths the queue dies, and comes back."""
+    for number in range(deaths):
         threading.Event().wait(instances.random.uniform(0.5, 4.0))
         instances.kill_one()
+        if queue is not None and number == deaths // 2:
+            queue.die(seconds=1.0)
 
 
 def _submit(instances: Fleet, name: str) -> None:
