@@ -53,9 +53,10 @@ def many(url: str, gcs_url: str, bucket: Bucket) -> list[str]:
     os.environ["STORAGE_EMULATOR_HOST"] = gcs_url
     folder = parse_location(f"{bucket.uri}/vertex-records/", parameter="JOBS_URI")
     store = JobStore(folder, Connections(None), TransferLimits())
+    newest = now() - timedelta(days=1)
 
     def create(number: int) -> None:
-        created = now() - timedelta(days=1, seconds=number)
+        created = newest - timedelta(seconds=number)
         parent = "projects/many/locations/l"
         resource = {"displayName": f"many-{number}", "model": f"{bucket.uri}/models/formats/"}
         done = record(job_id=f"many-{number}", create_time=created)
