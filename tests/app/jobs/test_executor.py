@@ -24,7 +24,7 @@ FILES = 8
 
 
 class Instance:
-    """An instance with records of its own, and jobs that take a second a file."""
+    """An instance with records of its own, and a job that takes some seconds on any machine."""
 
     def __init__(self, folder: Path, models: Path) -> None:
         self.folder = folder
@@ -36,7 +36,7 @@ class Instance:
         self.executor = JobExecutor(self.settings, self.store, self.runner)
         (folder / "in").mkdir()
         for number in range(FILES):
-            (folder / "in" / f"{number}.jsonl").write_text("0.5\n")
+            (folder / "in" / f"{number}.jsonl").write_text("1.0\n" * 2)
         self.spec = parse_job_spec(
             {
                 "model": str(models / "zoo"),
@@ -81,7 +81,7 @@ def test_a_job_goes_on_where_a_delivery_has_ended(instance: Instance, *, force: 
         deliveries += 1
         try:
             # Each may take longer than the one before, so that some get further on any machine.
-            instance.run(stored, within=0.5 + deliveries)
+            instance.run(stored, within=1.0 * deliveries)
         except DeliveryEnded:
             assert instance.record.state is JobState.QUEUED
             assert instance.record.lease is None
