@@ -62,6 +62,13 @@ class Settings:
                                                       last are refused
     models_uri               MODELS_URI               folder of the models that Vertex AI's names
                                                       stand for; None: such names are refused
+    reports_uri              REPORTS_URI              folder of the reports of runs; None: runs are
+                                                      refused
+    notify_url               NOTIFY_URL               webhook that is told how a run has ended
+    max_instances            MAX_INSTANCES            the most instances of this service; None: not
+                                                      known
+    request_timeout_seconds  REQUEST_TIMEOUT_SECONDS  how long the platform lets a request of this
+                                                      service take; None: not known
     queue                    QUEUE                    projects/P/locations/L/queues/Q of Cloud
                                                       Tasks; None: instances look for jobs
     service_url              SERVICE_URL              where the queue calls this service
@@ -96,6 +103,10 @@ class Settings:
     private_folders: tuple[Path, ...] = ()
     jobs_uri: Location | None = None
     models_uri: Location | None = None
+    reports_uri: Location | None = None
+    notify_url: str | None = None
+    max_instances: int | None = None
+    request_timeout_seconds: float | None = None
     queue: str | None = None
     service_url: str | None = None
     service_account: str | None = None
@@ -137,6 +148,10 @@ class Settings:
             private_folders=_private_folders(environ, "PRIVATE_FOLDERS"),
             jobs_uri=_folder(environ, "JOBS_URI"),
             models_uri=_folder(environ, "MODELS_URI"),
+            reports_uri=_folder(environ, "REPORTS_URI"),
+            notify_url=_web_address(environ, "NOTIFY_URL"),
+            max_instances=_count(environ, "MAX_INSTANCES", 0) or None,
+            request_timeout_seconds=_known_seconds(environ, "REQUEST_TIMEOUT_SECONDS"),
             **_queue(environ),
             dispatch_deadline_seconds=_dispatch_deadline(
                 environ, "DISPATCH_DEADLINE_SECONDS", default.dispatch_deadline_seconds
@@ -176,6 +191,20 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     if not 0 < seconds < float("inf"):
         raise SettingsError(f"{name} must be a number of seconds above 0, it is {text!r}")
     return seconds
+
+
+def _known_seconds(environ: Mapping[str, str], name: str) -> float | None:
+    return _seconds(environ, name, 1.0) if environ.get(name) else None
+
+
+def _web_address(environ: Mapping[str, str], name: str) -> str | None:
+    """A webhook's address is a secret, so that no message has it."""
+    url = environ.get(name)
+    if not url:
+        return None
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(f"{name} must be the address of a webhook, https://...")
+    return url
 
 
 def _bytes(environ: Mapping[str, str], name: str) -> int | None:

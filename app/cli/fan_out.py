@@ -1,34 +1,58 @@
 """`embedded-tf fan-out`: many jobs by one command."""
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import date, datetime
+from dataclasses import dataclass, replace
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
 from app.cli import Ended
 from app.cli.job_options import given_parameters, parameter_options
-from app.cli.night_terminal import print_plan, print_verdict, watching
+from app.cli.night_terminal import print_estimate, print_plan, print_verdict, watching
 from app.cli.terminal import fail, print_json, settings_of_environment
 from app.concurrency.deadline import Deadline
-from app.errors import InvalidArgument, JobError
+from app.errors import FailedPrecondition, JobError
+from app.jobs.opening import open_queue
+from app.jobs.queue import JobQueue
 from app.jobs.record_json import now
+from app.jobs.store import JobStore
+from app.night.announcement import announce
+from app.night.dispatch_limits import check_limits
+from app.night.engine import Engine
+from app.night.estimate import estimate, load_prices
 from app.night.local_engine import LocalEngine
-from app.night.planned_jobs import PlannedJob, Template, expand_template, read_manifest
-from app.night.reconciliation import is_success, report_of
-from app.night.run_files import RunFiles, check_run_name
-from app.night.run_night import Choice, plan_night, run_night
+from app.night.queue_engine import QueueEngine
+from app.night.run_files import Reports, summary_of
+from app.night.run_night import Night, chosen_jobs, plan_night, run_night
+from app.night.run_request import RunRequest, parse_run_request
+from app.night.task_array import Takeover, TaskArray, ready_part, task_array
+from app.settings import Settings
 from app.storage import Connections, Storage, parse_location
 from app.telemetry.log import set_up_logging
 from tfserving_launcher import available_cpus
 
 _PLAN_SECONDS = 1800.0
 _SOME_FAILED = 1
+_RUN_OPTIONS = (
+    *("manifest", "models", "input", "output", "run", "date", "timezone", "only", "limit"),
+    *("retry_failed", "require_input"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where the jobs of a run go."""
+
+    on: str
+    workers: int
+    waits: bool
+    array: TaskArray | None
+    queue: JobQueue | None
 
 
 @click.command()
@@ -37,116 +61,173 @@ _SOME_FAILED = 1
 @click.option("--input", multiple=True, help="Input of each model; {name}, {date} and {date-1}.")
 @click.option("--output", help="Output of each model; {name}, {date} and {date-1}.")
 @parameter_options
-@click.option("--reports", required=True, help="Folder of the reports of all runs.")
-@click.option("--run", "run_name", help="Name of this run.  [default: of the manifest and the day]")
-@click.option("--date", "day", help="The day of {date}, as 2026-01-31.  [default: today]")
+@click.option(
+    "--reports", envvar="REPORTS_URI", required=True, help="Folder of the reports of all runs."
+)
+@click.option("--run", help="Name of this run.  [default: of the manifest and the day]")
+@click.option("--date", help="The day of {date}, as 2026-01-31.  [default: today]")
 @click.option("--timezone", default="UTC", show_default=True, help="Where today is.")
+@click.option(
+    "--on",
+    type=click.Choice(["local", "queue", "array"]),
+    default="local",
+    show_default=True,
+    help="Where jobs run: worker processes, the service behind QUEUE, or a task array.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Jobs at a time.  [default: by CPUs]")
+@click.option("--wait", "waits", is_flag=True, help="With --on queue: follow the jobs to the end.")
+@click.option("--array-index", type=click.IntRange(min=0), help="[default: as the platform says]")
+@click.option("--array-count", type=click.IntRange(min=1), help="[default: as the platform says]")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this job; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many jobs.")
 @click.option("--retry-failed", is_flag=True, help="Run again what has failed in this run.")
 @click.option("--require-input", is_flag=True, help="A model without input is a failure.")
-@click.option("--dry-run", is_flag=True, help="Show the plan and run nothing.")
+@click.option("--notify", envvar="NOTIFY_URL", help="A chat's webhook for the summary.")
+@click.option("--prices", help="JSON file of prices for the estimate.  [default: Cloud Run's]")
+@click.option("--dry-run", is_flag=True, help="Show the plan and an estimate, and run nothing.")
 def fan_out(
     *,
-    manifest: str | None,
-    models: str | None,
     reports: str,
-    run_name: str | None,
-    day: str | None,
-    timezone: str,
+    on: str,
     workers: int | None,
-    only: tuple[str, ...],
-    limit: int | None,
-    retry_failed: bool,
-    require_input: bool,
+    waits: bool,
+    array_index: int | None,
+    array_count: int | None,
+    notify: str | None,
+    prices: str | None,
     dry_run: bool,
     **options: Any,
 ) -> int:
-    """Run many jobs on this machine: those of a manifest, or one for each model.
+    """Run many jobs: those of a manifest, or one for each model.
 
     The same command again goes on where it stopped. The exit status is 0 if all jobs are done, 1 if
     some are not, or 2 for wrong usage.
     """
     settings = replace(settings_of_environment(), local_roots=None)
-    set_up_logging("WARNING", project=settings.project)
+    set_up_logging("INFO" if not sys.stderr.isatty() else "WARNING", project=settings.project)
     connections = Connections(settings.project)
     try:
-        today = _day(day, timezone)
-        storage = Storage(connections=connections, limits=settings.transfer_limits())
-        jobs, default_run = _planned(manifest, models, options, today, storage)
-        run = check_run_name(run_name or f"{default_run}-{today.isoformat()}")
-        folder = parse_location(reports, parameter="reports")
-        files = RunFiles(folder, run, connections, settings.transfer_limits())
-        if unknown := sorted(set(only) - {job.name for job in jobs}):
-            raise InvalidArgument(f"only: there is no job {unknown[0]!r} in this run")
+        request = _request(options)
+        where = _Where(
+            on,
+            workers or available_cpus() + 1,
+            waits,
+            _array(on, array_index, array_count),
+            _queue(on, settings, connections),
+        )
+        if where.queue is not None:
+            _check_queue(settings, where.queue)
+        deadline = Deadline.after(_PLAN_SECONDS)
+        limits = settings.transfer_limits()
+        storage = Storage(connections=connections, deadline=deadline, limits=limits)
         night = plan_night(
-            run,
-            jobs,
-            files,
-            settings=settings,
-            connections=connections,
-            deadline=Deadline.after(_PLAN_SECONDS),
+            request,
+            Reports(parse_location(reports, parameter="reports"), connections, limits),
+            settings.jobs_uri if on == "queue" else None,
+            storage=storage,
+            deadline=deadline,
             freeze=not dry_run,
         )
         print_plan(night)
         if dry_run:
+            _print_estimate(night, request, settings, where, prices)
             return 0
-        engine = LocalEngine(
-            files.records,
-            workers or available_cpus() + 1,
-            job_seconds=settings.job_timeout_seconds,
-        )
-        choice = Choice(only, limit, retry_failed)
-        with _ctrl_c() as is_stopped, watching(len(night.manifest.jobs)) as told:
-            outcomes = run_night(night, engine, choice, told=told, is_stopped=is_stopped)
+        report, is_stopped = _run(night, request, settings, where)
     except JobError as error:
         fail(error)
-    report = report_of(night.manifest, outcomes, now(), is_complete=not is_stopped.is_set())
-    print_json({name: report[name] for name in ("run", "total", "states", "rows")})
-    print_verdict(outcomes, f"{files.folder}report.json")
-    return 0 if is_success(outcomes, require_input=require_input) else _SOME_FAILED
+    if report["complete"] and (where.array is None or where.array.index == 0):
+        announce(report, notify)
+    print_json(summary_of(report))
+    print_verdict(report, str(night.reports.run(request.run).report))
+    return _exit_status(report, where, is_stopped=is_stopped)
 
 
-def _planned(
-    manifest: str | None,
-    models: str | None,
-    options: dict[str, Any],
-    today: date,
-    storage: Storage,
-) -> tuple[list[PlannedJob], str]:
-    """The jobs, and the name of their manifest or of the models' folder."""
-    given = given_parameters(options)
-    if (manifest is None) == (models is None):
-        raise click.UsageError("give one of --manifest and --models")
-    if manifest is not None:
-        location = parse_location(manifest, parameter="manifest")
-        name = location.path.rpartition("/")[2].partition(".")[0]
-        return read_manifest(location, given, today, storage), _run_name(name)
-    inputs, output = given.pop("input", ()), given.pop("output", None)
-    if not inputs or output is None:
-        raise click.UsageError("--models needs --input and --output")
-    assert models is not None
-    template = Template(models=models, inputs=tuple(inputs), output=output, day=today)
-    name = models.partition("*")[0].rstrip("/").rpartition("/")[2]
-    return expand_template(template, given, storage), _run_name(name)
+def _run(
+    night: Night, request: RunRequest, settings: Settings, where: _Where
+) -> tuple[dict[str, Any], bool]:
+    """The report, and whether somebody has stopped the run."""
+    engine: Engine
+    if where.queue is not None:
+        engine = QueueEngine(night.store, where.queue, night.records, waits=where.waits)
+    else:
+        takeover = Takeover(night, request.choice, 2 * where.workers)
+        engine = LocalEngine(
+            night.manifest.records,
+            where.workers,
+            job_seconds=settings.job_timeout_seconds,
+            refill=takeover if where.array is not None else lambda: (),
+        )
+    with _ctrl_c() as is_stopped, watching(len(night.manifest.jobs)) as told:
+        report = run_night(
+            night,
+            engine,
+            request.choice,
+            told=told,
+            is_stopped=is_stopped,
+            part=None if where.array is None else ready_part(night, where.array),
+            is_reporter=where.array is None or where.array.index == 0,
+            is_last_word=where.queue is None or where.waits,
+        )
+    if isinstance(engine, QueueEngine) and engine.errors:
+        raise engine.errors[0]
+    return report, is_stopped.is_set()
 
 
-def _run_name(name: str) -> str:
-    plain = "".join(one if one.isascii() and one.isalnum() else "-" for one in name).strip("-")
-    return plain or "run"
+def _exit_status(report: dict[str, Any], where: _Where, *, is_stopped: bool) -> int:
+    if where.array is not None:
+        # A platform would repeat the whole task for one bad model.
+        return _SOME_FAILED if is_stopped else 0
+    if where.queue is not None and not where.waits:
+        states = report["states"]
+        return _SOME_FAILED if states["missing model"] else 0
+    return 0 if report["success"] else _SOME_FAILED
 
 
-def _day(text: str | None, timezone: str) -> date:
-    if text is not None:
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            raise InvalidArgument(f"date must be as in 2026-01-31, it is {text!r}") from None
-    try:
-        return datetime.now(ZoneInfo(timezone)).date()
-    except (ZoneInfoNotFoundError, ValueError):
-        raise InvalidArgument(f"timezone: there is no {timezone!r}") from None
+def _request(options: dict[str, Any]) -> RunRequest:
+    """Raises InvalidArgument."""
+    ours = {name: options.pop(name) for name in _RUN_OPTIONS}
+    body = {name: value for name, value in ours.items() if value not in (None, (), False)}
+    return parse_run_request({**given_parameters(options), **body}, now(), relative_paths=True)
+
+
+def _array(on: str, index: int | None, count: int | None) -> TaskArray | None:
+    return task_array(os.environ, index=index, count=count) if on == "array" else None
+
+
+def _queue(on: str, settings: Settings, connections: Connections) -> JobQueue | None:
+    if on != "queue":
+        return None
+    if settings.queue is None or settings.jobs_uri is None:
+        raise FailedPrecondition(
+            "--on queue needs QUEUE, SERVICE_URL and JOBS_URI in the environment, as the service"
+            " has them"
+        )
+    store = JobStore(settings.jobs_uri, connections, settings.transfer_limits())
+    return open_queue(settings, store)
+
+
+def _check_queue(settings: Settings, queue: JobQueue) -> None:
+    """Raises FailedPrecondition for limits that do not fit."""
+    check = check_limits(settings, queue.limits())
+    for warning in check.warnings:
+        click.echo(f"note: {warning}", err=True)
+    check.refuse_problems()
+
+
+def _print_estimate(
+    night: Night, request: RunRequest, settings: Settings, where: _Where, prices: str | None
+) -> None:
+    parallel = where.workers
+    if where.queue is not None:
+        found = where.queue.limits()
+        at_once = [settings.max_instances, found and found.max_concurrent_dispatches]
+        parallel = min((number for number in at_once if number), default=1)
+    elif where.array is not None:
+        parallel = where.workers * where.array.count
+    chosen: Sequence[Any] = chosen_jobs(night, request.choice, {})
+    guess = estimate(chosen, night.report_before(), load_prices(prices), parallel)
+    print_estimate(guess)
+    print_json(guess.as_json())
 
 
 @contextmanager

@@ -7,8 +7,9 @@ cloud.google.com/tasks/docs/reference/rpc/google.cloud.tasks.v2
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +19,11 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import tasks_v2
 from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from app.errors import QueueFailed, shortened
+from app.jobs.queue import QueueLimits
 from app.jobs.record import JobRecord
 from app.jobs.record_json import timestamp
 from app.jobs.store import JobStore, Stored
@@ -45,6 +48,7 @@ _PASSING = (
 _ABOUT_A_TASK: dict[str, tuple[type[Exception], ...]] = {
     "create_task": (api_exceptions.AlreadyExists,),
     "get_task": (api_exceptions.NotFound, api_exceptions.PermissionDenied),
+    "get_queue": (api_exceptions.NotFound, api_exceptions.PermissionDenied),
 }
 
 logger = logging.getLogger(__name__)
@@ -71,7 +75,7 @@ class CloudTasksQueue:
         record = stored.record
         if record.state.is_final or self._is_created(record):
             return
-        if self._is_there(record):
+        if self.holds(record):
             return
         stored = self._store.change(record.job_id, JobRecord.with_next_task)
         if not stored.record.state.is_final:
@@ -85,6 +89,33 @@ class CloudTasksQueue:
         except (api_exceptions.GoogleAPICallError, auth_exceptions.GoogleAuthError) as error:
             # Its delivery will find a job that has ended, or none.
             logger.warning("the task of job %s was not deleted: %s", record.job_id, error)
+
+    def call_later(self, path: str, action: Callable[[], None], seconds: float) -> None:
+        del action  # the queue calls an instance
+        due = datetime.now(UTC) + timedelta(seconds=seconds)
+        # One name for all calls of one span of time.
+        span = int(due.timestamp() // max(seconds, 1.0))
+        digest = hashlib.sha256(f"{path} {span}".encode()).hexdigest()[: 2 * _HASH_CHARACTERS]
+        task = self._post_to(path, f"{self._queue}/tasks/{digest}")
+        time = Timestamp()
+        time.FromDatetime(due)
+        task.schedule_time = time
+        with suppress(api_exceptions.AlreadyExists):
+            self._call("create_task", parent=self._queue, task=task)
+
+    def limits(self) -> QueueLimits | None:
+        try:
+            queue = self._call("get_queue", name=self._queue)
+        except (api_exceptions.PermissionDenied, api_exceptions.NotFound) as error:
+            logger.warning("the limits of the queue cannot be seen: %s", error)
+            return None
+        return QueueLimits(
+            max_concurrent_dispatches=queue.rate_limits.max_concurrent_dispatches,
+            max_dispatches_per_second=queue.rate_limits.max_dispatches_per_second,
+            max_attempts=queue.retry_config.max_attempts,
+            # The library gives a timedelta, whatever its types say.
+            max_retry_seconds=queue.retry_config.max_retry_duration.total_seconds(),
+        )
 
     @cached_property
     def _client(self) -> Any:
@@ -102,7 +133,7 @@ class CloudTasksQueue:
             return False
         return True
 
-    def _is_there(self, record: JobRecord) -> bool:
+    def holds(self, record: JobRecord) -> bool:
         try:
             self._call("get_task", name=self._name_of(record))
         except api_exceptions.NotFound:
@@ -129,9 +160,12 @@ class CloudTasksQueue:
             raise QueueFailed(f"{self._queue}: {shortened(str(error), 300)}") from None
 
     def _task_of(self, record: JobRecord) -> tasks_v2.Task:
+        return self._post_to(f"/jobs/{record.job_id}:run", self._name_of(record))
+
+    def _post_to(self, path: str, name: str) -> tasks_v2.Task:
         settings = self._settings
         request = tasks_v2.HttpRequest(
-            url=f"{settings.service_url}/jobs/{record.job_id}:run",
+            url=f"{settings.service_url}{path}",
             http_method=tasks_v2.HttpMethod.POST,
         )
         if settings.service_account is not None:
@@ -140,9 +174,7 @@ class CloudTasksQueue:
             )
         deadline = Duration()
         deadline.FromTimedelta(timedelta(seconds=settings.dispatch_deadline_seconds))
-        return tasks_v2.Task(
-            name=self._name_of(record), http_request=request, dispatch_deadline=deadline
-        )
+        return tasks_v2.Task(name=name, http_request=request, dispatch_deadline=deadline)
 
     def _name_of(self, record: JobRecord) -> str:
         """Begins with a hash, because names in sequence slow a queue.

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from app.concurrency.deadline import StopSignal
 from app.errors import (
+    Aborted,
     Cancelled,
     DeadlineExceeded,
     DeliveryEnded,
@@ -56,22 +58,18 @@ class JobExecutor:
         LeaseHeld if another instance runs the job, LeaseLost if one has taken it over meanwhile,
         and the error of the run if the job is queued again.
         """
-        stored = self._begin(stored)
-        if stored.record.state.is_final:
-            return stored.record
-        progress = RecordedProgress()
-        lease = HeldLease(
-            self._store,
-            stored,
-            lease_seconds=self._settings.lease_seconds,
-            progress=progress,
-            stop_signal=stop_signal,
-            within=within,
-        )
-        with job_context(LogContext(stored.record.job_id, trace)):
-            with self._holding(lease), lease.kept():
-                outcome = self._outcome(stored.record, progress, stop_signal)
-            return self._end(lease, outcome, progress)
+        return self._run(self._begin(stored), stop_signal, within=within, trace=trace)
+
+    def run_draft(self, draft: JobRecord, stop_signal: StopSignal, *, within: float) -> JobRecord:
+        """The same for a job that may have no record yet: its first run is one write.
+
+        One that has ended before the draft was made runs again: its outputs tell what is done.
+        """
+        try:
+            stored = self._store.create(self._begun(draft))
+        except Aborted:
+            stored = self._store.change(draft.job_id, partial(self._reopened, draft))
+        return self._run(stored, stop_signal, within=within, trace="")
 
     def counts(self, record: JobRecord) -> Counts:
         """The progress of a job: up to date if it runs here, else as it was recorded."""
@@ -102,9 +100,34 @@ class JobExecutor:
         longest = timedelta(seconds=self._settings.job_expiry_seconds)
         return record.start_time is None and time - record.create_time > longest
 
+    def _run(
+        self, stored: Stored, stop_signal: StopSignal, *, within: float, trace: str
+    ) -> JobRecord:
+        """Run a job whose lease this instance has taken, unless the job has ended."""
+        if stored.record.state.is_final:
+            return stored.record
+        progress = RecordedProgress()
+        lease = HeldLease(
+            self._store,
+            stored,
+            lease_seconds=self._settings.lease_seconds,
+            progress=progress,
+            stop_signal=stop_signal,
+            within=within,
+        )
+        with job_context(LogContext(stored.record.job_id, trace)):
+            with self._holding(lease), lease.kept():
+                outcome = self._outcome(stored.record, progress, stop_signal)
+            return self._end(lease, outcome, progress)
+
     def _begin(self, stored: Stored) -> Stored:
         """Take the lease, or record why the job cannot run any more."""
         return self._store.change(stored.record.job_id, self._begun, stored)
+
+    def _reopened(self, draft: JobRecord, record: JobRecord) -> JobRecord:
+        if record.state.is_final and record.update_time < draft.create_time:
+            record = record.reopened(draft.create_time)
+        return self._begun(record)
 
     def _begun(self, record: JobRecord) -> JobRecord:
         settings, time = self._settings, now()

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
@@ -10,6 +11,7 @@ from app.errors import Busy, JobError
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
 from app.jobs.places import Places
+from app.jobs.queue import QueueLimits
 from app.jobs.record import JobRecord
 from app.jobs.record_json import now
 from app.jobs.store import JobStore, Stored
@@ -52,6 +54,7 @@ class InstanceQueue:
         self._changed = threading.Condition()
         self._next_scan = now()
         self._stopped = False
+        self._calls: dict[str, threading.Timer] = {}
         self._thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
 
     def start(self) -> None:
@@ -61,6 +64,8 @@ class InstanceQueue:
         """Begin no more jobs, and wait a moment for the running one to be recorded."""
         with self._changed:
             self._stopped = True
+            for timer in self._calls.values():
+                timer.cancel()
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(_JOIN_SECONDS)
@@ -73,12 +78,37 @@ class InstanceQueue:
             self._waiting[record.job_id] = _as_waiting(record, stored)
             self._changed.notify()
 
+    def holds(self, record: JobRecord) -> bool:
+        with self._changed:
+            return record.job_id in self._waiting
+
+    def call_later(self, path: str, action: Callable[[], None], seconds: float) -> None:
+        """Nobody calls if this instance ends before."""
+        with self._changed:
+            if self._stopped or path in self._calls:
+                return
+            timer = threading.Timer(seconds, self._call, (path, action))
+            timer.daemon = True
+            self._calls[path] = timer
+        timer.start()
+
+    def limits(self) -> QueueLimits | None:
+        return None
+
     def withdraw(self, record: JobRecord) -> None:
         with self._changed:
             waiting = self._waiting.get(record.job_id)
             # A new job may have the id of a deleted one.
             if waiting is not None and waiting.created == record.create_time:
                 del self._waiting[record.job_id]
+
+    def _call(self, path: str, action: Callable[[], None]) -> None:
+        with self._changed:
+            self._calls.pop(path, None)
+        try:
+            action()
+        except JobError as error:
+            logger.warning("%s: %s", path, error)
 
     def _serve(self) -> None:
         while not self._stopped:

@@ -1,5 +1,6 @@
 """Puts together what jobs that last need, from the settings of an instance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +9,7 @@ from app.jobs.executor import JobExecutor
 from app.jobs.instance_queue import InstanceQueue
 from app.jobs.operations import JobOperations
 from app.jobs.places import Places
-from app.jobs.queue import JobQueue
+from app.jobs.queue import JobQueue, QueueLimits
 from app.jobs.record import JobRecord
 from app.jobs.store import JobStore, Stored
 from app.settings import Settings
@@ -17,9 +18,10 @@ from app.storage import Connections
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The operations on jobs, and this instance's own queue, where there is no other."""
+    """The operations on jobs, their queue, and that as this instance's own, where it is."""
 
     operations: JobOperations
+    queue: JobQueue
     instance_queue: InstanceQueue | None
 
 
@@ -33,7 +35,13 @@ def open_jobs(settings: Settings, connections: Connections, runner: JobRunner) -
         None if settings.queue else InstanceQueue(store, executor, runner, Places(settings))
     )
     queue = instance_queue or _CloudTasksOnDemand(settings, store)
-    return Jobs(JobOperations(settings, store, executor, queue, runner), instance_queue)
+    operations = JobOperations(settings, store, executor, queue, runner)
+    return Jobs(operations, queue, instance_queue)
+
+
+def open_queue(settings: Settings, store: JobStore) -> JobQueue:
+    """The queue of a service, for whoever is not one of its instances."""
+    return _CloudTasksOnDemand(settings, store)
 
 
 class _CloudTasksOnDemand:
@@ -45,6 +53,15 @@ class _CloudTasksOnDemand:
 
     def submit(self, stored: Stored) -> None:
         self._queue.submit(stored)
+
+    def holds(self, record: JobRecord) -> bool:
+        return self._queue.holds(record)
+
+    def call_later(self, path: str, action: Callable[[], None], seconds: float) -> None:
+        self._queue.call_later(path, action, seconds)
+
+    def limits(self) -> QueueLimits | None:
+        return self._queue.limits()
 
     def withdraw(self, record: JobRecord) -> None:
         self._queue.withdraw(record)

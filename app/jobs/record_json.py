@@ -86,7 +86,7 @@ def parse_record(body: Mapping[str, Any]) -> JobRecord:
 
 
 def brief(record: JobRecord) -> str | None:
-    """The record without its list of files and the details of its error.
+    """The record without its list of files and the particulars of its error.
 
     None where that is too large for the metadata of an object.
     """
@@ -94,9 +94,15 @@ def brief(record: JobRecord) -> str | None:
     error = None
     if record.error is not None:
         message = shortened(str(record.error["message"]), _BRIEF_MESSAGE_CHARACTERS)
-        error = {**record.error, "message": message, "details": []}
+        details = [_class_only(one) for one in record.error["details"] if "reason" in one]
+        error = {**record.error, "message": message, "details": details}
     text = orjson.dumps(as_json(replace(record, report=report, error=error)))
     return None if len(text) > _MOST_BRIEF_BYTES else text.decode()
+
+
+def _class_only(error_info: Mapping[str, Any]) -> dict[str, Any]:
+    """An ErrorInfo without the particulars of the error."""
+    return {**error_info, "metadata": {}}
 
 
 def _parse(body: Mapping[str, Any]) -> JobRecord:

@@ -99,15 +99,16 @@ class JobStore:
         """Delete exactly this generation."""
         self._storage(_CALL_SECONDS).delete(stored.file)
 
-    def all(self) -> list[JobRecord]:
-        """All records, briefly: reports count their files, errors have no details.
+    def all(self, id_prefix: str = "") -> list[JobRecord]:
+        """All records, briefly: reports count their files, and of the details of an error only its
+        class is there. Those whose ids begin with `id_prefix`, if one is given.
 
         Takes one request for 1,000 records, and one more for each that does not fit into metadata.
         """
         storage = self._storage(_CALL_SECONDS)
         records: dict[str, JobRecord] = {}
         large = []
-        for file in storage.list_below(self.folder):
+        for file in storage.list_below(self.folder, id_prefix):
             name = file.location.path.removeprefix(self.folder.path)
             job_id = name.removesuffix(_SUFFIX)
             if job_id == name or not is_job_id(job_id):

@@ -6,13 +6,16 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import orjson
 
-from app.night.schedule import Schedule
+from app.jobs.record import JobRecord
+from app.jobs.record_json import as_json, parse_record
+from app.night.engine import Begun, Changed
+from app.night.schedule import Refill, Schedule
 from app.storage import Location
 from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
 
@@ -25,20 +28,27 @@ _JOIN_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
 
-Told = Callable[[Mapping[str, Any]], None]
-
 
 class LocalEngine:
     """Some worker processes, each of which runs one job at a time.
 
     A worker that dies is replaced, and its job tried again once its lease has ended. So is one that
-    has not answered long after `job_seconds`, the most that a job may take.
+    has not answered long after `job_seconds`, the most that a job may take. For `refill` see
+    Schedule.
     """
 
-    def __init__(self, records: Location, workers: int, *, job_seconds: float) -> None:
+    def __init__(
+        self,
+        records: Location,
+        workers: int,
+        *,
+        job_seconds: float,
+        refill: Refill = lambda: (),
+    ) -> None:
         self._records = records
         self._answer_seconds = job_seconds + _MORE_SECONDS
         self._workers = workers
+        self._refill = refill
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._schedule = Schedule(())
@@ -46,21 +56,17 @@ class LocalEngine:
 
     @contextmanager
     def running(
-        self, job_ids: Iterable[str], *, begun: Callable[[str], None], ended: Told
+        self, drafts: Sequence[JobRecord], *, begun: Begun, changed: Changed
     ) -> Iterator[list[threading.Thread]]:
-        """Run the jobs while the block waits for the threads that it is given.
-
-        Calls `begun` with the id of each job that begins, and `ended` with its record, from those
-        threads. At the end of the block running jobs are stopped and given back.
-        """
-        self._schedule = Schedule(job_ids)
+        """See Engine. At the end of the block running jobs are stopped and given back."""
+        self._schedule = Schedule(drafts, self._refill)
         with ExitStack() as stack:
             environment = {**os.environ, "LEASE_SECONDS": _LEASE_SECONDS}
             if FORK_SERVER_VARIABLE not in os.environ and needs_stand_in():
                 environment[FORK_SERVER_VARIABLE] = str(stack.enter_context(fork_server()))
             threads = [
                 threading.Thread(
-                    target=self._work, args=(environment, begun, ended), name=f"worker-{n}"
+                    target=self._work, args=(environment, begun, changed), name=f"worker-{n}"
                 )
                 for n in range(self._workers)
             ]
@@ -70,30 +76,29 @@ class LocalEngine:
             yield threads
 
     def begin_no_more(self) -> None:
-        """Let running jobs end, and begin no others."""
         self._schedule.stop()
 
-    def _work(
-        self, environment: Mapping[str, str], begun: Callable[[str], None], ended: Told
-    ) -> None:
+    def _work(self, environment: Mapping[str, str], begun: Begun, changed: Changed) -> None:
         process: subprocess.Popen[bytes] | None = None
-        while (job_id := self._schedule.take()) is not None:
+        while (draft := self._schedule.take()) is not None:
             if process is None:
                 process = self._start(environment)
-            begun(job_id)
-            answer = self._ask(process, job_id)
+            begun(draft.job_id)
+            answer = self._ask(process, draft)
             if answer is None:
                 self._forget(process)
                 process = None
                 if self._is_terminated:
                     self._schedule.done()
                     return
-                logger.warning("a worker is gone; job %s is tried again", job_id)
-                self._schedule.again(job_id, 1.0)
+                logger.warning("a worker is gone; job %s is tried again", draft.job_id)
+                self._schedule.again(draft, 1.0)
             elif "retry_seconds" in answer:
-                self._schedule.again(job_id, float(answer["retry_seconds"]))
+                if message := answer.get("message"):
+                    logger.warning("job %s is tried again: %s", draft.job_id, message)
+                self._schedule.again(draft, float(answer["retry_seconds"]))
             else:
-                ended(answer)
+                changed(parse_record(answer))
                 self._schedule.done()
         if process is not None:
             self._forget(process)
@@ -113,12 +118,12 @@ class LocalEngine:
                 process.terminate()
         return process
 
-    def _ask(self, process: "subprocess.Popen[bytes]", job_id: str) -> dict[str, Any] | None:
+    def _ask(self, process: "subprocess.Popen[bytes]", draft: JobRecord) -> dict[str, Any] | None:
         """Have the worker run a job; None if the worker is gone, or does not answer."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(f"{job_id}\n".encode())
+            process.stdin.write(orjson.dumps(as_json(draft)) + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             return None

@@ -39,7 +39,7 @@ class InvalidPlan(InvalidArgument):
         super().__init__(f"{len(problems)} problems: {shown}{more}", {"problems": problems})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Template:
     """Places with placeholders: `{name}` is what the star in `models` stands for, `{date}` the day
     of the run, `{date-1}` the day before.
@@ -48,7 +48,6 @@ class Template:
     models: str
     inputs: tuple[str, ...]
     output: str
-    day: date
 
 
 def read_manifest(
@@ -85,7 +84,7 @@ def read_manifest(
 
 
 def expand_template(
-    template: Template, parameters: Mapping[str, Any], storage: Storage
+    template: Template, parameters: Mapping[str, Any], day: date, storage: Storage
 ) -> list[PlannedJob]:
     """One job for each folder that the star stands for.
 
@@ -114,7 +113,7 @@ def expand_template(
         try:
             if name in own:
                 given = {**_model_parameters(own[name], storage), **given}
-            jobs.append(_planned(name, {**parameters, **given}, template.day))
+            jobs.append(_planned(name, {**parameters, **given}, day))
         except JobError as error:
             problems.append(f"{name}: {error.message}")
     if problems:

@@ -3,13 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from app.jobs.record import JobRecord, JobState
-from app.jobs.record_json import timestamp
-from app.night.run_files import FrozenManifest
+from app.night.frozen_manifest import FrozenManifest
 from app.night.survey import Readiness, SurveyedJob
 
 
@@ -30,43 +27,23 @@ class Outcome(StrEnum):
 class JobOutcome:
     """One job of a run. `record` is None if it was never submitted."""
 
-    name: str
+    surveyed: SurveyedJob
     job_id: str
     outcome: Outcome
     record: JobRecord | None
-    message: str
 
-    def as_json(self) -> dict[str, Any]:
-        body: dict[str, Any] = {"name": self.name, "job_id": self.job_id, "state": self.outcome}
-        record = self.record
-        if record is not None:
-            report = record.report or {}
-            body |= {
-                "model": str(record.spec.model),
-                "rows": report.get("instances", record.counts.rows),
-                "bad_rows": report.get("errors", 0),
-                "seconds": record.run_seconds,
-                "phases": report.get("seconds", {}),
-                "attempts": record.attempts,
-            }
-            if record.error is not None:
-                body["error"] = {key: record.error[key] for key in ("code", "status", "message")}
-        if self.message:
-            body["message"] = self.message
-        return body
+    @property
+    def name(self) -> str:
+        return self.surveyed.job.name
 
 
-def reconcile(
-    manifest: FrozenManifest, surveyed: Iterable[SurveyedJob], records: Mapping[str, JobRecord]
-) -> list[JobOutcome]:
+def reconcile(manifest: FrozenManifest, records: Mapping[str, JobRecord]) -> list[JobOutcome]:
     """The outcome of each job of the manifest, by its record. `records` are by job id."""
-    looks = {one.job.name: one for one in surveyed}
     outcomes = []
-    for job in manifest.jobs:
-        job_id = manifest.job_id(job)
-        record, look = records.get(job_id), looks.get(job.name)
-        outcome, message = _outcome(record, look)
-        outcomes.append(JobOutcome(job.name, job_id, outcome, record, message))
+    for one in manifest.jobs:
+        job_id = manifest.job_id(one.job)
+        record = records.get(job_id)
+        outcomes.append(JobOutcome(one, job_id, _outcome(record, one), record))
     return outcomes
 
 
@@ -82,38 +59,21 @@ def is_success(outcomes: Iterable[JobOutcome], *, require_input: bool) -> bool:
     return all(one.outcome in fine for one in outcomes)
 
 
-def report_of(
-    manifest: FrozenManifest, outcomes: list[JobOutcome], now: datetime, *, is_complete: bool
-) -> dict[str, Any]:
-    """The report of a run, as `report.json` has it."""
-    states = counted(outcomes)
-    if sum(states.values()) != len(manifest.jobs):
-        raise AssertionError("the states do not add up to the total")
-    return {
-        "run": manifest.run,
-        "created": timestamp(manifest.created),
-        "updated": timestamp(now),
-        "complete": is_complete,
-        "total": len(manifest.jobs),
-        "states": states,
-        "rows": sum(map(_rows, outcomes)),
-        "jobs": [one.as_json() for one in outcomes],
-    }
+def is_settled(outcome: Outcome) -> bool:
+    """Whether a job stays as it is, unless somebody calls the run again."""
+    return outcome not in (Outcome.RUNNING, Outcome.NEVER_RAN)
 
 
-def _rows(one: JobOutcome) -> int:
-    report = (one.record and one.record.report) or {}
-    return int(report.get("instances", 0))
-
-
-def _outcome(record: JobRecord | None, look: SurveyedJob | None) -> tuple[Outcome, str]:
+def _outcome(record: JobRecord | None, look: SurveyedJob) -> Outcome:
     if record is not None and record.state is not JobState.QUEUED:
-        return _of_record(record), ""
-    if look is not None and look.readiness is Readiness.MISSING_MODEL:
-        return Outcome.MISSING_MODEL, look.message
-    if look is not None and look.readiness is Readiness.NO_INPUT:
-        return Outcome.NO_INPUT, look.message
-    return Outcome.NEVER_RAN, ""
+        return _of_record(record)
+    match look.readiness:
+        case Readiness.MISSING_MODEL:
+            return Outcome.MISSING_MODEL
+        case Readiness.NO_INPUT:
+            return Outcome.NO_INPUT
+        case _:
+            return Outcome.NEVER_RAN
 
 
 def _of_record(record: JobRecord) -> Outcome:

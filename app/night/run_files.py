@@ -1,39 +1,23 @@
-"""The files of a run below its reports' folder: the frozen manifest, and the report."""
+"""The files of a run, in a folder of its name below the folder of all reports."""
 
-import hashlib
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 
 from app.concurrency.deadline import Deadline
-from app.config.job_spec import parameters_of, parse_job_spec
-from app.errors import Aborted, FailedPrecondition, InvalidArgument, shortened
-from app.jobs.record_json import parse_timestamp, timestamp
-from app.night.planned_jobs import PlannedJob
-from app.storage import JSON, Connections, Location, Storage, TransferLimits
+from app.errors import Aborted, FailedPrecondition, InvalidArgument, JobError, shortened
+from app.jobs.store import JobStore
+from app.night.frozen_manifest import FrozenManifest, manifest_json, parse_manifest
+from app.storage import JSON, Connections, ContentType, Location, Storage, TransferLimits
 
 _RUN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,70}")
-_HASH_CHARACTERS = 16
+_HTML = ContentType("text/html; charset=utf-8")
 _CALL_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class FrozenManifest:
-    """The jobs of a run, written before the first of them begins."""
-
-    run: str
-    created: datetime
-    jobs: tuple[PlannedJob, ...]
-
-    def job_id(self, job: PlannedJob) -> str:
-        """Follows from the run and the job's name, so that it is the same in each call."""
-        digest = hashlib.sha256(job.name.encode()).hexdigest()[:_HASH_CHARACTERS]
-        return f"{self.run}-{digest}"
+_PARALLEL_SUMMARIES = 16
 
 
 def check_run_name(run: str) -> str:
@@ -47,56 +31,112 @@ def check_run_name(run: str) -> str:
     return run
 
 
-class RunFiles:
-    """The folder of one run. Writes replace what was read before, and nothing else."""
+class Reports:
+    """The folder of all runs."""
 
-    def __init__(
-        self, reports: Location, run: str, connections: Connections, limits: TransferLimits
-    ) -> None:
-        self.folder = reports.as_folder().below(f"{run}/")
+    def __init__(self, folder: Location, connections: Connections, limits: TransferLimits) -> None:
+        self.folder = folder.as_folder()
         self._connections = connections
         self._limits = limits
+
+    def run(self, name: str) -> "RunFiles":
+        """Raises InvalidArgument if no run can have this name."""
+        folder = self.folder.below(f"{check_run_name(name)}/")
+        return RunFiles(name, folder, self._storage())
+
+    def store(self, records: Location) -> JobStore:
+        """The records of a run's jobs."""
+        return JobStore(records, self._connections, self._limits)
+
+    def names(self) -> list[str]:
+        """The names of all runs, sorted."""
+        return [name for name in self._storage().list_folders(self.folder) if _RUN.fullmatch(name)]
+
+    def summaries(self, most: int) -> list[dict[str, Any]]:
+        """What each of the last `most` runs by name came to so far, the newest first."""
+        names = self.names()[-most:] if most else []
+        with ThreadPoolExecutor(_PARALLEL_SUMMARIES) as pool:
+            found = list(pool.map(lambda name: self.run(name).load_summary(), names))
+        there = [summary for summary in found if summary is not None]
+        return sorted(there, key=lambda one: str(one["created"]), reverse=True)
+
+    def _storage(self) -> Storage:
+        return Storage(
+            connections=self._connections,
+            deadline=Deadline.after(_CALL_SECONDS),
+            limits=self._limits,
+        )
+
+
+class RunFiles:
+    """The files of one run. Made anew for each use: its requests have one deadline."""
+
+    def __init__(self, run: str, folder: Location, storage: Storage) -> None:
+        self.run = run
+        self.folder = folder
+        self._storage = storage
 
     @property
     def records(self) -> Location:
         """Where the records of the run's jobs are, unless a service keeps them."""
         return self.folder.below("jobs/")
 
+    @property
+    def report(self) -> Location:
+        return self.folder.below("report.json")
+
     def freeze(self, manifest: FrozenManifest) -> FrozenManifest:
         """Write the manifest; if another call has done so before, return that one."""
-        location = self.folder.below("manifest.json")
-        if there := self._load(location):
-            return _parse(there)
         try:
-            self._write(location, _as_json(manifest), replacing=False)
+            self._write(self._manifest, _encoded(manifest_json(manifest)), JSON, replacing=False)
         except Aborted:
-            there = self._load(location)
+            there = self.load_manifest()
             if there is None:
                 raise
-            return _parse(there)
+            return there
         return manifest
 
     def load_manifest(self) -> FrozenManifest | None:
         """None if there is no such run."""
-        there = self._load(self.folder.below("manifest.json"))
-        return None if there is None else _parse(there)
+        there = self._load(self._manifest)
+        if there is None:
+            return None
+        try:
+            return parse_manifest(there)
+        except (KeyError, ValueError, TypeError, JobError) as error:
+            raise FailedPrecondition(
+                f"{self._manifest} is not what this version writes: {error}; give the run another"
+                " name"
+            ) from error
 
-    def write_report(self, report: Mapping[str, Any]) -> None:
-        """Replace the report. Of two calls that report at once the later one wins."""
-        location = self.folder.below("report.json")
-        for last_attempt in (False, False, True):
+    def write_report(self, report: Mapping[str, Any], page: bytes) -> None:
+        """Replace the report, its page and its summary. Of two at once, one stays."""
+        for location, content, kind in (
+            (self.report, _encoded(report), JSON),
+            (self.folder.below("report.html"), page, _HTML),
+            (self._summary, _encoded(summary_of(report)), JSON),
+        ):
             try:
-                self._write(location, report, replacing=True)
-                return
+                self._write(location, content, kind, replacing=True)
             except Aborted:
-                if last_attempt:
-                    raise
+                continue  # another call has just written what it knows
 
     def load_report(self) -> dict[str, Any] | None:
-        return self._load(self.folder.below("report.json"))
+        return self._load(self.report)
+
+    def load_summary(self) -> dict[str, Any] | None:
+        return self._load(self._summary)
+
+    @property
+    def _manifest(self) -> Location:
+        return self.folder.below("manifest.json")
+
+    @property
+    def _summary(self) -> Location:
+        return self.folder.below("summary.json")
 
     def _load(self, location: Location) -> dict[str, Any] | None:
-        loaded = self._storage().load(location)
+        loaded = self._storage.load(location)
         if loaded is None:
             return None
         try:
@@ -107,31 +147,21 @@ class RunFiles:
             raise FailedPrecondition(f"{location} is not what a run has written")
         return body
 
-    def _write(self, location: Location, body: Mapping[str, Any], *, replacing: bool) -> None:
-        storage = self._storage()
-        old = storage.find(location) if replacing else None
-        with storage.create(location, old, uuid.uuid4().hex, JSON) as writer:
-            writer.write(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    def _write(
+        self, location: Location, content: bytes, kind: ContentType, *, replacing: bool
+    ) -> None:
+        old = self._storage.find(location) if replacing else None
+        with self._storage.create(location, old, uuid.uuid4().hex, kind) as writer:
+            writer.write(content)
             writer.finish({})
 
-    def _storage(self) -> Storage:
-        deadline = Deadline.after(_CALL_SECONDS)
-        return Storage(connections=self._connections, deadline=deadline, limits=self._limits)
 
-
-def _as_json(manifest: FrozenManifest) -> dict[str, Any]:
-    return {
-        "run": manifest.run,
-        "created": timestamp(manifest.created),
-        "total": len(manifest.jobs),
-        "jobs": [{"name": job.name, **parameters_of(job.spec)} for job in manifest.jobs],
+def summary_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report without its jobs and lists."""
+    return {name: value for name, value in report.items() if not isinstance(value, list | dict)} | {
+        "states": report["states"]
     }
 
 
-def _parse(body: Mapping[str, Any]) -> FrozenManifest:
-    jobs = []
-    for given in body["jobs"]:
-        parameters = dict(given)
-        name = parameters.pop("name")
-        jobs.append(PlannedJob(name, parse_job_spec(parameters)))
-    return FrozenManifest(body["run"], parse_timestamp(body["created"]), tuple(jobs))
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

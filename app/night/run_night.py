@@ -1,135 +1,212 @@
-"""run_night(): the whole story of a run."""
+"""plan_night() and run_night(): the whole story of a run."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app.concurrency.deadline import Deadline
-from app.errors import Aborted, NotFound
+from app.errors import AlreadyExists, InvalidArgument
 from app.jobs.record import JobRecord, JobState
-from app.jobs.record_json import now, parse_record
+from app.jobs.record_json import now
 from app.jobs.store import JobStore
-from app.night.local_engine import LocalEngine
-from app.night.planned_jobs import PlannedJob
-from app.night.reconciliation import JobOutcome, reconcile, report_of
-from app.night.run_files import FrozenManifest, RunFiles
-from app.night.survey import Readiness, SurveyedJob, survey
-from app.settings import Settings
-from app.storage import Connections, Storage
+from app.night.engine import Engine
+from app.night.frozen_manifest import FrozenManifest
+from app.night.reconciliation import JobOutcome, reconcile
+from app.night.report import report_of
+from app.night.report_page import report_page
+from app.night.run_files import Reports
+from app.night.run_request import Choice, RunRequest
+from app.night.survey import Readiness, SurveyedJob, survey, survey_unready
+from app.storage import Location, Storage
 
-_PARALLEL_RECORDS = 16
 _REPORT_EVERY_SECONDS = 10.0
+# Of the time, writing reports takes at most one part in so many.
+_REPORT_SHARE = 20
 _TURN_SECONDS = 0.5
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which jobs of a run a call begins: those named, at most `limit`, failed ones or not."""
-
-    only: tuple[str, ...] = ()
-    limit: int | None = None
-    retry_failed: bool = False
+Told = Callable[[list[JobOutcome]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """A run that is about to begin: its files, its records, and what is there for each job."""
+    """A run: the list that it is held against, with what is there for each job now; its reports,
+    and the records of its jobs.
+    """
 
     manifest: FrozenManifest
-    files: RunFiles
+    reports: Reports
     store: JobStore
-    surveyed: list[SurveyedJob]
+
+    def records(self) -> dict[str, JobRecord]:
+        """Those of the run's jobs, briefly, by job id."""
+        prefix = self.manifest.job_id_prefix
+        return {record.job_id: record for record in self.store.all(prefix)}
+
+    def report_before(self) -> dict[str, Any] | None:
+        """The report of the run that this one is compared with."""
+        before = self.manifest.compared_with
+        return self.reports.run(before).load_report() if before else None
+
+    def draft(self, one: SurveyedJob) -> JobRecord:
+        """The record of a job that has not begun."""
+        created = now()
+        return JobRecord(
+            job_id=self.manifest.job_id(one.job),
+            spec=one.job.spec,
+            create_time=created,
+            update_time=created,
+            parent=f"runs/{self.manifest.run}",
+            resource={"displayName": one.job.name},
+        )
+
+    def write_report(
+        self,
+        outcomes: list[JobOutcome],
+        previous: Mapping[str, Any] | None,
+        *,
+        is_complete: bool | None,
+    ) -> dict[str, Any]:
+        """Write the report and its page; return the report. For the arguments see report_of()."""
+        report = report_of(
+            self.manifest, outcomes, now(), is_complete=is_complete, previous=previous
+        )
+        self.reports.run(self.manifest.run).write_report(report, report_page(report))
+        return report
 
 
 def plan_night(
-    run: str,
-    jobs: list[PlannedJob],
-    files: RunFiles,
+    request: RunRequest,
+    reports: Reports,
+    records: Location | None,
     *,
-    settings: Settings,
-    connections: Connections,
+    storage: Storage,
     deadline: Deadline,
     freeze: bool = True,
 ) -> Night:
-    """Look at all jobs, and freeze them. A run that was frozen before keeps its jobs.
+    """Plan a run, look at all its jobs, and freeze them.
 
-    Without `freeze` nothing is written. Raises InvalidPlan before anything is.
+    A run that was frozen before keeps its jobs and its folder of records, and only those that could
+    not run are looked at again. `records` None is a folder beside the report. Without `freeze`
+    nothing is written. Raises InvalidPlan before anything is, and AlreadyExists if the name is that
+    of a run with another plan.
     """
-    storage = Storage(connections=connections, deadline=deadline, limits=settings.transfer_limits())
-    surveyed = survey(jobs, storage, deadline)
-    manifest = FrozenManifest(run, now(), tuple(jobs))
-    manifest = files.freeze(manifest) if freeze else files.load_manifest() or manifest
-    if manifest.jobs != tuple(jobs):
-        surveyed = survey(list(manifest.jobs), storage, deadline)
-    store = JobStore(files.records, connections, settings.transfer_limits())
-    return Night(manifest, files, store, surveyed)
+    manifest = reports.run(request.run).load_manifest()
+    if manifest is None:
+        surveyed = survey(request.plan.jobs(storage), storage, deadline)
+        manifest = FrozenManifest(
+            run=request.run,
+            created=now(),
+            plan=request.plan.as_json(),
+            records=records or reports.run(request.run).records,
+            compared_with=_run_before(request.run, reports),
+            require_input=request.require_input,
+            jobs=tuple(surveyed),
+        )
+        if freeze:
+            manifest = reports.run(request.run).freeze(manifest)
+    else:
+        _check_same_plan(request, manifest)
+        surveyed = survey_unready(manifest.jobs, storage, deadline)
+        manifest = replace(manifest, jobs=tuple(surveyed))
+    _check_same_plan(request, manifest)
+    if unknown := sorted(set(request.choice.only) - {one.job.name for one in manifest.jobs}):
+        raise InvalidArgument(f"only: there is no job {unknown[0]!r} in run {request.run}")
+    return Night(manifest, reports, reports.store(manifest.records))
 
 
 def run_night(
     night: Night,
-    engine: LocalEngine,
+    engine: Engine,
     choice: Choice,
     *,
-    told: Callable[[list[JobOutcome]], None],
+    told: Told,
     is_stopped: threading.Event,
-) -> list[JobOutcome]:
-    """Run the jobs that are ready, and reconcile all of them; return what became of each.
+    part: frozenset[str] | None = None,
+    is_reporter: bool = True,
+    is_last_word: bool = True,
+) -> dict[str, Any]:
+    """Run the chosen jobs that are ready, and reconcile all of them; return the report.
 
     Calls `told` with the outcomes so far, now and then. Once `is_stopped` is set, running jobs end
-    and no others begin.
+    and no others begin. Of the jobs only those named in `part` are begun, if there is one. Only the
+    `reporter` writes reports before the end. The report says that it is complete if each job has
+    settled; also if nothing was stopped and this call has the `last word`.
     """
-    records = {record.job_id: record for record in night.store.all()}
-    chosen = _chosen(night, choice, records)
-    _submit(night, chosen, records)
-    order = sorted(chosen, key=lambda one: one.size, reverse=True)
+    records = night.records()
+    previous = night.report_before()
+    chosen = [
+        one for one in chosen_jobs(night, choice, records) if part is None or one.job.name in part
+    ]
+    chosen.sort(key=lambda one: one.size, reverse=True)
     lock = threading.Lock()
+    drafts = {draft.job_id: draft for draft in map(night.draft, chosen)}
 
     def begun(job_id: str) -> None:
         with lock:
-            records[job_id] = replace(records[job_id], state=JobState.RUNNING)
+            draft = records.get(job_id) or drafts.get(job_id)
+            if draft is not None:
+                records[job_id] = replace(draft, state=JobState.RUNNING)
 
-    def ended(body: Mapping[str, Any]) -> None:
-        record = parse_record(body)
+    def changed(record: JobRecord) -> None:
         with lock:
             records[record.job_id] = record
 
     def outcomes() -> list[JobOutcome]:
         with lock:
-            return reconcile(night.manifest, night.surveyed, records)
+            return reconcile(night.manifest, records)
 
-    job_ids = [night.manifest.job_id(one.job) for one in order]
     next_report = 0.0
-    with engine.running(job_ids, begun=begun, ended=ended) as threads:
+    with engine.running(list(drafts.values()), begun=begun, changed=changed) as threads:
         while any(thread.is_alive() for thread in threads):
             if is_stopped.is_set():
                 engine.begin_no_more()
             so_far = outcomes()
             told(so_far)
-            if time.monotonic() >= next_report:
-                _report(night, so_far, is_complete=False)
-                next_report = time.monotonic() + _REPORT_EVERY_SECONDS
-            threads[0].join(_TURN_SECONDS)
+            started = time.monotonic()
+            if is_reporter and started >= next_report:
+                night.write_report(so_far, previous, is_complete=False)
+                took = time.monotonic() - started
+                next_report = started + max(_REPORT_EVERY_SECONDS, took * _REPORT_SHARE)
+            next(filter(threading.Thread.is_alive, threads), threads[0]).join(_TURN_SECONDS)
     # What others have done meanwhile, and what has been given back.
-    records.update((record.job_id, record) for record in night.store.all())
+    records.update(night.records())
     final = outcomes()
     told(final)
-    _report(night, final, is_complete=not is_stopped.is_set())
-    return final
+    is_over = is_last_word and not is_stopped.is_set()
+    return night.write_report(final, previous, is_complete=True if is_over else None)
 
 
-def _chosen(night: Night, choice: Choice, records: Mapping[str, JobRecord]) -> list[SurveyedJob]:
+def load_night(run: str, reports: Reports) -> Night | None:
+    """A run that was planned before; None if there is none. Raises InvalidArgument."""
+    manifest = reports.run(run).load_manifest()
+    return None if manifest is None else Night(manifest, reports, reports.store(manifest.records))
+
+
+def report_now(run: str, reports: Reports) -> dict[str, Any] | None:
+    """The report of a run as its records tell it now. Writes nothing. None if there is no run."""
+    report = reports.run(run).load_report()
+    if report is not None and report["complete"]:
+        return report
+    night = load_night(run, reports)
+    if night is None:
+        return None
+    outcomes = reconcile(night.manifest, night.records())
+    return report_of(night.manifest, outcomes, now(), previous=night.report_before())
+
+
+def chosen_jobs(
+    night: Night, choice: Choice, records: Mapping[str, JobRecord]
+) -> list[SurveyedJob]:
     """The jobs to run: those that are ready, and have not failed before."""
     chosen = []
-    for one in night.surveyed:
+    for one in night.manifest.jobs:
         record = records.get(night.manifest.job_id(one.job))
-        has_failed = record is not None and record.state in (
-            JobState.FAILED,
-            JobState.CANCELLED,
-            JobState.EXPIRED,
-        )
+        has_failed = record is not None and record.state in _ENDED_BADLY
         if choice.only and one.job.name not in choice.only:
             continue
         if one.readiness is Readiness.READY and (choice.retry_failed or not has_failed):
@@ -137,38 +214,21 @@ def _chosen(night: Night, choice: Choice, records: Mapping[str, JobRecord]) -> l
     return chosen if choice.limit is None else chosen[: choice.limit]
 
 
-def _submit(night: Night, chosen: list[SurveyedJob], records: dict[str, JobRecord]) -> None:
-    """Record new jobs, and open again those that have ended: outputs tell what is done."""
+def _run_before(run: str, reports: Reports) -> str:
+    """The run of the last day before whose name differs in nothing but the date; or empty."""
+    name = _DATE.sub("", run)
+    if name == run:
+        return ""
+    before = [one for one in reports.names() if _DATE.sub("", one) == name and one < run]
+    return before[-1] if before else ""
 
-    def submit(one: SurveyedJob) -> JobRecord:
-        job_id = night.manifest.job_id(one.job)
-        created = now()
-        new = JobRecord(
-            job_id=job_id,
-            spec=one.job.spec,
-            create_time=created,
-            update_time=created,
-            parent=f"runs/{night.manifest.run}",
-            resource={"displayName": one.job.name},
+
+def _check_same_plan(request: RunRequest, manifest: FrozenManifest) -> None:
+    plan = request.plan.as_json()
+    if manifest.plan != plan:
+        names = {*plan, *manifest.plan}
+        differing = sorted(name for name in names if plan.get(name) != manifest.plan.get(name))
+        raise AlreadyExists(
+            f"there is a run {request.run} with another plan ({', '.join(differing)} differ):"
+            " give this one a name of its own"
         )
-        if job_id not in records:
-            try:
-                return night.store.create(new).record
-            except Aborted:
-                pass  # another call of this run has recorded it
-        try:
-            return night.store.change(job_id, _reopened).record
-        except NotFound:
-            return night.store.create(new).record
-
-    with ThreadPoolExecutor(_PARALLEL_RECORDS) as pool:
-        for record in pool.map(submit, chosen):
-            records[record.job_id] = record
-
-
-def _reopened(record: JobRecord) -> JobRecord:
-    return record.reopened(now()) if record.state.is_final else record
-
-
-def _report(night: Night, outcomes: list[JobOutcome], *, is_complete: bool) -> None:
-    night.files.write_report(report_of(night.manifest, outcomes, now(), is_complete=is_complete))

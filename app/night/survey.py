@@ -1,6 +1,6 @@
 """What is there before a run: the model and the inputs of each job, and where its outputs go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -20,11 +20,12 @@ _PARALLEL_LOOKS = 16
 
 
 class Readiness(StrEnum):
-    """Whether a job can run."""
+    """Whether a job can run. A REFUSED one makes the whole plan invalid."""
 
     READY = "ready"
     MISSING_MODEL = "missing model"
     NO_INPUT = "no input"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,20 @@ def survey(jobs: list[PlannedJob], storage: Storage, deadline: Deadline) -> list
     tasks = [partial(look, job) for job in jobs]
     run_all(tasks, workers=_PARALLEL_LOOKS, check=deadline.remaining)
     surveyed = [found[job.name] for job in jobs]
+    if problems := [one.message for one in surveyed if one.readiness is Readiness.REFUSED]:
+        raise InvalidPlan(problems)
     if problems := _conflicts(surveyed):
         raise InvalidPlan(problems)
     return surveyed
+
+
+def survey_unready(
+    frozen: Sequence[SurveyedJob], storage: Storage, deadline: Deadline
+) -> list[SurveyedJob]:
+    """Look again at the jobs that could not run, and at no others."""
+    jobs = [one.job for one in frozen if one.readiness is not Readiness.READY]
+    again = {one.job.name: one for one in survey(jobs, storage, deadline)}
+    return [again.get(one.job.name, one) for one in frozen]
 
 
 def _look_at(job: PlannedJob, storage: Storage) -> SurveyedJob:
@@ -62,13 +74,13 @@ def _look_at(job: PlannedJob, storage: Storage) -> SurveyedJob:
     except (NotFound, InvalidModel) as error:
         return SurveyedJob(job, Readiness.MISSING_MODEL, message=error.message)
     except JobError as error:
-        raise InvalidPlan([f"{job.name}: {error.message}"]) from error
+        return _refused(job, error)
     try:
         selected = select_files(job.spec, storage).files
     except NotFound as error:
         return SurveyedJob(job, Readiness.NO_INPUT, message=error.message)
     except JobError as error:
-        raise InvalidPlan([f"{job.name}: {error.message}"]) from error
+        return _refused(job, error)
     if job.spec.input_format == "file":
         outputs = [single_paths(job.spec)]
     else:
@@ -83,6 +95,13 @@ def _look_at(job: PlannedJob, storage: Storage) -> SurveyedJob:
         size=sum(one.file.size for one in selected),
         outputs=tuple(str(paths.output) for paths in outputs),
     )
+
+
+def _refused(job: PlannedJob, error: JobError) -> SurveyedJob:
+    """Raises errors that pass: they say nothing about the job."""
+    if error.is_retryable:
+        raise error
+    return SurveyedJob(job, Readiness.REFUSED, message=f"{job.name}: {error.message}")
 
 
 def _conflicts(surveyed: Iterable[SurveyedJob]) -> list[str]:

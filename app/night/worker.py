@@ -1,7 +1,7 @@
-"""A process that runs one recorded job after the other, as another process names them.
+"""A process that runs one job after the other, as another process asks.
 
-Reads ids of jobs from standard input, a line each, and writes a line of JSON for each: its record,
-or when to try again. Ends with its input.
+Reads the record of a new job from each line of standard input, and writes a line of JSON for each:
+its record at its end, or when to try again. Ends with its input.
 """
 
 import os
@@ -16,7 +16,8 @@ import orjson
 from app.errors import JobError, LeaseHeld
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
-from app.jobs.record_json import as_json
+from app.jobs.record import JobRecord
+from app.jobs.record_json import as_json, decoded
 from app.jobs.store import JobStore
 from app.settings import settings_or_exit
 from app.storage import Connections, parse_location
@@ -39,23 +40,23 @@ def main(records: str) -> None:
     executor = JobExecutor(settings, store, runner)
     signal.signal(signal.SIGTERM, lambda *_: runner.end())
     for line in sys.stdin:
-        told = _run(line.strip(), store, executor, runner)
+        told = _run(decoded(line), executor, runner)
         sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
         sys.stdout.buffer.flush()
         if runner.is_ending:
             return
 
 
-def _run(job_id: str, store: JobStore, executor: JobExecutor, runner: JobRunner) -> dict[str, Any]:
+def _run(draft: JobRecord, executor: JobExecutor, runner: JobRunner) -> dict[str, Any]:
     """The record of the job once it has ended, or after how many seconds to try it again."""
     try:
         with runner.alone() as stop_signal:
-            return as_json(executor.run(store.load(job_id), stop_signal, within=inf))
+            return as_json(executor.run_draft(draft, stop_signal, within=inf))
     except LeaseHeld as error:
-        return {"job_id": job_id, "retry_seconds": error.retry_after_seconds}
+        return {"retry_seconds": error.retry_after_seconds}
     except JobError as error:
         retry = error.retry_after_seconds or _RETRY_SECONDS
-        return {"job_id": job_id, "retry_seconds": retry, "message": error.message}
+        return {"retry_seconds": retry, "message": error.message}
 
 
 if __name__ == "__main__":

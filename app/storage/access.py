@@ -114,6 +114,9 @@ class Storage:
             return files
         return [file for file in files if not _is_at_or_below(file.location, self._reserved)]
 
+    def list_folders(self, folder: Location) -> list[str]:
+        return self._backend(folder).list_folders(folder)
+
     def read(self, file: StoredFile) -> Iterator[bytes]:
         return self._backend(file.location).read(file)
 

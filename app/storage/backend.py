@@ -130,6 +130,9 @@ class Backend(Protocol):
         `wanted`; where all are, such links are passed over.
         """
 
+    def list_folders(self, folder: Location) -> list[str]:
+        """The names of the folders directly below a folder, sorted; empty where there is none."""
+
     def read(self, file: StoredFile) -> Iterator[bytes]:
         """The content in blocks, as it is stored: gzipped, where `content_encoding` says so.
 

@@ -108,6 +108,22 @@ class GcsBackend:
             key=lambda file: file.location.path,
         )
 
+    def list_folders(self, folder: Location) -> list[str]:
+        def request() -> set[str]:
+            listing = self._client.list_blobs(
+                folder.bucket,
+                prefix=folder.path,
+                delimiter="/",
+                retry=None,
+                timeout=self._policy.timeout,
+            )
+            for _ in listing:  # its prefixes are complete after its last page
+                pass
+            return set(listing.prefixes)
+
+        found = self._policy.call(folder, "storage.objects.list", request)
+        return sorted(path.removeprefix(folder.path).rstrip("/") for path in found)
+
     def _list(self, prefix: Location) -> list[StoredFile]:
         def request() -> list[Any]:
             return list(

@@ -67,6 +67,18 @@ class LocalBackend:
             ]
         return sorted(files, key=lambda file: file.location.path)
 
+    def list_folders(self, folder: Location) -> list[str]:
+        with _os_errors_of(folder):
+            path = self._roots.resolved(folder)
+            try:
+                with (
+                    self._roots.opened(path, _FOLDER, folder) as descriptor,
+                    os.scandir(pinned(descriptor, path)) as entries,
+                ):
+                    return sorted(entry.name for entry in entries if entry.is_dir())
+            except FileNotFoundError:
+                return []
+
     def read(self, file: StoredFile) -> Iterator[bytes]:
         with _os_errors_of(file.location), ExitStack() as stack:
             path = self._roots.resolved(file.location)

@@ -24,6 +24,8 @@ _TRACE_CONTEXT = re.compile(
 
 # The attribute of a log record for the fields of a job's end.
 JOB_FIELDS = "job"
+# The same for the end of a run of many jobs.
+RUN_FIELDS = "run"
 # Control characters except tab and line feed, and those that change the text's direction.
 _STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -72,6 +74,8 @@ class JsonFormatter(logging.Formatter):
         }
         if job := getattr(record, JOB_FIELDS, None):
             entry[JOB_FIELDS] = job
+        if run := getattr(record, RUN_FIELDS, None):
+            entry[RUN_FIELDS] = run
         if context := _current.get():
             entry["job_id"] = context.job_id
             entry.update(_trace_fields(context.trace, self._project))

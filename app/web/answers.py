@@ -16,7 +16,8 @@ from app.telemetry.log import LogContext, job_context, log_failure
 
 _PLACES = (
     "GET /health, GET and POST /, GET and POST /jobs, GET and DELETE /jobs/ID,"
-    " POST /jobs/ID:cancel, and Vertex AI's /v1/.../batchPredictionJobs"
+    " POST /jobs/ID:cancel, POST /fan-out, GET /runs, GET /runs/RUN,"
+    " and Vertex AI's /v1/.../batchPredictionJobs"
 )
 
 # Names of google.rpc codes: google/rpc/code.proto.

@@ -14,6 +14,7 @@ from app.web.answers import answer_bug, answer_http_error, answer_json, answered
 from app.web.client_disconnect import connection_of, stop_on_disconnect
 from app.web.job_routes import job_routes, submit
 from app.web.request_parameters import job_parameters, preferences
+from app.web.run_routes import run_routes
 from app.web.service import Service, the_service
 from app.web.vertex_routes import vertex_routes
 
@@ -26,7 +27,7 @@ def create_app(settings: Settings) -> Flask:
     # Flask would redirect paths with double slashes to a wrong address.
     flask_app.url_map.merge_slashes = False
     flask_app.extensions["service"] = Service(settings)
-    for blueprint in (routes, job_routes, vertex_routes):
+    for blueprint in (routes, job_routes, run_routes, vertex_routes):
         flask_app.register_blueprint(blueprint)
     flask_app.register_error_handler(HTTPException, answer_http_error)
     flask_app.register_error_handler(Exception, answer_bug)

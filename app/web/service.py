@@ -9,9 +9,12 @@ from app.instance.workspace import sweep
 from app.job.runner import JobRunner
 from app.jobs.opening import open_jobs
 from app.jobs.operations import JobOperations
+from app.night.run_operations import RunOperations
 from app.settings import Settings
 from app.storage import Connections
 from tfserving_launcher import ProgramNotFound, find_program
+
+_NO_RECORDS = "this instance keeps no records of jobs: JOBS_URI is not set. Call / and wait"
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +32,15 @@ class Service:
     def jobs(self) -> JobOperations:
         """Raises FailedPrecondition if the instance keeps no records."""
         if self._jobs is None:
-            raise FailedPrecondition(
-                "this instance keeps no records of jobs: JOBS_URI is not set. Call / and wait"
-            )
+            raise FailedPrecondition(_NO_RECORDS)
         return self._jobs.operations
+
+    @property
+    def runs(self) -> RunOperations:
+        """Raises FailedPrecondition if the instance keeps no reports, or no records."""
+        if self._jobs is None:
+            raise FailedPrecondition(_NO_RECORDS)
+        return RunOperations(self.settings, self.connections, self._jobs.queue)
 
     def warm_up(self) -> None:
         """Prepare in the background what the first job needs.

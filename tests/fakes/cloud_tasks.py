@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
 import grpc
 import requests
 from google.cloud.tasks_v2.types import cloudtasks
+from google.cloud.tasks_v2.types import queue as queues
 from google.cloud.tasks_v2.types import task as tasks
 from google.protobuf.empty_pb2 import Empty
 
@@ -64,6 +66,7 @@ class FakeCloudTasks:
     min_backoff: float = 0.05
     max_backoff: float = 2.0
     rate: float = 200.0
+    max_concurrent_dispatches: int = _MOST_WORKERS
     is_paused: bool = False
     address: str = ""
     created: list[tasks.Task] = field(default_factory=list)
@@ -96,6 +99,7 @@ class FakeCloudTasks:
         server = grpc.server(futures.ThreadPoolExecutor(8))
         methods: dict[str, tuple[Any, Any, Any]] = {
             "CreateTask": (self.create_task, cloudtasks.CreateTaskRequest, tasks.Task.serialize),
+            "GetQueue": (self.get_queue, cloudtasks.GetQueueRequest, queues.Queue.serialize),
             "GetTask": (self.get_task, cloudtasks.GetTaskRequest, tasks.Task.serialize),
             "DeleteTask": (
                 self.delete_task,
@@ -139,9 +143,22 @@ class FakeCloudTasks:
                 context.abort(grpc.StatusCode.ALREADY_EXISTS, "Requested entity already exists")
             self._names.add(task.name)
             self.created.append(task)
-            self._waiting[task.name] = _Waiting(task, time.monotonic())
+            after: Any = task.schedule_time  # a datetime, whatever the library's types say
+            pause = (after - datetime.now(UTC)).total_seconds() if after else 0.0
+            self._waiting[task.name] = _Waiting(task, time.monotonic() + max(0.0, pause))
             self._changed.notify()
         return task
+
+    def get_queue(self, request: Any, context: grpc.ServicerContext) -> queues.Queue:
+        self._refuse(context, "GetQueue")
+        return queues.Queue(
+            name=request.name,
+            rate_limits=queues.RateLimits(
+                max_concurrent_dispatches=self.max_concurrent_dispatches,
+                max_dispatches_per_second=self.rate,
+            ),
+            retry_config=queues.RetryConfig(max_attempts=self.max_attempts),
+        )
 
     def get_task(self, request: Any, context: grpc.ServicerContext) -> tasks.Task:
         self._refuse(context, "GetTask")

@@ -92,9 +92,8 @@ def expand(tmp_path: Path, storage: Storage, models: str = "m/*/") -> list[Plann
         models=f"{tmp_path}/{models}",
         inputs=(f"{tmp_path}/in/{{name}}/{{date}}/",),
         output=f"{tmp_path}/out/{{date}}/{{name}}/",
-        day=DAY,
     )
-    return expand_template(template, {"on_error": "skip"}, storage)
+    return expand_template(template, {"on_error": "skip"}, DAY, storage)
 
 
 def make(path: Path, text: str = "") -> None:

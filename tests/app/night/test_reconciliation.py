@@ -7,11 +7,13 @@ import pytest
 
 from app.errors import InvalidArgument, NotFound
 from app.jobs.record import JobRecord, JobState
-from app.night.planned_jobs import PlannedJob
-from app.night.reconciliation import Outcome, counted, is_success, reconcile, report_of
-from app.night.run_files import FrozenManifest, check_run_name
-from app.night.survey import Readiness, SurveyedJob
+from app.night.frozen_manifest import manifest_json, parse_manifest
+from app.night.reconciliation import Outcome, counted, is_success
+from app.night.report import report_of
+from app.night.run_files import check_run_name
+from app.night.survey import Readiness
 from tests.app.jobs.test_record import NOW, record
+from tests.app.night.night_values import frozen, outcomes_of, surveyed
 
 FILE = {"state": "PREDICTED"}
 REUSED = {"state": "REUSED"}
@@ -49,11 +51,8 @@ def brief(reused: int) -> dict[str, Any]:
 def test_a_job_is_in_one_state(
     found: JobRecord | None, readiness: Readiness, outcome: Outcome
 ) -> None:
-    job = PlannedJob("a", record().spec)
-    manifest = FrozenManifest("run", NOW, (job, replace(job, name="b")))
-    surveyed = [SurveyedJob(job, readiness, message="why")]
-    records = {} if found is None else {manifest.job_id(job): found}
-    outcomes = reconcile(manifest, surveyed, records)
+    manifest = frozen(surveyed("a", readiness, message="why"), surveyed("b"))
+    outcomes = outcomes_of(manifest, [found, None])
     assert [one.outcome for one in outcomes] == [outcome, Outcome.NEVER_RAN]
     assert sum(counted(outcomes).values()) == 2
     body = report_of(manifest, outcomes, NOW, is_complete=True)
@@ -65,11 +64,19 @@ def test_a_job_is_in_one_state(
 
 
 def test_ids_follow_from_names() -> None:
-    job = PlannedJob("é/../x", record().spec)
-    manifest = FrozenManifest("run", NOW, (job,))
-    assert manifest.job_id(job) == manifest.job_id(replace(job))
-    assert manifest.job_id(job) != manifest.job_id(replace(job, name="y"))
-    assert check_run_name(manifest.job_id(job))
+    one = surveyed("é/../x")
+    manifest = frozen(one)
+    assert manifest.job_id(one.job) == manifest.job_id(replace(one.job))
+    assert manifest.job_id(one.job) != manifest.job_id(replace(one.job, name="y"))
+    assert check_run_name(manifest.job_id(one.job))
+
+
+def test_a_frozen_manifest_is_read_as_it_was_written() -> None:
+    job = surveyed("a", Readiness.NO_INPUT, files=2, size=7, message="why")
+    manifest = frozen(job, plan={"x": [1]}, compared_with="before", require_input=True)
+    assert parse_manifest(manifest_json(manifest)) == manifest
+    with pytest.raises(KeyError):
+        parse_manifest({"run": "of an earlier version"})
 
 
 @pytest.mark.parametrize("run", ["", "../a", "a/b", "a.b", "x" * 72])
