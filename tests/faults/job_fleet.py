@@ -30,7 +30,7 @@ from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
 INSTANCES = 4
 QUEUE = "projects/p/locations/l/queues/q"
 _SETTINGS = {"LEASE_SECONDS": "4", "STORAGE_RETRY_SECONDS": "20", "MAX_ATTEMPTS": "50"}
-_MISCHIEF = Mischief(twice=0.15, late=0.1, again=0.1, unheard=0.1, late_seconds=0.5)
+MISCHIEF = Mischief(twice=0.15, late=0.1, again=0.1, unheard=0.1, late_seconds=0.5)
 _FINAL = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 
 
@@ -97,12 +97,12 @@ class _Instance:
 
 
 @contextmanager
-def fleet(models: Path, folder: Path, settings: dict[str, str]) -> Iterator[Fleet]:
+def fleet(folder: Path, settings: dict[str, str], *, instances: int = INSTANCES) -> Iterator[Fleet]:
+    """Instances, and their storage behind a proxy that counts what is published."""
     with ExitStack() as stack:
         url = stack.enter_context(fake_gcs_server())
         proxy = stack.enter_context(storage_proxy(url))
         bucket = Bucket(url, "fleet")
-        bucket.put_folder("models/zoo", models / "zoo")
         environment = {
             **_SETTINGS,
             **settings,
@@ -112,7 +112,7 @@ def fleet(models: Path, folder: Path, settings: dict[str, str]) -> Iterator[Flee
         }
         made = Fleet(environment, bucket, proxy)
         try:
-            for _ in range(INSTANCES):
+            for _ in range(instances):
                 made.instances.append(_Instance(environment))
             yield made
         finally:
@@ -149,7 +149,7 @@ class Outcome:
 
 def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcome:
     """Jobs through a queue that errs, while `deaths` instances are killed at random moments."""
-    queue = FakeCloudTasks(front_end=lambda: "", mischief=_MISCHIEF)
+    queue = FakeCloudTasks(front_end=lambda: "", mischief=MISCHIEF)
     with fake_cloud_tasks(queue):
         settings = {
             "QUEUE": QUEUE,
@@ -158,7 +158,8 @@ def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcom
             "DISPATCH_DEADLINE_SECONDS": "60",
             "CLOUD_TASKS_EMULATOR_HOST": queue.address,
         }
-        with fleet(models, folder, settings) as instances:
+        with fleet(folder, settings) as instances:
+            instances.bucket.put_folder("models/zoo", models / "zoo")
             queue.front_end = instances.front_end
             outcome = _run(instances, jobs, deaths, queue)
             _await(queue.is_idle, 60)
@@ -167,7 +168,8 @@ def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcom
 
 def run_without_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcome:
     """Jobs that the instances find in JOBS_URI, while instances are killed."""
-    with fleet(models, folder, {}) as instances:
+    with fleet(folder, {}) as instances:
+        instances.bucket.put_folder("models/zoo", models / "zoo")
         return Outcome(**_run(instances, jobs, deaths, None), deliveries=0)
 
 

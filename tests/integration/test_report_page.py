@@ -91,7 +91,8 @@ def mistakes(page: Chrome) -> list[Any]:
 
 @pytest.mark.readme("a report of each run")
 def test_the_verdict_and_what_is_not_done_come_first(page: Chrome) -> None:
-    assert "2 of 10,000 jobs are not done: 2 failed; 1 had no input" in page.find_element(By.ID, "verdict").text
+    words = "2 of 10,000 jobs are not done: 2 failed; 1 had no input"
+    assert page.find_element(By.ID, "verdict").text == words
     missing = page.find_element(By.ID, "missing").text
     assert "INVALID_INSTANCE" in missing
     assert "line 7: <b>no</b> JSON" in missing
