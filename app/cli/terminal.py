@@ -20,6 +20,7 @@ from app.telemetry.report import Report
 
 _JOB_FAILED = 1
 _USAGE = 2
+_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def settings_of_environment() -> Settings:
@@ -59,13 +60,17 @@ def _count(number: int, what: str) -> str:
 
 
 def fail(error: JobError) -> NoReturn:
-    """Prints the error, and exits: with 2 for a parameter that is wrong, else with 1."""
+    """Prints the error, and exits: with 2 for a parameter that is wrong, with 75 for an error that
+    may pass, else with 1.
+    """
     print_json(error.as_json())
     click.echo(printable(f"error: {error.message}"), err=True)
     if command := error.details.get("inspect"):
         click.echo(printable(f"what the model takes: {command}"), err=True)
     is_usage = (error.code, error.status) == (InvalidArgument.code, InvalidArgument.status)
-    sys.exit(_USAGE if is_usage else _JOB_FAILED)
+    if is_usage:
+        sys.exit(_USAGE)
+    sys.exit(_TRY_AGAIN if error.is_retryable else _JOB_FAILED)
 
 
 @contextmanager

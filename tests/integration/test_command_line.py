@@ -328,3 +328,12 @@ def test_settings_that_cannot_be_used_end_serve_with_2() -> None:
     )
     assert done.returncode == 2
     assert "MAX_LINE_BYTES must be a whole number of bytes above 0, it is 'lots'" in done.stderr
+
+
+def test_an_error_that_may_pass_has_a_status_of_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    done = run(input="gs://bucket/a.jsonl")
+    assert done.returncode == 75
+    assert "error: " in done.stderr
