@@ -154,9 +154,9 @@ def large_model_cost(url: str, *, rounds: int) -> Cost:
     return Cost("a model of 300 MB, one row", words, "", None)
 
 
-def night_cost(models: Path, line: bytes, *, rounds: int, quick: bool) -> Cost:
-    jobs = 20 if quick else 100
-    night = compare_nights(models, line, jobs=jobs, rounds=rounds)
+def night_cost(*, rounds: int, quick: bool) -> Cost:
+    jobs = 50 if quick else 300
+    night = compare_nights(jobs=jobs, rounds=rounds)
     words = (
         f"{60 * jobs / night.fan_out:.0f} models a minute, {night.calls / night.fan_out:.2f} times"
         f" the speed of calls one after the other, {night.script / night.fan_out:.2f} times that of"
@@ -170,8 +170,6 @@ def night_cost(models: Path, line: bytes, *, rounds: int, quick: bool) -> Cost:
 def job_costs(
     chosen: tuple[str, ...] | list[str],
     url: str,
-    models: Path,
-    wide: bytes,
     *,
     rounds: int,
     quick: bool,
@@ -180,8 +178,7 @@ def job_costs(
     if "one row that lasts" in chosen:
         costs.append(lasting_cost(url, rounds=rounds))
     if "night" in chosen:
-        line = wide.partition(b"\n")[0]
-        costs.append(night_cost(models, line, rounds=rounds, quick=quick))
+        costs.append(night_cost(rounds=rounds, quick=quick))
     return costs
 
 
@@ -233,7 +230,7 @@ def run_costs(
                 job - start <= 0.1,
             )
         )
-    costs += job_costs(chosen, url, models, wide, rounds=rounds, quick=quick)
+    costs += job_costs(chosen, url, rounds=rounds, quick=quick)
     if "start" in chosen:
         costs.append(start_cost(url, rounds=rounds))
     if "memory" in chosen:

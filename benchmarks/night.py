@@ -1,7 +1,6 @@
 """Many small models: by one command, by call after call, and by a script in one process."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import requests
 
+from tests.fakes.many_models import name_of
 from tests.fakes.processes import gunicorn
 
 _TIMEOUT_SECONDS = 1800
@@ -26,16 +26,18 @@ class NightResult:
     script: float
 
 
-def compare_nights(models: Path, line: bytes, *, jobs: int, rounds: int) -> NightResult:
-    """Each model has an input of 1 to 500 rows. Everything is on local files."""
+def compare_nights(*, jobs: int, rounds: int) -> NightResult:
+    """Each model has weights of its own, and an input of 1 to 5,000 rows. All is on local files."""
     fan_out, calls, scripts = [], [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        argv = [sys.executable, "-m", "tests.fakes.many_models", f"{folder}/models", str(jobs)]
+        subprocess.run(argv, check=True, capture_output=True)
         for number in range(jobs):
-            shutil.copytree(models / "network", folder / "models" / f"m{number:04}")
-            source = folder / "in" / f"m{number:04}" / "a.jsonl"
+            source = folder / "in" / name_of(number) / "a.jsonl"
             source.parent.mkdir(parents=True)
-            source.write_bytes((line + b"\n") * (1 + number * 97 % 500))
+            rows = range(1 + number * 977 % 5000)
+            source.write_text("".join(f"[{row}, 1, 2]\n" for row in rows))
         for turn in range(rounds):
             fan_out.append(_fan_out(folder, turn))
             calls.append(_calls(folder))

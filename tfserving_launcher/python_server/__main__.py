@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 from tfserving_launcher.python_server.flags import USAGE_EXIT_STATUS, Flags, parse_flags, usage
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         print(usage(), flush=True)
         return USAGE_EXIT_STATUS
     if flags.version:
-        print(f"TensorFlow ModelServer: {_NAME}\nTensorFlow Library: {_tensorflow_version()}")
+        print(f"TensorFlow ModelServer: {_NAME}\nTensorFlow Library: {tensorflow_version()}")
         return 0
     if flags.port != 0 or not flags.grpc_socket_path:
         return _failed(
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(flags: Flags) -> int:
-    _log(f"{_NAME}, TensorFlow {_tensorflow_version()}, pid {os.getpid()}")
+    _log(f"{_NAME}, TensorFlow {tensorflow_version()}, pid {os.getpid()}")
     versions = _versions(Path(flags.model_base_path))
     if not versions:
         _log(
@@ -115,7 +116,9 @@ def _log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def _tensorflow_version() -> str:
+@cache
+def tensorflow_version() -> str:
+    """The version of the installed package."""
     from importlib.metadata import PackageNotFoundError, version
 
     for package in ("tensorflow-cpu", "tensorflow"):

@@ -4,37 +4,45 @@
 
 DESCRIPTOR is that of a listening socket.
 
-A fork saves the seconds of the import, and shares its pages. The parent has one thread and never
-runs an operation: a fork after one hangs. It ends when its standard input does, and what it has
-forked ends with it.
+A fork saves the seconds of the import, and shares its pages. So the parent loads a graph, which
+fills tables that each model needs, and then freezes what the garbage collector would touch in each
+child. It has one thread and never runs an operation: a fork after one hangs. It ends when its
+standard input does, and what it has forked ends with it.
 
-On a stream socket, the client sends one line of JSON with the descriptors for standard
-output and standard error, then a byte for each signal. The answer is one line: the exit status, or
-the negative number of the signal that has ended the model server.
+On a stream socket, the client sends a request with the descriptors for standard output and standard
+error, then a byte for each signal. The answer is one line: the exit status, or the negative number
+of the signal that has ended the model server.
+
+A request is a line with the number of bytes that follow: fields, separated by NUL. They are the
+client's process number, its folder, the number of arguments, the arguments, and the environment.
 """
 
-import json
+import gc
 import os
 import resource
 import selectors
 import signal
 import socket
 import sys
+import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tfserving_launcher._confinement import confine_this_thread
 from tfserving_launcher._linux import IS_LINUX, prctl
 from tfserving_launcher.python_server import services  # noqa: F401  # imported before the forks
 from tfserving_launcher.python_server.__main__ import main as serve
-from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
+from tfserving_launcher.python_server.__main__ import tensorflow_version
+from tfserving_launcher.python_server.tensorflow_runtime import TensorFlowRuntime, load_runtime
 
 _PR_SET_PDEATHSIG = 1
 _READ_BYTES = 64 * 1024
 _OUTPUTS = 2
 _SOCKET_FLAG = "--grpc_socket_path="
 _FAILED = 255
+_TAG = "serve"
+_DT_FLOAT = 1  # tensorflow/core/framework/types.proto
 
 
 class _Client:
@@ -54,6 +62,22 @@ class _Client:
         except ProcessLookupError:
             # It has just been forked, and has no group of its own yet.
             os.kill(self.pid, number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a client wants to have run, and how. `client` is its process number."""
+
+    client: int
+    folder: str
+    arguments: list[str]
+    environment: dict[str, str]
+
+    @classmethod
+    def parse(cls, body: bytes) -> "_Request":
+        client, folder, count, *rest = os.fsdecode(body).split("\0")
+        pairs = (one.split("=", 1) for one in rest[int(count) :])
+        return cls(int(client), folder, rest[: int(count)], dict(pairs))
 
 
 class ForkParent:
@@ -104,24 +128,24 @@ class ForkParent:
                 client.signal_group(number)
         else:
             client.request += data
-            if client.request.endswith(b"\n"):
-                self._fork(client)
+            length, newline, body = client.request.partition(b"\n")
+            if newline and len(body) == int(length):
+                self._fork(client, _Request.parse(body))
 
-    def _fork(self, client: _Client) -> None:
+    def _fork(self, client: _Client, request: "_Request") -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_server(client)
+            self._become_server(client, request)
         client.pid = pid
         self._clients[pid] = client
         for descriptor in client.outputs:
             os.close(descriptor)
         client.outputs = []
 
-    def _become_server(self, client: _Client) -> None:
+    def _become_server(self, client: _Client, request: "_Request") -> None:
         """In the child; does not return."""
         status = _FAILED
         try:
-            request: dict[str, Any] = json.loads(client.request)
             for number, descriptor in enumerate(client.outputs, start=1):
                 os.dup2(descriptor, number)
             os.setsid()
@@ -131,10 +155,10 @@ class ForkParent:
             self._selector.close()
             os.closerange(_OUTPUTS + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
-            os.environ.update(request["environment"])
-            os.chdir(request["folder"])
-            _limit_like(request["client"], request["arguments"])
-            status = serve(request["arguments"])
+            os.environ.update(request.environment)
+            os.chdir(request.folder)
+            _limit_like(request.client, request.arguments)
+            status = serve(request.arguments)
         # Whatever it is, the launcher reads it as the program's last words.
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", flush=True)
@@ -187,8 +211,27 @@ def _limit_like(client: int, arguments: list[str]) -> None:
         confine_this_thread(Path(sockets[0].removeprefix(_SOCKET_FLAG)).parent)
 
 
+def _load_a_graph(runtime: TensorFlowRuntime) -> None:
+    """Load a SavedModel of two nodes and no variables. Runs no operation."""
+    model = runtime.saved_model_proto()
+    meta_graph = model.meta_graphs.add()
+    meta_graph.meta_info_def.tags.append(_TAG)
+    for name, operation, attribute in (("x", "Placeholder", "dtype"), ("y", "Identity", "T")):
+        node = meta_graph.graph_def.node.add(name=name, op=operation)
+        node.attr[attribute].type = _DT_FLOAT
+    node.input.append("x")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "saved_model.pb").write_bytes(model.SerializeToString())
+        runtime.saved_model_loader(folder).load_graph(runtime.graph(), [_TAG])
+
+
 def main(descriptor: str) -> None:
-    load_runtime([sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", descriptor])
+    command = [sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", descriptor]
+    _load_a_graph(load_runtime(command))
+    tensorflow_version()  # looked up once, for all children
+    # A collection writes to each object, so that a child would copy all pages that it shares.
+    gc.collect()
+    gc.freeze()
     with socket.socket(fileno=int(descriptor)) as listener:
         ForkParent(listener).run()
 

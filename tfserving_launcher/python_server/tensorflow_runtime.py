@@ -12,6 +12,7 @@ from typing import Any
 
 from tfserving_launcher._plain_tensorflow import put_plain_tensorflow
 
+_SAVED_MODEL_MODULE = "tensorflow.core.protobuf.saved_model_pb2"
 _LOADER_MODULE = "tensorflow.python.saved_model.loader_impl"
 _WHOLE_PACKAGE = "PYTHON_MODEL_SERVER_WHOLE_TENSORFLOW"
 
@@ -25,6 +26,7 @@ class TensorFlowRuntime:
     config_proto: Any
     errors: Any
     saved_model_loader: Any
+    saved_model_proto: Any
 
 
 def load_runtime(command: list[str]) -> TensorFlowRuntime:
@@ -53,6 +55,7 @@ def _from_parts() -> TensorFlowRuntime:
         config_proto=part("tensorflow.core.protobuf.config_pb2").ConfigProto,
         errors=part("tensorflow.python.framework.errors_impl"),
         saved_model_loader=part(_LOADER_MODULE).SavedModelLoader,
+        saved_model_proto=part(_SAVED_MODEL_MODULE).SavedModel,
     )
 
 
@@ -64,4 +67,5 @@ def _from_package() -> TensorFlowRuntime:
         config_proto=tf.compat.v1.ConfigProto,
         errors=tf.errors,
         saved_model_loader=importlib.import_module(_LOADER_MODULE).SavedModelLoader,
+        saved_model_proto=importlib.import_module(_SAVED_MODEL_MODULE).SavedModel,
     )
