@@ -16,7 +16,7 @@ from app.cli.job_options import given_parameters, parameter_options
 from app.cli.night_terminal import print_estimate, print_plan, print_verdict, watching
 from app.cli.terminal import fail, print_json, settings_of_environment
 from app.concurrency.deadline import Deadline
-from app.errors import FailedPrecondition, JobError
+from app.errors import FailedPrecondition, InvalidArgument, JobError, shortened
 from app.jobs.opening import open_queue
 from app.jobs.queue import JobQueue
 from app.jobs.record_json import now
@@ -27,6 +27,7 @@ from app.night.engine import Engine
 from app.night.estimate import estimate, load_prices
 from app.night.local_engine import LocalEngine
 from app.night.queue_engine import QueueEngine
+from app.night.ray_engine import RayEngine, RayOptions
 from app.night.run_files import Reports, summary_of
 from app.night.run_night import Night, chosen_jobs, plan_night, run_night
 from app.night.run_request import RunRequest, parse_run_request
@@ -38,6 +39,7 @@ from tfserving_launcher import available_cpus
 
 _PLAN_SECONDS = 1800.0
 _SOME_FAILED = 1
+_ENGINES = ("local", "queue", "array", "ray")
 _RUN_OPTIONS = (
     *("manifest", "models", "input", "output", "run", "date", "timezone", "only", "limit"),
     *("retry_failed", "require_input"),
@@ -53,6 +55,7 @@ class _Where:
     waits: bool
     array: TaskArray | None
     queue: JobQueue | None
+    ray: RayOptions
 
 
 @click.command()
@@ -69,13 +72,15 @@ class _Where:
 @click.option("--timezone", default="UTC", show_default=True, help="Where today is.")
 @click.option(
     "--on",
-    type=click.Choice(["local", "queue", "array"]),
     default="local",
     show_default=True,
-    help="Where jobs run: worker processes, the service behind QUEUE, or a task array.",
+    metavar="local|queue|array|ray[=ADDRESS]",
+    help="Where jobs run: worker processes, the service behind QUEUE, a task array, or Ray.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Jobs at a time.  [default: by CPUs]")
 @click.option("--wait", "waits", is_flag=True, help="With --on queue: follow the jobs to the end.")
+@click.option("--job-cpus", default=1.0, show_default=True, help="With --on ray: of each job.")
+@click.option("--job-memory-mb", default=512, show_default=True, help="With --on ray: ditto.")
 @click.option("--array-index", type=click.IntRange(min=0), help="[default: as the platform says]")
 @click.option("--array-count", type=click.IntRange(min=1), help="[default: as the platform says]")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this job; may be repeated.")
@@ -91,6 +96,8 @@ def fan_out(
     on: str,
     workers: int | None,
     waits: bool,
+    job_cpus: float,
+    job_memory_mb: int,
     array_index: int | None,
     array_count: int | None,
     notify: str | None,
@@ -108,12 +115,18 @@ def fan_out(
     connections = Connections(settings.project)
     try:
         request = _request(options)
+        engine_name, _, address = on.partition("=")
+        if engine_name not in _ENGINES or (address and engine_name != "ray"):
+            raise InvalidArgument(
+                f"on must be local, queue, array or ray[=ADDRESS], it is {shortened(on)!r}"
+            )
         where = _Where(
-            on,
+            engine_name,
             workers or available_cpus() + 1,
             waits,
-            _array(on, array_index, array_count),
-            _queue(on, settings, connections),
+            _array(engine_name, array_index, array_count),
+            _queue(engine_name, settings, connections),
+            RayOptions(address or "auto", job_cpus, job_memory_mb * 1_000_000),
         )
         if where.queue is not None:
             _check_queue(settings, where.queue)
@@ -123,7 +136,7 @@ def fan_out(
         night = plan_night(
             request,
             Reports(parse_location(reports, parameter="reports"), connections, limits),
-            settings.jobs_uri if on == "queue" else None,
+            settings.jobs_uri if where.queue is not None else None,
             storage=storage,
             deadline=deadline,
             freeze=not dry_run,
@@ -149,6 +162,10 @@ def _run(
     engine: Engine
     if where.queue is not None:
         engine = QueueEngine(night.store, where.queue, night.records, waits=where.waits)
+    elif where.on == "ray":
+        engine = RayEngine(
+            night.manifest.records, where.ray, job_seconds=settings.job_timeout_seconds
+        )
     else:
         takeover = Takeover(night, request.choice, 2 * where.workers)
         engine = LocalEngine(

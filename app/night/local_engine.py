@@ -2,28 +2,22 @@
 
 import logging
 import os
-import select
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
-
-import orjson
+from contextlib import ExitStack, contextmanager
 
 from app.jobs.record import JobRecord
-from app.jobs.record_json import as_json, parse_record
+from app.jobs.record_json import parse_record
 from app.night.engine import Begun, Changed
 from app.night.schedule import Refill, Schedule
+from app.night.worker_process import WorkerProcess
 from app.storage import Location
 from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
 
 # A worker that is killed is gone at once, so its job need not wait for long.
-_LEASE_SECONDS = "10"
-_STOP_SECONDS = 15.0
+WORKER_LEASE_SECONDS = "10"
 # Beyond a job's own time: for its clean-up, and for storage that is slow with its record.
-_MORE_SECONDS = 300.0
+MORE_SECONDS = 300.0
 _JOIN_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -46,10 +40,10 @@ class LocalEngine:
         refill: Refill = lambda: (),
     ) -> None:
         self._records = records
-        self._answer_seconds = job_seconds + _MORE_SECONDS
+        self._answer_seconds = job_seconds + MORE_SECONDS
         self._workers = workers
         self._refill = refill
-        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._running: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._schedule = Schedule(())
         self._is_terminated = False
@@ -61,7 +55,7 @@ class LocalEngine:
         """See Engine. At the end of the block running jobs are stopped and given back."""
         self._schedule = Schedule(drafts, self._refill)
         with ExitStack() as stack:
-            environment = {**os.environ, "LEASE_SECONDS": _LEASE_SECONDS}
+            environment = {**os.environ, "LEASE_SECONDS": WORKER_LEASE_SECONDS}
             if FORK_SERVER_VARIABLE not in os.environ and needs_stand_in():
                 environment[FORK_SERVER_VARIABLE] = str(stack.enter_context(fork_server()))
             threads = [
@@ -79,15 +73,15 @@ class LocalEngine:
         self._schedule.stop()
 
     def _work(self, environment: Mapping[str, str], begun: Begun, changed: Changed) -> None:
-        process: subprocess.Popen[bytes] | None = None
+        worker: WorkerProcess | None = None
         while (draft := self._schedule.take()) is not None:
-            if process is None:
-                process = self._start(environment)
+            if worker is None:
+                worker = self._start(environment)
             begun(draft.job_id)
-            answer = self._ask(process, draft)
+            answer = worker.ask(draft, self._answer_seconds)
             if answer is None:
-                self._forget(process)
-                process = None
+                self._forget(worker)
+                worker = None
                 if self._is_terminated:
                     self._schedule.done()
                     return
@@ -100,61 +94,27 @@ class LocalEngine:
             else:
                 changed(parse_record(answer))
                 self._schedule.done()
-        if process is not None:
-            self._forget(process)
+        if worker is not None:
+            self._forget(worker)
 
-    def _start(self, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.night.worker", str(self._records)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            # Ctrl-C is for the command alone, which tells its workers.
-            start_new_session=True,
-        )
+    def _start(self, environment: Mapping[str, str]) -> WorkerProcess:
+        worker = WorkerProcess(self._records, environment)
         with self._lock:
-            self._processes.add(process)
+            self._running.add(worker)
             if self._is_terminated:
-                process.terminate()
-        return process
+                worker.terminate()
+        return worker
 
-    def _ask(self, process: "subprocess.Popen[bytes]", draft: JobRecord) -> dict[str, Any] | None:
-        """Have the worker run a job; None if the worker is gone, or does not answer."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(orjson.dumps(as_json(draft)) + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        if not select.select([process.stdout], [], [], self._answer_seconds)[0]:
-            process.kill()
-            return None
-        line = process.stdout.readline()
-        if not line.endswith(b"\n"):
-            return None
-        answer: dict[str, Any] = orjson.loads(line)
-        return answer
-
-    def _forget(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):  # it is gone
-            process.stdin.close()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    def _forget(self, worker: WorkerProcess) -> None:
+        worker.close()
         with self._lock:
-            self._processes.discard(process)
+            self._running.discard(worker)
 
     def _end(self, threads: Iterable[threading.Thread]) -> None:
         self._schedule.stop()
         with self._lock:
             self._is_terminated = True
-            for process in self._processes:
-                process.terminate()
+            for worker in self._running:
+                worker.terminate()
         for thread in threads:
             thread.join(_JOIN_SECONDS)
