@@ -16,6 +16,7 @@ from benchmarks.contestants import ceiling_of, run_script, run_service, same_pre
 from benchmarks.formats import format_costs
 from benchmarks.night import compare_nights
 from benchmarks.results import CaseResult, Cost, print_tables, write_results
+from benchmarks.run_page import run_page
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
 from tfserving_launcher import available_cpus, find_program
@@ -27,6 +28,7 @@ COSTS: tuple[str, ...] = (
     "one row",
     "one row that lasts",
     "night",
+    "page of a run",
     "start",
     "memory",
     "formats",
@@ -179,6 +181,11 @@ def job_costs(
         costs.append(lasting_cost(url, rounds=rounds))
     if "night" in chosen:
         costs.append(night_cost(rounds=rounds, quick=quick))
+    if "page of a run" in chosen:
+        records = 1000 if quick else 5000
+        seconds, size = run_page(url, records=records, rounds=max(5, rounds))
+        words = f"{seconds:.2f} s, {size / 1e6:.1f} MB"
+        costs.append(Cost(f"the page of a run of {records:,} jobs", words, "1 s", seconds <= 1))
     return costs
 
 
