@@ -17,7 +17,7 @@ from tfserving_launcher._linux import IS_LINUX, PR_SET_NO_NEW_PRIVS, drop_capabi
 from tfserving_launcher._socket_filter import forbid_network
 
 # The first to be killed when memory runs out (proc_pid_oom_score_adj(5)).
-_FIRST_TO_BE_KILLED = "1000"
+FIRST_TO_BE_KILLED = "1000"
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def limit(pid: int, largest_file_bytes: int) -> None:
             _, hard = resource.prlimit(pid, kind)
             allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
             resource.prlimit(pid, kind, (allowed, allowed))
-        Path(f"/proc/{pid}/oom_score_adj").write_text(_FIRST_TO_BE_KILLED)
+        Path(f"/proc/{pid}/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
     except (ProcessLookupError, FileNotFoundError):
         logger.debug("process %d has ended before it was limited", pid)
     except OSError as error:

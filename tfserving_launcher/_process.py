@@ -27,7 +27,7 @@ _READ_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 4 * 1024
 _KILL_WAIT_SECONDS = 10.0
 _DRAIN_WAIT_SECONDS = 1.0
-_UNKNOWN_EXIT_CODE = 255
+UNKNOWN_EXIT_CODE = 255
 
 # The children of this process that are meant to live.
 running_servers: set[int] = set()
@@ -76,17 +76,15 @@ class ChildProcess:
         self._writable_folder = writable_folder
         self._largest_file_bytes = largest_file_bytes
         self._popen: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self._output = -1
         self._exit_code: int | None = None
         self._kills_before: OutOfMemoryKills | None = None
         self._drainer: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         logger.debug("starting %s", shlex.join(self._argv))
-        _dies_with_this_thread()
-        if shutil.which(self._argv[0]) is None:
-            raise ProgramNotFound(
-                f"the model server program {self._argv[0]} cannot be run: there is no such program"
-            )
+        self._check_program()
         self._kills_before = out_of_memory_kills()
         launched: Future[Confinement | None] = Future()
         self._start_thread("keeper", partial(self._launch_and_await, launched))
@@ -97,7 +95,7 @@ class ChildProcess:
                 f"the model server program {self._argv[0]} cannot be run: {error.strerror}"
             ) from None
         try:
-            limit(self.pid, self._largest_file_bytes)
+            self._limit()
             self._drainer = self._start_thread("drain", self._drain)
         except BaseException:
             self._stop()
@@ -114,8 +112,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        assert self._popen is not None
-        return self._popen.pid
+        return self._pid
 
     def exit_code(self) -> int | None:
         """As in `subprocess.Popen.returncode`; None while the child runs."""
@@ -145,20 +142,37 @@ class ChildProcess:
         folder = self._writable_folder
         try:
             confinement = None if folder is None else confine_this_thread(folder)
-            self._popen = subprocess.Popen(
-                [*_dies_with_this_thread(), *self._argv],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
-            running_servers.add(self.pid)
+            self._launch()
         except BaseException as error:  # noqa: BLE001  # raised in the thread that waits for it
             launched.set_exception(error)
             return
         launched.set_result(confinement)
-        self._await_exit()
+        self._exit_code = self._await_exit()
+        self.exited.set()
+
+    def _check_program(self) -> None:
+        _dies_with_this_thread()
+        if shutil.which(self._argv[0]) is None:
+            raise ProgramNotFound(
+                f"the model server program {self._argv[0]} cannot be run: there is no such program"
+            )
+
+    def _limit(self) -> None:
+        limit(self.pid, self._largest_file_bytes)
+
+    def _launch(self) -> None:
+        """Sets `_pid`, and `_output` to the descriptor of what the child prints."""
+        self._popen = subprocess.Popen(
+            [*_dies_with_this_thread(), *self._argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,
+        )
+        assert self._popen.stdout is not None
+        self._pid, self._output = self._popen.pid, self._popen.stdout.fileno()
+        running_servers.add(self.pid)
 
     def _start_thread(self, name: str, target: object) -> threading.Thread:
         # The thread's log records belong to the job that started it.
@@ -169,7 +183,7 @@ class ChildProcess:
         thread.start()
         return thread
 
-    def _await_exit(self) -> None:
+    def _await_exit(self) -> int:
         # WNOWAIT leaves the child a zombie, which keeps its process group's number taken
         # until the rest of the group has been killed.
         try:
@@ -178,17 +192,12 @@ class ChildProcess:
             # Where SIGCHLD is ignored the kernel keeps no status; the wait itself is over.
             end = None
         if end is None:
-            self._exit_code = _UNKNOWN_EXIT_CODE
-        else:
-            self._exit_code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-        self.exited.set()
+            return UNKNOWN_EXIT_CODE
+        return end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
 
     def _drain(self) -> None:
-        assert self._popen is not None
-        assert self._popen.stdout is not None
-        descriptor = self._popen.stdout.fileno()
         pending = b""
-        while block := os.read(descriptor, _READ_BYTES):
+        while block := os.read(self._output, _READ_BYTES):
             self._tail.add(block)
             *lines, pending = (pending + block).split(b"\n")
             for line in lines:
@@ -200,7 +209,6 @@ class ChildProcess:
             _log_line(pending)
 
     def _stop(self) -> None:
-        assert self._popen is not None
         started = time.monotonic()
         if not self.exited.is_set():
             self._signal_group(signal.SIGTERM)
@@ -212,16 +220,25 @@ class ChildProcess:
         # Also when the child itself has ended: it may have left children in its group.
         self._signal_group(signal.SIGKILL)
         self.exited.wait(_KILL_WAIT_SECONDS)
-        self._popen.wait(_KILL_WAIT_SECONDS)
-        running_servers.discard(self.pid)
+        self._forget()
         if self._drainer is not None:
             self._drainer.join(_DRAIN_WAIT_SECONDS)
             if self._drainer.is_alive():
                 logger.warning("something outside its process group holds the server's output")
                 return
+        self._close_output()
+        logger.debug("model server stopped in %.3f s", time.monotonic() - started)
+
+    def _forget(self) -> None:
+        """Free the child's number."""
+        assert self._popen is not None
+        self._popen.wait(_KILL_WAIT_SECONDS)
+        running_servers.discard(self.pid)
+
+    def _close_output(self) -> None:
+        assert self._popen is not None
         assert self._popen.stdout is not None
         self._popen.stdout.close()
-        logger.debug("model server stopped in %.3f s", time.monotonic() - started)
 
     def _signal_group(self, number: signal.Signals) -> None:
         try:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -34,11 +34,16 @@ _BASE_PATH_FLAG = "--model_base_path"
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A model server program: its command, and what it says of itself when asked for help."""
+    """A model server program: its command, and what it says of itself when asked for help.
+
+    With a `fork_server`, the path of its socket, the launcher asks that one instead of running
+    `command`, which does the same for others.
+    """
 
     command: tuple[str, ...]
     found_by: str
     usage: str
+    fork_server: Path | None = None
 
     def knows(self, flag: str) -> bool:
         """Whether the program's own usage lists `--flag`."""
@@ -62,8 +67,9 @@ def find_program(environ: Mapping[str, str] | None = None) -> Program:
         return _program((on_path,), "found on PATH")
     if _tensorflow_is_installed():
         _warn_of_stand_in()
-        command = _python_server(environ.get(FORK_SERVER_VARIABLE))
-        return _program(command, "stand-in on TensorFlow")
+        fork_server = environ.get(FORK_SERVER_VARIABLE)
+        found = _program(_python_server(fork_server), "stand-in on TensorFlow")
+        return replace(found, fork_server=Path(fork_server)) if fork_server else found
     raise ProgramNotFound(
         f"no model server program: {PROGRAM_VARIABLE} is not set, {PROGRAM_NAME} is not on PATH,"
         " and TensorFlow is not installed for the Python model server; set"

@@ -24,6 +24,7 @@ from tfserving_launcher._errors import (
     SignatureNotFound,
     TensorError,
 )
+from tfserving_launcher._forked_process import process_of
 from tfserving_launcher._options import ServerOptions, ServerOptionValues, server_argv
 from tfserving_launcher._process import ChildProcess
 from tfserving_launcher._program import Program, find_program
@@ -86,7 +87,8 @@ class ModelServer:
                 extra_arguments=options.extra_arguments,
             )
             self._process = stack.enter_context(
-                ChildProcess(
+                process_of(
+                    program,
                     argv,
                     environment=_with_own_folders(options.environment, folder),
                     stop_grace_seconds=options.stop_grace_seconds,

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from app.night.announcement import announce
 from app.night.dispatch_limits import check_limits
 from app.night.engine import Engine
 from app.night.estimate import estimate, load_prices
-from app.night.local_engine import LocalEngine
+from app.night.local_engine import LocalEngine, forked_model_servers
 from app.night.queue_engine import QueueEngine
 from app.night.ray_engine import RayEngine, RayOptions
 from app.night.run_files import Reports, summary_of
@@ -130,22 +130,24 @@ def fan_out(
         )
         if where.queue is not None:
             _check_queue(settings, where.queue)
-        deadline = Deadline.after(_PLAN_SECONDS)
-        limits = settings.transfer_limits()
-        storage = Storage(connections=connections, deadline=deadline, limits=limits)
-        night = plan_night(
-            request,
-            Reports(parse_location(reports, parameter="reports"), connections, limits),
-            settings.jobs_uri if where.queue is not None else None,
-            storage=storage,
-            deadline=deadline,
-            freeze=not dry_run,
-        )
-        print_plan(night)
-        if dry_run:
-            _print_estimate(night, request, settings, where, prices)
-            return 0
-        report, is_stopped = _run(night, request, settings, where)
+        is_local = where.on in ("local", "array") and not dry_run
+        with forked_model_servers() if is_local else nullcontext():
+            deadline = Deadline.after(_PLAN_SECONDS)
+            limits = settings.transfer_limits()
+            storage = Storage(connections=connections, deadline=deadline, limits=limits)
+            night = plan_night(
+                request,
+                Reports(parse_location(reports, parameter="reports"), connections, limits),
+                settings.jobs_uri if where.queue is not None else None,
+                storage=storage,
+                deadline=deadline,
+                freeze=not dry_run,
+            )
+            print_plan(night)
+            if dry_run:
+                _print_estimate(night, request, settings, where, prices)
+                return 0
+            report, is_stopped = _run(night, request, settings, where)
     except JobError as error:
         fail(error)
     if report["complete"] and (where.array is None or where.array.index == 0):

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from app.jobs.record import JobRecord
 from app.jobs.record_json import parse_record
@@ -21,6 +21,23 @@ MORE_SECONDS = 300.0
 _JOIN_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def forked_model_servers() -> Iterator[None]:
+    """In the block, model servers are forked from one process, where a stand-in serves.
+
+    That process imports TensorFlow, for which nobody waits who does something else meanwhile.
+    """
+    if FORK_SERVER_VARIABLE in os.environ or not needs_stand_in():
+        yield
+        return
+    with fork_server() as path:
+        os.environ[FORK_SERVER_VARIABLE] = str(path)
+        try:
+            yield
+        finally:
+            del os.environ[FORK_SERVER_VARIABLE]
 
 
 class LocalEngine:
@@ -54,20 +71,19 @@ class LocalEngine:
     ) -> Iterator[list[threading.Thread]]:
         """See Engine. At the end of the block running jobs are stopped and given back."""
         self._schedule = Schedule(drafts, self._refill)
-        with ExitStack() as stack:
-            environment = {**os.environ, "LEASE_SECONDS": WORKER_LEASE_SECONDS}
-            if FORK_SERVER_VARIABLE not in os.environ and needs_stand_in():
-                environment[FORK_SERVER_VARIABLE] = str(stack.enter_context(fork_server()))
-            threads = [
-                threading.Thread(
-                    target=self._work, args=(environment, begun, changed), name=f"worker-{n}"
-                )
-                for n in range(self._workers)
-            ]
-            stack.callback(self._end, threads)
+        environment = {**os.environ, "LEASE_SECONDS": WORKER_LEASE_SECONDS}
+        threads = [
+            threading.Thread(
+                target=self._work, args=(environment, begun, changed), name=f"worker-{n}"
+            )
+            for n in range(self._workers)
+        ]
+        try:
             for thread in threads:
                 thread.start()
             yield threads
+        finally:
+            self._end(threads)
 
     def begin_no_more(self) -> None:
         self._schedule.stop()

@@ -1,17 +1,20 @@
-"""The program that the launcher runs: requests a forked model server, and mirrors its life.
+"""A program that requests a forked model server, and mirrors its life.
 
     python -I -S fork_client.py SOCKET FLAGS...
 
-It imports little, because its start is all that a model server then costs beside the fork: json and
-pathlib alone would double it. It hands its command line, environment and output to the fork server,
-passes SIGTERM on, and ends with the exit status or the signal of the model server. When it is
-killed, the fork server kills the model server's process group.
+It is the command of a model server for whoever runs commands; the launcher asks a fork server
+itself. It hands its command line, environment and output to the fork server, passes SIGTERM on,
+and ends with the exit status or the signal of the model server. When it is killed, the fork server
+kills the model server's process group.
 """
 
+import json
 import os
 import signal
 import socket
 import sys
+from pathlib import Path
+from types import FrameType
 
 _NOT_STARTED = 255
 
@@ -25,18 +28,22 @@ def main(socket_path: str, arguments: list[str]) -> int:
             print(f"no fork server at {socket_path}: {error.strerror}", flush=True)
             return _NOT_STARTED
 
-        def pass_on(number: int, _: object) -> None:
+        def pass_on(number: int, _: FrameType | None) -> None:
             connection.sendall(bytes([number]))
 
         # Before the request, so that no signal comes between it and the handler.
         signal.signal(signal.SIGTERM, pass_on)
-        environment = [f"{name}={value}" for name, value in os.environ.items()]
-        fields = [str(os.getpid()), os.getcwd(), str(len(arguments)), *arguments, *environment]  # noqa: PTH109  # see above
-        body = os.fsencode("\0".join(fields))
-        message = b"%d\n" % len(body) + body
+        request = {
+            "arguments": arguments,
+            "environment": dict(os.environ),
+            "folder": str(Path.cwd()),
+        }
+        message = json.dumps({**request, "client": os.getpid()}).encode() + b"\n"
         sent = socket.send_fds(connection, [message], [1, 2])
         connection.sendall(message[sent:])
-        answer = connection.makefile("rb").readline()
+        lines = connection.makefile("rb")
+        lines.readline()  # the number of the model server's process
+        answer = lines.readline()
     if not answer:
         print("the fork server has ended", flush=True)
         return _NOT_STARTED

@@ -9,15 +9,15 @@ fills tables that each model needs, and then freezes what the garbage collector 
 child. It has one thread and never runs an operation: a fork after one hangs. It ends when its
 standard input does, and what it has forked ends with it.
 
-On a stream socket, the client sends a request with the descriptors for standard output and standard
-error, then a byte for each signal. The answer is one line: the exit status, or the negative number
-of the signal that has ended the model server.
-
-A request is a line with the number of bytes that follow: fields, separated by NUL. They are the
-client's process number, its folder, the number of arguments, the arguments, and the environment.
+On a stream socket, the client sends one line of JSON with the descriptors for standard output and
+standard error, then a byte for each signal. The answers are two lines: the number of the model
+server's process, and at its end the exit status or the negative number of the signal that has ended
+it. The JSON has `arguments`, `environment`, `folder`, and either `client`, the number of a process
+whose limits and confinement the model server takes over, or `limits` (see Limits).
 """
 
 import gc
+import json
 import os
 import resource
 import selectors
@@ -26,20 +26,17 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tfserving_launcher._confinement import confine_this_thread
-from tfserving_launcher._linux import IS_LINUX, prctl
 from tfserving_launcher.python_server import services  # noqa: F401  # imported before the forks
 from tfserving_launcher.python_server.__main__ import main as serve
 from tfserving_launcher.python_server.__main__ import tensorflow_version
+from tfserving_launcher.python_server.limits import Limits, apply_limits, limits_of
 from tfserving_launcher.python_server.tensorflow_runtime import TensorFlowRuntime, load_runtime
 
-_PR_SET_PDEATHSIG = 1
 _READ_BYTES = 64 * 1024
 _OUTPUTS = 2
-_SOCKET_FLAG = "--grpc_socket_path="
 _FAILED = 255
 _TAG = "serve"
 _DT_FLOAT = 1  # tensorflow/core/framework/types.proto
@@ -62,22 +59,6 @@ class _Client:
         except ProcessLookupError:
             # It has just been forked, and has no group of its own yet.
             os.kill(self.pid, number)
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What a client wants to have run, and how. `client` is its process number."""
-
-    client: int
-    folder: str
-    arguments: list[str]
-    environment: dict[str, str]
-
-    @classmethod
-    def parse(cls, body: bytes) -> "_Request":
-        client, folder, count, *rest = os.fsdecode(body).split("\0")
-        pairs = (one.split("=", 1) for one in rest[int(count) :])
-        return cls(int(client), folder, rest[: int(count)], dict(pairs))
 
 
 class ForkParent:
@@ -128,24 +109,26 @@ class ForkParent:
                 client.signal_group(number)
         else:
             client.request += data
-            length, newline, body = client.request.partition(b"\n")
-            if newline and len(body) == int(length):
-                self._fork(client, _Request.parse(body))
+            if client.request.endswith(b"\n"):
+                self._fork(client)
 
-    def _fork(self, client: _Client, request: "_Request") -> None:
+    def _fork(self, client: _Client) -> None:
         pid = os.fork()
         if pid == 0:
-            self._become_server(client, request)
+            self._become_server(client)
         client.pid = pid
         self._clients[pid] = client
+        with suppress(OSError):  # the client is gone, which its connection tells
+            client.connection.sendall(b"%d\n" % pid)
         for descriptor in client.outputs:
             os.close(descriptor)
         client.outputs = []
 
-    def _become_server(self, client: _Client, request: "_Request") -> None:
+    def _become_server(self, client: _Client) -> None:
         """In the child; does not return."""
         status = _FAILED
         try:
+            request: dict[str, Any] = json.loads(client.request)
             for number, descriptor in enumerate(client.outputs, start=1):
                 os.dup2(descriptor, number)
             os.setsid()
@@ -155,10 +138,14 @@ class ForkParent:
             self._selector.close()
             os.closerange(_OUTPUTS + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             os.environ.clear()
-            os.environ.update(request.environment)
-            os.chdir(request.folder)
-            _limit_like(request.client, request.arguments)
-            status = serve(request.arguments)
+            os.environ.update(request["environment"])
+            os.chdir(request["folder"])
+            limits = request.get("limits")
+            arguments = request["arguments"]
+            apply_limits(
+                limits_of(request["client"], arguments) if limits is None else Limits(**limits)
+            )
+            status = serve(arguments)
         # Whatever it is, the launcher reads it as the program's last words.
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", flush=True)
@@ -194,21 +181,6 @@ class ForkParent:
         with suppress(KeyError, ValueError):
             self._selector.unregister(client.connection)
         client.connection.close()
-
-
-def _limit_like(client: int, arguments: list[str]) -> None:
-    """Takes over the limits and the confinement that the launcher has put on its child."""
-    if not IS_LINUX:
-        return
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    folder = Path(f"/proc/{client}")
-    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(kind, resource.prlimit(client, kind))
-    Path("/proc/self/oom_score_adj").write_text((folder / "oom_score_adj").read_text())
-    is_confined = "NoNewPrivs:\t1" in (folder / "status").read_text()
-    sockets = [one for one in arguments if one.startswith(_SOCKET_FLAG)]
-    if is_confined and sockets:
-        confine_this_thread(Path(sockets[0].removeprefix(_SOCKET_FLAG)).parent)
 
 
 def _load_a_graph(runtime: TensorFlowRuntime) -> None:
