@@ -120,7 +120,7 @@ def service(gcs_url: str, local_root: Path, temporary_folder: Path) -> Iterator[
 @pytest.fixture(autouse=True)
 def nothing_left(temporary_folder: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test: no process, socket or folder more than before it."""
-    for name in ("models", "exports", "zoo", "gcs_url", "bucket", "service", "undisturbed", "told"):
+    for name in ("models", "exports", "zoo", "gcs_url", "bucket", "service", "undisturbed"):
         if name in request.fixturenames:
             request.getfixturevalue(name)
     before = _processes(), set(temporary_folder.iterdir())

@@ -67,7 +67,8 @@ HARMLESS = (
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    folder = tmp_path / "outside"
+    # An abstract socket has its name too, which other processes of the tests see.
+    folder = tmp_path / f"outside-{os.getpid()}"
     folder.mkdir()
     for name in ("kept", "shortened"):
         (folder / name).write_text("as it was")
