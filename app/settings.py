@@ -163,6 +163,10 @@ class Settings:
             project=environ.get("GOOGLE_CLOUD_PROJECT") or None,
         )
 
+    def own_folders(self) -> tuple[Location, ...]:
+        """Where the service keeps files that no job may use."""
+        return tuple(one for one in (self.jobs_uri, self.reports_uri) if one is not None)
+
     def transfer_limits(self) -> TransferLimits:
         """The limits of requests to storage."""
         return TransferLimits(

@@ -31,6 +31,7 @@ def run_page(url: str, *, records: int, rounds: int) -> tuple[float, int]:
     jobs = tuple(surveyed(f"site-{number:05}", size=1000) for number in range(records))
     manifest = FrozenManifest(
         run=_RUN,
+        token="t",
         created=now(),
         plan={},
         records=parse_location(f"{folder}jobs/", parameter="JOBS_URI"),

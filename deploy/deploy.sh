@@ -141,7 +141,7 @@ metric() {
     if is_there logging metrics describe "$1"; then action=update; fi
     gcloud logging metrics "$action" "$1" "--description=$2" "--log-filter=$3"
 }
-service="resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$NAME\""
+service="((resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"$NAME\") OR (resource.type=\"cloud_run_job\" AND resource.labels.job_name=\"$NAME-night\"))"
 metric "$NAME-runs-ended" "Runs that have ended" "$service AND jsonPayload.run.complete=true"
 metric "$NAME-runs-not-done" "Runs that have ended with jobs that are not done" \
     "$service AND jsonPayload.run.complete=true AND jsonPayload.run.success=false"

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from app.jobs.opening import open_queue
 from app.jobs.queue import JobQueue
 from app.jobs.record_json import now
 from app.jobs.store import JobStore
-from app.night.announcement import announce
+from app.night.announcement import announce, check_notify_url
 from app.night.dispatch_limits import check_limits
 from app.night.engine import Engine
 from app.night.estimate import estimate, load_prices
@@ -31,7 +31,8 @@ from app.night.ray_engine import RayEngine, RayOptions
 from app.night.run_files import Reports, summary_of
 from app.night.run_night import Night, chosen_jobs, plan_night, run_night
 from app.night.run_request import RunRequest, parse_run_request
-from app.night.task_array import Takeover, TaskArray, ready_part, task_array
+from app.night.schedule import Refill
+from app.night.task_array import Takeover, TaskArray, task_array
 from app.settings import Settings
 from app.storage import Connections, Storage, parse_location
 from app.telemetry.log import set_up_logging
@@ -39,6 +40,7 @@ from tfserving_launcher import available_cpus
 
 _PLAN_SECONDS = 1800.0
 _SOME_FAILED = 1
+_USAGE = 2
 _ENGINES = ("local", "queue", "array", "ray")
 _RUN_OPTIONS = (
     *("manifest", "models", "input", "output", "run", "date", "timezone", "only", "limit"),
@@ -108,12 +110,14 @@ def fan_out(
     """Run many jobs: those of a manifest, or one for each model.
 
     The same command again goes on where it stopped. The exit status is 0 if all jobs are done, 1 if
-    some are not, or 2 for wrong usage.
+    some are not, 2 for a plan that cannot be run, or 75 where storage or the queue fails.
     """
     settings = replace(settings_of_environment(), local_roots=None)
     set_up_logging("INFO" if not sys.stderr.isatty() else "WARNING", project=settings.project)
     connections = Connections(settings.project)
+    is_planned = False
     try:
+        check_notify_url(notify)
         request = _request(options)
         engine_name, _, address = on.partition("=")
         if engine_name not in _ENGINES or (address and engine_name != "ray"):
@@ -147,20 +151,27 @@ def fan_out(
             if dry_run:
                 _print_estimate(night, request, settings, where, prices)
                 return 0
-            report, is_stopped = _run(night, request, settings, where)
+            is_planned = True
+            report, is_stopped = _run(night, request, settings, where, notify)
     except JobError as error:
-        fail(error)
-    if report["complete"] and (where.array is None or where.array.index == 0):
-        announce(report, notify)
+        # Until jobs run, whatever is wrong is wrong with the command.
+        fail(error, status=None if is_planned or error.is_retryable else _USAGE)
     print_json(summary_of(report))
     print_verdict(report, str(night.reports.run(request.run).report))
     return _exit_status(report, where, is_stopped=is_stopped)
 
 
 def _run(
-    night: Night, request: RunRequest, settings: Settings, where: _Where
+    night: Night, request: RunRequest, settings: Settings, where: _Where, notify: str | None
 ) -> tuple[dict[str, Any], bool]:
-    """The report, and whether somebody has stopped the run."""
+    """The report, and whether somebody has stopped the run. Raises what has ended it early."""
+
+    def ended(report: Mapping[str, Any]) -> None:
+        # Of the tasks of an array, the first that sees the end tells it.
+        if where.array is None or not night.is_known_to_be_complete():
+            announce(report, notify)
+
+    part: frozenset[str] | None = None
     engine: Engine
     if where.queue is not None:
         engine = QueueEngine(night.store, where.queue, night.records, waits=where.waits)
@@ -169,12 +180,16 @@ def _run(
             night.manifest.records, where.ray, job_seconds=settings.job_timeout_seconds
         )
     else:
-        takeover = Takeover(night, request.choice, 2 * where.workers)
+        refill: Refill = lambda: ()  # noqa: E731  # what a schedule without others has
+        if where.array is not None:
+            chosen = chosen_jobs(night, request.choice, night.records())
+            refill = Takeover(night, chosen, 2 * where.workers)
+            part = where.array.names_of_part(night.manifest.jobs)
         engine = LocalEngine(
             night.manifest.records,
             where.workers,
             job_seconds=settings.job_timeout_seconds,
-            refill=takeover if where.array is not None else lambda: (),
+            refill=refill,
         )
     with _ctrl_c() as is_stopped, watching(len(night.manifest.jobs)) as told:
         report = run_night(
@@ -182,12 +197,13 @@ def _run(
             engine,
             request.choice,
             told=told,
+            ended=ended,
             is_stopped=is_stopped,
-            part=None if where.array is None else ready_part(night, where.array),
+            part=part,
             is_reporter=where.array is None or where.array.index == 0,
             is_last_word=where.queue is None or where.waits,
         )
-    if isinstance(engine, QueueEngine) and engine.errors:
+    if engine.errors:
         raise engine.errors[0]
     return report, is_stopped.is_set()
 

@@ -59,17 +59,17 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def fail(error: JobError) -> NoReturn:
-    """Prints the error, and exits: with 2 for a parameter that is wrong, with 75 for an error that
-    may pass, else with 1.
+def fail(error: JobError, *, status: int | None = None) -> NoReturn:
+    """Prints the error, and exits with `status`; without one, with 2 for a parameter that is wrong,
+    with 75 for an error that may pass, else with 1.
     """
     print_json(error.as_json())
     click.echo(printable(f"error: {error.message}"), err=True)
     if command := error.details.get("inspect"):
         click.echo(printable(f"what the model takes: {command}"), err=True)
     is_usage = (error.code, error.status) == (InvalidArgument.code, InvalidArgument.status)
-    if is_usage:
-        sys.exit(_USAGE)
+    if status is not None or is_usage:
+        sys.exit(_USAGE if status is None else status)
     sys.exit(_TRY_AGAIN if error.is_retryable else _JOB_FAILED)
 
 

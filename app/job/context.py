@@ -55,7 +55,7 @@ class JobContext:
             limits=settings.transfer_limits(),
             local_roots=settings.local_roots,
             allowed_uri_prefixes=settings.allowed_uri_prefixes,
-            reserved=settings.jobs_uri,
+            reserved=settings.own_folders(),
         )
         return cls(
             job_id=job_id,

@@ -87,7 +87,7 @@ class InstanceQueue:
         with self._changed:
             if self._stopped or path in self._calls:
                 return
-            timer = threading.Timer(seconds, self._call, (path, action))
+            timer = threading.Timer(seconds, self._call, (path, action, seconds))
             timer.daemon = True
             self._calls[path] = timer
         timer.start()
@@ -102,13 +102,18 @@ class InstanceQueue:
             if waiting is not None and waiting.created == record.create_time:
                 del self._waiting[record.job_id]
 
-    def _call(self, path: str, action: Callable[[], None]) -> None:
+    def _call(self, path: str, action: Callable[[], None], seconds: float) -> None:
+        """As a queue does: again until it succeeds."""
         with self._changed:
             self._calls.pop(path, None)
         try:
             action()
         except JobError as error:
             logger.warning("%s: %s", path, error)
+            self.call_later(path, action, seconds)
+        except Exception:
+            logger.exception("unexpected error")
+            self.call_later(path, action, seconds)
 
     def _serve(self) -> None:
         while not self._stopped:

@@ -85,7 +85,8 @@ class JobRecord:
     """A job at one moment.
 
     `attempts` counts the runs that have begun, without those that were interrupted and got
-    further. `run_seconds` are those of all runs. Before `retry_time` no run begins. `error` is that
+    further. `run_seconds` are those of all runs, `made_seconds` those of the last job with this
+    record that has made an output. Before `retry_time` no run begins. `error` is that
     of the last run, as in an error response. `resource` is the request as Vertex AI's resource,
     with the path above it in `parent`; both are empty for other jobs.
     """
@@ -100,6 +101,7 @@ class JobRecord:
     retry_time: datetime | None = None
     attempts: int = 0
     run_seconds: float = 0.0
+    made_seconds: float = 0.0
     tasks: int = 0
     lease: Lease | None = None
     counts: Counts = field(default_factory=Counts)
@@ -179,7 +181,14 @@ class JobRecord:
         return self if self.state.is_final else replace(self, tasks=self.tasks + 1)
 
     def succeeded(self, report: Mapping[str, Any], now: datetime) -> "JobRecord":
-        return replace(self._ended(JobState.SUCCEEDED, now), report=report, error=None)
+        """With `report`, which lists its files."""
+        files = report.get("files")
+        has_made = not isinstance(files, list) or any(
+            file.get("state") != "REUSED" for file in files
+        )
+        seconds = self.run_seconds if has_made else self.made_seconds
+        ended = self._ended(JobState.SUCCEEDED, now)
+        return replace(ended, report=report, error=None, made_seconds=seconds)
 
     def failed(self, error: JobError, now: datetime) -> "JobRecord":
         return replace(self._ended(JobState.FAILED, now), error=error.as_json()["error"])

@@ -15,8 +15,7 @@ def compared(
     """Compare the jobs of two reports by name: each list holds a job's name and what differs.
 
     `slower` jobs took 1.5 times as long, and a second longer. Of `rows_changed` jobs the number of
-    rows is more than half larger, or less than half. Jobs whose outputs were there already say
-    nothing about time.
+    rows is more than half larger, or less than half. Times are those in which outputs were made.
     """
     before = {job["name"]: job for job in previous["jobs"]}
     after = {job["name"]: job for job in jobs}
@@ -41,16 +40,16 @@ def compared(
             found["no_input_now"].append(states)
         if old["state"] in _DONE and job["state"] in _DONE:
             if _is_slower(old, job):
-                found["slower"].append(_change(name, "seconds", old, job))
+                found["slower"].append(_change(name, "made_seconds", old, job))
             if _has_changed(old["rows"], job["rows"]):
                 found["rows_changed"].append(_change(name, "rows", old, job))
     return found
 
 
 def _is_slower(old: Mapping[str, Any], job: Mapping[str, Any]) -> bool:
-    if "reused" in (old["state"], job["state"]):
+    before, now = old["made_seconds"], job["made_seconds"]
+    if not before or not now:
         return False
-    before, now = old["seconds"], job["seconds"]
     return bool(now > before * _SLOWER_TIMES and now > before + _SLOWER_SECONDS)
 
 

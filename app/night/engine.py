@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from app.errors import JobError
 from app.jobs.record import JobRecord
 
 Begun = Callable[[str], None]
@@ -12,7 +13,9 @@ Changed = Callable[[JobRecord], None]
 
 
 class Engine(Protocol):
-    """Runs jobs somewhere, each at most once at a time."""
+    """Runs jobs somewhere, each at most once at a time. `errors` have ended it early."""
+
+    errors: list[JobError]
 
     def running(
         self, drafts: Sequence[JobRecord], *, begun: Begun, changed: Changed

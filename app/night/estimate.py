@@ -81,9 +81,9 @@ def estimate(
 ) -> Estimate:
     """`before` is the report of an earlier run. A job that was not in it takes the median."""
     known = {
-        job["name"]: float(job["seconds"])
+        job["name"]: float(job["made_seconds"])
         for job in (before or {}).get("jobs", ())
-        if job["state"] == "succeeded"
+        if job.get("made_seconds")
     }
     times = [known[one.job.name] for one in ready if one.job.name in known]
     job_seconds = wall = cost = None

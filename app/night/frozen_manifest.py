@@ -1,6 +1,7 @@
 """The list that a run is held against, written before its first job begins."""
 
 import hashlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,11 @@ from app.night.survey import Readiness, SurveyedJob
 from app.storage import Location, parse_location
 
 _HASH_CHARACTERS = 16
+_TOKEN_BYTES = 4
+
+
+def new_token() -> str:
+    return secrets.token_hex(_TOKEN_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +27,11 @@ class FrozenManifest:
 
     `plan` is what they were made from. Their records are in the folder `records`. `compared_with`
     is the name of the run before, or empty. With `require_input`, a job without input is a failure.
+    `token` is random: no other run has the ids of this one's jobs, whatever it is called.
     """
 
     run: str
+    token: str
     created: datetime
     plan: Mapping[str, Any]
     records: Location
@@ -32,18 +40,19 @@ class FrozenManifest:
     jobs: tuple[SurveyedJob, ...]
 
     def job_id(self, job: PlannedJob) -> str:
-        """Follows from the run and the job's name, so that it is the same in each call."""
+        """Follows from the manifest and the job's name, so that it is the same in each call."""
         digest = hashlib.sha256(job.name.encode()).hexdigest()[:_HASH_CHARACTERS]
-        return f"{self.run}-{digest}"
+        return f"{self.job_id_prefix}{digest}"
 
     @property
     def job_id_prefix(self) -> str:
-        return f"{self.run}-"
+        return f"{self.run}-{self.token}-"
 
 
 def manifest_json(manifest: FrozenManifest) -> dict[str, Any]:
     return {
         "run": manifest.run,
+        "token": manifest.token,
         "created": timestamp(manifest.created),
         "plan": dict(manifest.plan),
         "records": str(manifest.records),
@@ -58,6 +67,7 @@ def parse_manifest(body: Mapping[str, Any]) -> FrozenManifest:
     """Raises KeyError and ValueError for what is no frozen manifest."""
     return FrozenManifest(
         run=body["run"],
+        token=body["token"],
         created=parse_timestamp(body["created"]),
         plan=body["plan"],
         records=parse_location(body["records"], parameter="records"),

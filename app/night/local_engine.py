@@ -3,9 +3,14 @@
 import logging
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
+
+from app.errors import JobError
 from app.jobs.record import JobRecord
 from app.jobs.record_json import parse_record
 from app.night.engine import Begun, Changed
@@ -19,6 +24,9 @@ WORKER_LEASE_SECONDS = "10"
 # Beyond a job's own time: for its clean-up, and for storage that is slow with its record.
 MORE_SECONDS = 300.0
 _JOIN_SECONDS = 30.0
+MOST_ATTEMPTS = 20
+_MOST_REFILLS = 5
+_REFILL_PAUSE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +72,15 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._schedule = Schedule(())
         self._is_terminated = False
+        self._attempts: Counter[str] = Counter()
+        self.errors: list[JobError] = []
 
     @contextmanager
     def running(
         self, drafts: Sequence[JobRecord], *, begun: Begun, changed: Changed
     ) -> Iterator[list[threading.Thread]]:
         """See Engine. At the end of the block running jobs are stopped and given back."""
-        self._schedule = Schedule(drafts, self._refill)
+        self._schedule = Schedule(drafts, self._more)
         environment = {**os.environ, "LEASE_SECONDS": WORKER_LEASE_SECONDS}
         threads = [
             threading.Thread(
@@ -103,15 +113,35 @@ class LocalEngine:
                     return
                 logger.warning("a worker is gone; job %s is tried again", draft.job_id)
                 self._schedule.again(draft, 1.0)
-            elif "retry_seconds" in answer:
-                if message := answer.get("message"):
-                    logger.warning("job %s is tried again: %s", draft.job_id, message)
+            elif "retry_seconds" in answer and self._may_retry(draft, answer):
                 self._schedule.again(draft, float(answer["retry_seconds"]))
             else:
-                changed(parse_record(answer))
+                changed(parse_record(answer["record"]))
                 self._schedule.done()
         if worker is not None:
             self._forget(worker)
+
+    def _may_retry(self, draft: JobRecord, answer: Mapping[str, Any]) -> bool:
+        """Whether a job that could not be begun is tried again: not for ever."""
+        if "message" not in answer:
+            return True  # another process runs it
+        self._attempts[draft.job_id] += 1
+        logger.warning("job %s is tried again: %s", draft.job_id, answer["message"])
+        return self._attempts[draft.job_id] < MOST_ATTEMPTS
+
+    def _more(self) -> Sequence[tuple[JobRecord, float]]:
+        """More jobs. Storage that fails for long ends the schedule."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(JobError),
+            wait=wait_fixed(_REFILL_PAUSE_SECONDS),
+            stop=stop_after_attempt(_MOST_REFILLS),
+            reraise=True,
+        )
+        try:
+            return retrying(self._refill)
+        except JobError as error:
+            self.errors.append(error)
+            return ()
 
     def _start(self, environment: Mapping[str, str]) -> WorkerProcess:
         worker = WorkerProcess(self._records, environment)

@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -19,6 +19,10 @@ MODEL_PARAMETERS_FILE = "embedded-tf.json"
 _PLACES = ("model", "input", "output")
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _DATE = re.compile(r"date(?:-(?P<days>[0-9]{1,4}))?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_WILDCARD = re.compile(r"[*?]")
+_LONGEST_NAME = 500
+_MOST_MANIFEST_BYTES = 256_000_000
 _MOST_SHOWN = 20
 
 
@@ -31,12 +35,17 @@ class PlannedJob:
 
 
 class InvalidPlan(InvalidArgument):
-    """A plan that cannot be run. The message has all that is wrong with it."""
+    """A plan that cannot be run. The message has all that is wrong with it.
 
-    def __init__(self, problems: list[str]) -> None:
+    `jobs` are those of the plan that nothing is wrong with so far.
+    """
+
+    def __init__(self, problems: Sequence[str], jobs: Sequence["PlannedJob"] = ()) -> None:
+        self.problems = problems
+        self.jobs = jobs
         shown = "; ".join(problems[:_MOST_SHOWN])
         more = f"; and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
-        super().__init__(f"{len(problems)} problems: {shown}{more}", {"problems": problems})
+        super().__init__(f"{len(problems)} problems: {shown}{more}", {"problems": list(problems)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +67,45 @@ def read_manifest(
     `parameters` are those of all jobs; a line's own come before them. Without a name a job has that
     of its model. Raises NotFound, and InvalidPlan with all lines that are wrong.
     """
-    loaded = storage.load(location)
-    if loaded is None:
-        raise NotFound(f"manifest: there is no {location}")
     try:
-        text = loaded.content.decode("utf-8-sig")
+        text = load_manifest(location, storage).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidPlan([f"{location} is not UTF-8: {error.reason}"]) from None
     rows = _csv_rows(text) if location.path.endswith(".csv") else _json_rows(text)
-    jobs = []
+    jobs: list[PlannedJob] = []
     problems = []
-    for number, row in rows:
-        try:
-            given = _parsed(row)
-            name = given.pop("name", None)
-            jobs.append(_planned(name, {**parameters, **given}, day))
-        except JobError as error:
-            problems.append(f"line {number}: {error.message}")
+    try:
+        for number, row in rows:
+            try:
+                given = _parsed(row)
+                name = given.pop("name", None)
+                dated = _dated({**parameters, **given}, day, name)
+                jobs.append(_planned(name, dated))
+            except JobError as error:
+                problems.append(f"line {number}: {error.message}")
+    except csv.Error as error:
+        problems.append(f"{location} is no csv: {error}")
     if not jobs and not problems:
         problems.append(f"{location} names no jobs")
     problems += _repeated_names(jobs)
     if problems:
-        raise InvalidPlan(problems)
+        raise InvalidPlan(problems, jobs)
     return jobs
+
+
+def load_manifest(location: Location, storage: Storage) -> bytes:
+    """The content of a manifest. Raises NotFound, and InvalidArgument for one that is too large."""
+    file = storage.find(location)
+    if file is None:
+        raise NotFound(f"manifest: there is no {location}")
+    if file.size > _MOST_MANIFEST_BYTES:
+        raise InvalidArgument(
+            f"manifest: {location} has {file.size} bytes, and {_MOST_MANIFEST_BYTES} are the most"
+        )
+    loaded = storage.load(location)
+    if loaded is None:
+        raise NotFound(f"manifest: there is no {location}")
+    return loaded.content
 
 
 def expand_template(
@@ -91,7 +116,8 @@ def expand_template(
     A file `embedded-tf.json` in such a folder has parameters of its jobs, which come before
     `parameters`. Raises NotFound if there are no such folders, and InvalidPlan.
     """
-    before, star, after = template.models.partition("*")
+    models = _with_dates(template.models, day, None)
+    before, star, after = models.partition("*")
     if not star or "*" in after or not before.endswith("/") or not after.startswith("/"):
         raise InvalidArgument(
             "models must hold one star for a folder, as in gs://b/models/*/, it is"
@@ -103,21 +129,22 @@ def expand_template(
     names, own = _folders(folder, f"/{inside}/" if inside else "/", storage)
     if not names:
         raise NotFound(f"models: there are no folders {template.models}")
-    jobs, problems = [], []
+    jobs: list[PlannedJob] = []
+    problems = []
     for name in names:
-        given: dict[str, Any] = {
-            "model": f"{before}{name}{after.rstrip('/')}/",
-            "input": [one.replace("{name}", name) for one in template.inputs],
-            "output": template.output.replace("{name}", name),
-        }
         try:
+            given: dict[str, Any] = {
+                "model": f"{before}{_plain(name)}{after.rstrip('/')}/",
+                "input": [_with_dates(one, day, name) for one in template.inputs],
+                "output": _with_dates(template.output, day, name),
+            }
             if name in own:
                 given = {**_model_parameters(own[name], storage), **given}
-            jobs.append(_planned(name, {**parameters, **given}, day))
+            jobs.append(_planned(name, {**parameters, **given}))
         except JobError as error:
             problems.append(f"{name}: {error.message}")
     if problems:
-        raise InvalidPlan(problems)
+        raise InvalidPlan(problems, jobs)
     return jobs
 
 
@@ -151,28 +178,50 @@ def _model_parameters(location: Location, storage: Storage) -> dict[str, Any]:
     return given
 
 
-def _planned(name: Any, parameters: dict[str, Any], day: date) -> PlannedJob:
-    if name is not None and (not isinstance(name, str) or not name):
+def _planned(name: Any, parameters: dict[str, Any]) -> PlannedJob:
+    if name is not None and (not isinstance(name, str) or not name.strip()):
         raise InvalidArgument(f"name must be a string, it is {shortened(str(name))!r}")
-    places = {key: _with_dates(parameters[key], day) for key in _PLACES if key in parameters}
-    spec = parse_job_spec({**parameters, **places}, relative_paths=True)
+    if name is not None and (_CONTROL.search(name) or len(name) > _LONGEST_NAME):
+        raise InvalidArgument(
+            f"name must be at most {_LONGEST_NAME} characters without control characters, it is"
+            f" {shortened(name)!r}"
+        )
+    spec = parse_job_spec(parameters, relative_paths=True)
     return PlannedJob(name or _name_of_model(spec.model), spec)
 
 
-def _with_dates(value: Any, day: date) -> Any:
-    """Replace `{date}` and `{date-N}`. Raises InvalidArgument for other placeholders."""
+def _plain(name: str) -> str:
+    """Raises InvalidArgument for a folder whose name would be a wildcard in an input."""
+    if _WILDCARD.search(name):
+        raise InvalidArgument(f"a folder of a template must not have * or ? in its name: {name!r}")
+    return name
+
+
+def _dated(parameters: dict[str, Any], day: date, name: str | None) -> dict[str, Any]:
+    places = {key: _with_dates(parameters[key], day, name) for key in _PLACES if key in parameters}
+    return {**parameters, **places}
+
+
+def _with_dates(value: Any, day: date, name: str | None) -> Any:
+    """Replace `{date}`, `{date-N}` and `{name}`. Raises InvalidArgument for other placeholders."""
     if isinstance(value, list | tuple):
-        return [_with_dates(one, day) for one in value]
+        return [_with_dates(one, day, name) for one in value]
     if not isinstance(value, str):
         return value
 
     def replaced(match: re.Match[str]) -> str:
+        if match[1] == "name" and isinstance(name, str):
+            return name
         known = _DATE.fullmatch(match[1])
         if known is None:
             raise InvalidArgument(
-                f"unknown placeholder {match[0]}; known are {{name}}, {{date}} and {{date-1}}"
+                f"unknown placeholder {match[0]}; known are {{name}}, where the job has one,"
+                " {date} and {date-1}"
             )
-        return (day - timedelta(days=int(known["days"] or 0))).isoformat()
+        try:
+            return (day - timedelta(days=int(known["days"] or 0))).isoformat()
+        except OverflowError:
+            raise InvalidArgument(f"there is no day {match[0]} before {day}") from None
 
     return _PLACEHOLDER.sub(replaced, value)
 
@@ -183,13 +232,16 @@ def _name_of_model(model: Location) -> str:
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, line
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text), restkey="")
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    header = list(reader.fieldnames or ())
+    if repeated := sorted({one for one in header if header.count(one) > 1 or not one}):
+        raise InvalidPlan([f"the header has the column {repeated[0]!r} more than once, or empty"])
     for row in reader:
         yield reader.line_num, row
 

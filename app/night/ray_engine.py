@@ -10,17 +10,18 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
-from app.errors import FailedPrecondition
+from app.errors import FailedPrecondition, JobError
 from app.jobs.record import JobRecord
 from app.jobs.record_json import as_json, parse_record
 from app.night.engine import Begun, Changed
-from app.night.local_engine import MORE_SECONDS, WORKER_LEASE_SECONDS
+from app.night.local_engine import MORE_SECONDS, MOST_ATTEMPTS, WORKER_LEASE_SECONDS
 from app.night.worker_process import WorkerProcess
 from app.settings import Settings
 from app.storage import Location, parse_location
@@ -62,6 +63,8 @@ class RayEngine:
         self._answer_seconds = job_seconds + MORE_SECONDS
         self._stopped = threading.Event()
         self._is_ended = False
+        self._attempts: Counter[str] = Counter()
+        self.errors: list[JobError] = []
 
     @contextmanager
     def running(
@@ -131,9 +134,12 @@ class RayEngine:
         if answer is None:
             logger.warning("a worker is gone; job %s is tried again", draft.job_id)
             return 1.0
-        if "retry_seconds" in answer:
+        if "message" in answer:
+            self._attempts[draft.job_id] += 1
+            logger.warning("job %s is tried again: %s", draft.job_id, answer["message"])
+        if "retry_seconds" in answer and self._attempts[draft.job_id] < MOST_ATTEMPTS:
             return float(answer["retry_seconds"])
-        changed(parse_record(answer))
+        changed(parse_record(answer["record"]))
         return None
 
 

@@ -65,8 +65,9 @@ def is_settled(outcome: Outcome) -> bool:
 
 
 def _outcome(record: JobRecord | None, look: SurveyedJob) -> Outcome:
-    if record is not None and record.state is not JobState.QUEUED:
-        return _of_record(record)
+    if record is not None:
+        # Also where it could not run when the manifest was frozen: what was missing has come.
+        return Outcome.NEVER_RAN if record.state is JobState.QUEUED else _of_record(record)
     match look.readiness:
         case Readiness.MISSING_MODEL:
             return Outcome.MISSING_MODEL

@@ -1,14 +1,17 @@
 """The report of a run: `report.json`, and what its page is made from."""
 
+import csv
+import io
+import logging
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from app.config.job_spec import parameters_of
+from app.config.job_spec import LISTS_OF_NAMES, parameters_of
 from app.errors import shortened
 from app.jobs.record import JobRecord
 from app.jobs.record_json import timestamp
@@ -19,6 +22,8 @@ from app.night.reconciliation import JobOutcome, Outcome, counted, is_settled, i
 # What differs between messages of one cause: places, quoted values and numbers.
 _PARTICULARS = re.compile(r"""gs://\S+|(?<=\s)/\S+|^/\S+|'[^']*'|"[^"]*"|\b\d[\d.,]*\b""")
 _CAUSE_CHARACTERS = 200
+logger = logging.getLogger(__name__)
+
 _FAILED = (Outcome.FAILED, Outcome.CANCELLED)
 
 
@@ -43,6 +48,7 @@ def report_of(
         is_complete = all(is_settled(one.outcome) for one in outcomes)
     report: dict[str, Any] = {
         "run": manifest.run,
+        "job_id_prefix": manifest.job_id_prefix,
         "created": timestamp(manifest.created),
         "updated": timestamp(now),
         "complete": is_complete,
@@ -56,7 +62,10 @@ def report_of(
         "failures": failures_by_cause(outcomes),
     }
     if previous is not None:
-        report["compared_with"] = {"run": manifest.compared_with, **compared(jobs, previous)}
+        try:
+            report["compared_with"] = {"run": manifest.compared_with, **compared(jobs, previous)}
+        except (KeyError, TypeError) as error:
+            logger.warning("%s has another report: %r", manifest.compared_with, error)
     return {**report, "jobs": jobs}
 
 
@@ -76,6 +85,8 @@ def job_json(one: JobOutcome) -> dict[str, Any]:
             "rows": report.get("instances", record.counts.rows),
             "bad_rows": report.get("errors", 0),
             "seconds": round(record.run_seconds, 3),
+            # A job whose outputs were there says nothing about the time that they took.
+            "made_seconds": round(record.made_seconds, 3),
             "phases": report.get("seconds", {}),
             "attempts": record.attempts,
         }
@@ -133,12 +144,20 @@ def command_of(one: JobOutcome) -> str:
             words += [option, "true"] if name == "csv_header" else [option]
         elif isinstance(value, dict):
             words += [option, orjson.dumps(value).decode()]
+        elif name in LISTS_OF_NAMES:
+            words += [option, _csv_row(value)]
         elif isinstance(value, list):
             for text in value:
                 words += [option, str(text)]
         else:
             words += [option, str(value)]
     return shlex.join(words)
+
+
+def _csv_row(names: Sequence[str]) -> str:
+    row = io.StringIO()
+    csv.writer(row, lineterminator="").writerow(names)
+    return row.getvalue()
 
 
 def _cause(one: JobOutcome) -> tuple[str, str]:

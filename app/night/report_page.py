@@ -82,7 +82,7 @@ def _data(report: Mapping[str, Any], project: str | None) -> dict[str, Any]:
     origin = min(starts, default=parse_timestamp(report["created"]))
     phases = sorted({phase for job in jobs for phase in job.get("phases", {})})
     errors: dict[tuple[str, str], int] = {}
-    prefix = f"{report['run']}-"
+    prefix = report["job_id_prefix"]
     rows = [_row(job, prefix, origin, phases, errors) for job in jobs]
     return {
         "complete": report["complete"],

@@ -1,8 +1,9 @@
 """The files of a run, in a folder of its name below the folder of all reports."""
 
+import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +19,9 @@ _RUN = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,70}")
 _HTML = ContentType("text/html; charset=utf-8")
 _CALL_SECONDS = 120.0
 _PARALLEL_SUMMARIES = 16
+_MOST_SUMMARIES = 1000
+
+logger = logging.getLogger(__name__)
 
 
 def check_run_name(run: str) -> str:
@@ -53,12 +57,22 @@ class Reports:
         return [name for name in self._storage().list_folders(self.folder) if _RUN.fullmatch(name)]
 
     def summaries(self, most: int) -> list[dict[str, Any]]:
-        """What each of the last `most` runs by name came to so far, the newest first."""
-        names = self.names()[-most:] if most else []
+        """What each of the latest runs came to so far, the newest first.
+
+        Of more than a thousand runs those with the last names are looked at.
+        """
+
+        def load(name: str) -> dict[str, Any] | None:
+            try:
+                return self.run(name).load_summary()
+            except FailedPrecondition as error:
+                logger.warning("%s", error)
+                return None
+
         with ThreadPoolExecutor(_PARALLEL_SUMMARIES) as pool:
-            found = list(pool.map(lambda name: self.run(name).load_summary(), names))
+            found = list(pool.map(load, self.names()[-_MOST_SUMMARIES:]))
         there = [summary for summary in found if summary is not None]
-        return sorted(there, key=lambda one: str(one["created"]), reverse=True)
+        return sorted(there, key=lambda one: str(one["created"]), reverse=True)[:most]
 
     def _storage(self) -> Storage:
         return Storage(
@@ -122,10 +136,10 @@ class RunFiles:
                 continue  # another call has just written what it knows
 
     def load_report(self) -> dict[str, Any] | None:
-        return self._load(self.report)
+        return self._load(self.report, ("complete", "states", "jobs"))
 
     def load_summary(self) -> dict[str, Any] | None:
-        return self._load(self._summary)
+        return self._load(self._summary, ("run", "created", "complete"))
 
     @property
     def _manifest(self) -> Location:
@@ -135,7 +149,8 @@ class RunFiles:
     def _summary(self) -> Location:
         return self.folder.below("summary.json")
 
-    def _load(self, location: Location) -> dict[str, Any] | None:
+    def _load(self, location: Location, names: Sequence[str] = ()) -> dict[str, Any] | None:
+        """Raises FailedPrecondition for a file without these fields."""
         loaded = self._storage.load(location)
         if loaded is None:
             return None
@@ -143,7 +158,7 @@ class RunFiles:
             body = orjson.loads(loaded.content)
         except orjson.JSONDecodeError:
             body = None
-        if not isinstance(body, dict):
+        if not isinstance(body, dict) or any(name not in body for name in names):
             raise FailedPrecondition(f"{location} is not what a run has written")
         return body
 

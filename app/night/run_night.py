@@ -1,5 +1,6 @@
 """plan_night() and run_night(): the whole story of a run."""
 
+import logging
 import re
 import threading
 import time
@@ -8,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.concurrency.deadline import Deadline
-from app.errors import AlreadyExists, InvalidArgument
+from app.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from app.jobs.record import JobRecord, JobState
 from app.jobs.record_json import now
 from app.jobs.store import JobStore
 from app.night.engine import Engine
-from app.night.frozen_manifest import FrozenManifest
+from app.night.frozen_manifest import FrozenManifest, new_token
+from app.night.planned_jobs import InvalidPlan
 from app.night.reconciliation import JobOutcome, reconcile
 from app.night.report import report_of
 from app.night.report_page import report_page
@@ -28,6 +30,8 @@ _REPORT_SHARE = 20
 _TURN_SECONDS = 0.5
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
+
+logger = logging.getLogger(__name__)
 
 Told = Callable[[list[JobOutcome]], None]
 
@@ -50,7 +54,13 @@ class Night:
     def report_before(self) -> dict[str, Any] | None:
         """The report of the run that this one is compared with."""
         before = self.manifest.compared_with
-        return self.reports.run(before).load_report() if before else None
+        if not before:
+            return None
+        try:
+            return self.reports.run(before).load_report()
+        except FailedPrecondition as error:
+            logger.warning("the run is compared with none: %s", error)
+            return None
 
     def draft(self, one: SurveyedJob) -> JobRecord:
         """The record of a job that has not begun."""
@@ -64,19 +74,24 @@ class Night:
             resource={"displayName": one.job.name},
         )
 
-    def write_report(
+    def report(
         self,
         outcomes: list[JobOutcome],
         previous: Mapping[str, Any] | None,
         *,
         is_complete: bool | None,
     ) -> dict[str, Any]:
-        """Write the report and its page; return the report. For the arguments see report_of()."""
-        report = report_of(
-            self.manifest, outcomes, now(), is_complete=is_complete, previous=previous
-        )
+        """See report_of()."""
+        return report_of(self.manifest, outcomes, now(), is_complete=is_complete, previous=previous)
+
+    def is_known_to_be_complete(self) -> bool:
+        """Whether a report says so already."""
+        summary = self.reports.run(self.manifest.run).load_summary()
+        return summary is not None and bool(summary["complete"])
+
+    def write(self, report: Mapping[str, Any]) -> None:
+        """Write the report and its page."""
         self.reports.run(self.manifest.run).write_report(report, report_page(report))
-        return report
 
 
 def plan_night(
@@ -95,25 +110,37 @@ def plan_night(
     nothing is written. Raises InvalidPlan before anything is, and AlreadyExists if the name is that
     of a run with another plan.
     """
+    plan = request.plan.as_json(storage)
     manifest = reports.run(request.run).load_manifest()
     if manifest is None:
-        surveyed = survey(request.plan.jobs(storage), storage, deadline)
+        try:
+            surveyed = survey(request.plan.jobs(storage), storage, deadline)
+        except InvalidPlan as error:
+            # All that is wrong is told at once.
+            survey(error.jobs, storage, deadline, error.problems)
+            raise
         manifest = FrozenManifest(
             run=request.run,
+            token=new_token(),
             created=now(),
-            plan=request.plan.as_json(),
+            plan=plan,
             records=records or reports.run(request.run).records,
             compared_with=_run_before(request.run, reports),
-            require_input=request.require_input,
+            require_input=request.plan.require_input,
             jobs=tuple(surveyed),
         )
         if freeze:
             manifest = reports.run(request.run).freeze(manifest)
     else:
-        _check_same_plan(request, manifest)
+        _check_same_plan(plan, manifest)
         surveyed = survey_unready(manifest.jobs, storage, deadline)
         manifest = replace(manifest, jobs=tuple(surveyed))
-    _check_same_plan(request, manifest)
+    _check_same_plan(plan, manifest)
+    if records is not None and manifest.records != records:
+        raise FailedPrecondition(
+            f"run {request.run} was begun elsewhere: the records of its jobs are in"
+            f" {manifest.records}, and those of this service in {records}; give it another name"
+        )
     if unknown := sorted(set(request.choice.only) - {one.job.name for one in manifest.jobs}):
         raise InvalidArgument(f"only: there is no job {unknown[0]!r} in run {request.run}")
     return Night(manifest, reports, reports.store(manifest.records))
@@ -125,6 +152,7 @@ def run_night(
     choice: Choice,
     *,
     told: Told,
+    ended: Callable[[Mapping[str, Any]], None],
     is_stopped: threading.Event,
     part: frozenset[str] | None = None,
     is_reporter: bool = True,
@@ -132,10 +160,11 @@ def run_night(
 ) -> dict[str, Any]:
     """Run the chosen jobs that are ready, and reconcile all of them; return the report.
 
-    Calls `told` with the outcomes so far, now and then. Once `is_stopped` is set, running jobs end
-    and no others begin. Of the jobs only those named in `part` are begun, if there is one. Only the
-    `reporter` writes reports before the end. The report says that it is complete if each job has
-    settled; also if nothing was stopped and this call has the `last word`.
+    Calls `told` with the outcomes so far, now and then, and `ended` with the report if it is
+    complete, before it is written. Once `is_stopped` is set, running jobs end and no others begin.
+    Of the jobs only those named in `part` are begun, if there is one. Only the `reporter` writes
+    reports before the end. The report says that it is complete if each job has settled; also if
+    nothing was stopped and this call has the `last word`.
     """
     records = night.records()
     previous = night.report_before()
@@ -169,7 +198,7 @@ def run_night(
             told(so_far)
             started = time.monotonic()
             if is_reporter and started >= next_report:
-                night.write_report(so_far, previous, is_complete=False)
+                night.write(night.report(so_far, previous, is_complete=False))
                 took = time.monotonic() - started
                 next_report = started + max(_REPORT_EVERY_SECONDS, took * _REPORT_SHARE)
             next(filter(threading.Thread.is_alive, threads), threads[0]).join(_TURN_SECONDS)
@@ -177,8 +206,12 @@ def run_night(
     records.update(night.records())
     final = outcomes()
     told(final)
-    is_over = is_last_word and not is_stopped.is_set()
-    return night.write_report(final, previous, is_complete=True if is_over else None)
+    is_over = is_last_word and not is_stopped.is_set() and not engine.errors
+    report = night.report(final, previous, is_complete=True if is_over else None)
+    if report["complete"]:
+        ended(report)
+    night.write(report)
+    return report
 
 
 def load_night(run: str, reports: Reports) -> Night | None:
@@ -202,7 +235,10 @@ def report_now(run: str, reports: Reports) -> dict[str, Any] | None:
 def chosen_jobs(
     night: Night, choice: Choice, records: Mapping[str, JobRecord]
 ) -> list[SurveyedJob]:
-    """The jobs to run: those that are ready, and have not failed before."""
+    """The jobs to run: those that are ready, and have not failed before.
+
+    Those that are not done come first, so that a `limit` again and again comes to the end.
+    """
     chosen = []
     for one in night.manifest.jobs:
         record = records.get(night.manifest.job_id(one.job))
@@ -211,7 +247,14 @@ def chosen_jobs(
             continue
         if one.readiness is Readiness.READY and (choice.retry_failed or not has_failed):
             chosen.append(one)
-    return chosen if choice.limit is None else chosen[: choice.limit]
+    if choice.limit is None:
+        return chosen
+    chosen.sort(key=lambda one: _is_done(records.get(night.manifest.job_id(one.job))))
+    return chosen[: choice.limit]
+
+
+def _is_done(record: JobRecord | None) -> bool:
+    return record is not None and record.state is JobState.SUCCEEDED
 
 
 def _run_before(run: str, reports: Reports) -> str:
@@ -223,12 +266,11 @@ def _run_before(run: str, reports: Reports) -> str:
     return before[-1] if before else ""
 
 
-def _check_same_plan(request: RunRequest, manifest: FrozenManifest) -> None:
-    plan = request.plan.as_json()
+def _check_same_plan(plan: Mapping[str, Any], manifest: FrozenManifest) -> None:
     if manifest.plan != plan:
         names = {*plan, *manifest.plan}
         differing = sorted(name for name in names if plan.get(name) != manifest.plan.get(name))
         raise AlreadyExists(
-            f"there is a run {request.run} with another plan ({', '.join(differing)} differ):"
+            f"there is a run {manifest.run} with another plan ({', '.join(differing)} differ):"
             " give this one a name of its own"
         )

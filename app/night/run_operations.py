@@ -1,5 +1,6 @@
 """What a service does with runs: begin them, follow them, and tell of them."""
 
+import logging
 import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -28,6 +29,8 @@ _FOLLOW_SECONDS = 30.0
 _QUIET_SECONDS = 300.0
 _MOST_LISTED = 100
 
+logger = logging.getLogger(__name__)
+
 
 class RunOperations:
     """Runs whose jobs this service does, in the folder REPORTS_URI."""
@@ -53,7 +56,7 @@ class RunOperations:
             limits=settings.transfer_limits(),
             local_roots=settings.local_roots,
             allowed_uri_prefixes=settings.allowed_uri_prefixes,
-            reserved=settings.jobs_uri,
+            reserved=settings.own_folders(),
         )
         night = plan_night(
             request, self._reports, settings.jobs_uri, storage=storage, deadline=deadline
@@ -64,15 +67,14 @@ class RunOperations:
             engine,
             request.choice,
             told=lambda _: None,
+            ended=lambda report: announce(report, settings.notify_url),
             is_stopped=threading.Event(),
             is_reporter=False,
             is_last_word=False,
         )
         if engine.errors:
             raise engine.errors[0]
-        if report["complete"]:
-            announce(report, settings.notify_url)
-        else:
+        if not report["complete"]:
             self._follow_later(request.run)
         return report
 
@@ -91,29 +93,42 @@ class RunOperations:
         """Write the report anew, and come back later unless the run has ended; return the report.
 
         A run has ended once each job has settled, or once no instance runs one and the queue has
-        given up the others.
+        given up the others. Raises NotFound if there is no run any more.
         """
-        report = self._reports.run(run).load_report()
-        if report is not None and report["complete"]:
-            return report
         night = load_night(run, self._reports)
         if night is None:
             raise NotFound(f"there is no run {run}")
+        report = self._summary(run)
+        if report is not None and report["complete"]:
+            return report
         records = night.records()
         outcomes = reconcile(night.manifest, records)
         is_given_up = self._is_given_up(night.manifest.created, records.values())
-        report = night.write_report(
+        report = night.report(
             outcomes, night.report_before(), is_complete=True if is_given_up else None
         )
         if report["complete"]:
+            # Before it is written: who is stopped in between tells it again, and not never.
             announce(report, self._settings.notify_url)
-        else:
+        night.write(report)
+        if not report["complete"]:
             self._follow_later(run)
         return report
 
+    def _summary(self, run: str) -> dict[str, Any] | None:
+        """None where it cannot be read, since it is written anew."""
+        try:
+            return self._reports.run(run).load_summary()
+        except FailedPrecondition as error:
+            logger.warning("%s", error)
+            return None
+
     def _follow_later(self, run: str) -> None:
         def follow() -> None:
-            self.follow(run)
+            try:
+                self.follow(run)
+            except NotFound as error:
+                logger.warning("%s", error)
 
         self._queue.call_later(f"/runs/{run}:follow", follow, _FOLLOW_SECONDS)
 

@@ -1,5 +1,6 @@
 """What a run is asked for: by the options of a command, or by the body of a request."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -8,7 +9,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from app.config.job_spec import OPTIONAL
 from app.errors import InvalidArgument, shortened
-from app.night.planned_jobs import PlannedJob, Template, expand_template, read_manifest
+from app.night.planned_jobs import (
+    PlannedJob,
+    Template,
+    expand_template,
+    load_manifest,
+    read_manifest,
+)
 from app.night.run_files import check_run_name
 from app.storage import Location, Storage, parse_location
 
@@ -33,12 +40,14 @@ _TEXTS = ("manifest", "models", "output", "run", "date", "timezone")
 class Plan:
     """The jobs of a run before they are looked up: a manifest or a template.
 
-    `parameters` are those of all jobs, `day` is what `{date}` stands for.
+    `parameters` are those of all jobs, `day` is what `{date}` stands for. With `require_input`, a
+    job without input is a failure.
     """
 
     source: Location | Template
     parameters: Mapping[str, Any]
     day: date
+    require_input: bool = False
 
     def jobs(self, storage: Storage) -> list[PlannedJob]:
         """Raises NotFound, and InvalidPlan with all that is wrong."""
@@ -46,7 +55,8 @@ class Plan:
             return expand_template(self.source, self.parameters, self.day, storage)
         return read_manifest(self.source, self.parameters, self.day, storage)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, storage: Storage) -> dict[str, Any]:
+        """What tells this plan from another one, the content of its manifest included."""
         if isinstance(self.source, Template):
             template = self.source
             source: dict[str, Any] = {
@@ -55,8 +65,17 @@ class Plan:
                 "output": template.output,
             }
         else:
-            source = {"manifest": str(self.source)}
-        return {**source, "parameters": dict(self.parameters), "date": self.day.isoformat()}
+            content = load_manifest(self.source, storage)
+            source = {
+                "manifest": str(self.source),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        return {
+            **source,
+            "parameters": dict(self.parameters),
+            "date": self.day.isoformat(),
+            "require_input": self.require_input,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +89,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run, and what to do of it now. With `require_input`, a job without input is a failure."""
+    """A run, and what to do of it now."""
 
     run: str
     plan: Plan
     choice: Choice
-    require_input: bool = False
 
 
 def parse_run_request(
@@ -87,7 +105,13 @@ def parse_run_request(
     """
     _check_types(body)
     day = _day(body.get("date", ""), body.get("timezone") or "UTC", now)
-    parameters = {name: value for name, value in body.items() if name in OPTIONAL}
+    parameters = {
+        name: value
+        for name, value in body.items()
+        # A flag that is not set is one that is not given.
+        if name in OPTIONAL and (value is not False or name == "csv_header")
+    }
+    require_input = bool(body.get("require_input"))
     manifest, models = body.get("manifest", ""), body.get("models", "")
     if bool(manifest) == bool(models):
         raise InvalidArgument(
@@ -100,16 +124,15 @@ def parse_run_request(
             )
         location = parse_location(manifest, parameter="manifest", relative=relative_paths)
         name = location.path.rpartition("/")[2].partition(".")[0]
-        plan = Plan(location, parameters, day)
+        plan = Plan(location, parameters, day, require_input)
     else:
         name = models.partition("*")[0].rstrip("/").rpartition("/")[2]
-        plan = Plan(_template(body), parameters, day)
+        plan = Plan(_template(body), parameters, day, require_input)
     limit = body.get("limit")
     return RunRequest(
         check_run_name(body.get("run") or f"{_run_name(name)}-{day.isoformat()}"),
         plan,
         Choice(_names(body, "only"), limit, bool(body.get("retry_failed"))),
-        bool(body.get("require_input")),
     )
 
 
@@ -160,7 +183,7 @@ def _day(text: str, timezone: str, now: datetime) -> date:
             raise _malformed("date", "as in 2026-01-31", text) from None
     try:
         return now.astimezone(ZoneInfo(timezone)).date()
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InvalidArgument(
             f"timezone: there is no {shortened(timezone)!r}", {"parameters": ["timezone"]}
         ) from None

@@ -9,9 +9,9 @@ from app.concurrency.deadline import Deadline
 from app.concurrency.parallel import GoOn, run_all
 from app.config.file_format import format_of_name
 from app.errors import InvalidModel, JobError, NotFound
+from app.jobs.places import check_places
 from app.night.planned_jobs import InvalidPlan, PlannedJob
 from app.planning.output_paths import named_paths, single_paths
-from app.planning.plan import check_locations
 from app.planning.selection import select_files
 from app.savedmodel.find_model import find_model
 from app.storage import Storage
@@ -40,8 +40,17 @@ class SurveyedJob:
     message: str = ""
 
 
-def survey(jobs: list[PlannedJob], storage: Storage, deadline: Deadline) -> list[SurveyedJob]:
-    """Look at all jobs, some at a time. Raises InvalidPlan if two would write one output."""
+def survey(
+    jobs: Sequence[PlannedJob],
+    storage: Storage,
+    deadline: Deadline,
+    problems: Sequence[str] = (),
+) -> list[SurveyedJob]:
+    """Look at all jobs, some at a time.
+
+    Raises InvalidPlan with all that is wrong, after the `problems` that are known already: jobs
+    that can never run, and outputs that two jobs would write.
+    """
     found: dict[str, SurveyedJob] = {}
 
     def look(job: PlannedJob, go_on: GoOn) -> None:
@@ -51,25 +60,38 @@ def survey(jobs: list[PlannedJob], storage: Storage, deadline: Deadline) -> list
     tasks = [partial(look, job) for job in jobs]
     run_all(tasks, workers=_PARALLEL_LOOKS, check=deadline.remaining)
     surveyed = [found[job.name] for job in jobs]
-    if problems := [one.message for one in surveyed if one.readiness is Readiness.REFUSED]:
-        raise InvalidPlan(problems)
-    if problems := _conflicts(surveyed):
-        raise InvalidPlan(problems)
+    refused = [one.message for one in surveyed if one.readiness is Readiness.REFUSED]
+    if found_wrong := [*problems, *refused, *_conflicts(surveyed)]:
+        raise InvalidPlan(found_wrong)
     return surveyed
 
 
 def survey_unready(
     frozen: Sequence[SurveyedJob], storage: Storage, deadline: Deadline
 ) -> list[SurveyedJob]:
-    """Look again at the jobs that could not run, and at no others."""
-    jobs = [one.job for one in frozen if one.readiness is not Readiness.READY]
-    again = {one.job.name: one for one in survey(jobs, storage, deadline)}
+    """Look again at the jobs that could not run, and at those whose outputs might now collide."""
+    unready = [one.job for one in frozen if one.readiness is not Readiness.READY]
+    again = {one.job.name: one for one in survey(unready, storage, deadline)}
+    folders = [
+        str(one.job.spec.output) for one in again.values() if one.readiness is Readiness.READY
+    ]
+    if folders:
+        beside = [
+            one.job
+            for one in frozen
+            if one.job.name not in again and _is_beside(str(one.job.spec.output), folders)
+        ]
+        again = {one.job.name: one for one in survey([*unready, *beside], storage, deadline)}
     return [again.get(one.job.name, one) for one in frozen]
+
+
+def _is_beside(output: str, folders: Iterable[str]) -> bool:
+    return any(output.startswith(one) or one.startswith(output) for one in folders)
 
 
 def _look_at(job: PlannedJob, storage: Storage) -> SurveyedJob:
     try:
-        check_locations(job.spec, storage)
+        check_places(job.spec, storage)
         find_model(job.spec.model, storage)
     except (NotFound, InvalidModel) as error:
         return SurveyedJob(job, Readiness.MISSING_MODEL, message=error.message)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from app.errors import InvalidArgument
 from app.jobs.record import JobRecord
 from app.jobs.record_json import now
-from app.night.run_night import Night, chosen_jobs
-from app.night.run_request import Choice
+from app.night.run_night import Night
 from app.night.survey import Readiness, SurveyedJob
 
 _INDEXES = (
@@ -25,6 +24,8 @@ _INDEXES = (
     "SLURM_ARRAY_TASK_ID",
 )
 _FIRST_INDEX = "SLURM_ARRAY_TASK_MIN"
+_MOST_TASKS = 100_000
+_MOST_DIGITS = 18
 _COUNTS = ("CLOUD_RUN_TASK_COUNT", "AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_COUNT")
 
 
@@ -34,6 +35,11 @@ class TaskArray:
 
     index: int
     count: int
+
+    def names_of_part(self, jobs: Sequence[SurveyedJob]) -> frozenset[str]:
+        """Its part of those that can run."""
+        ready = [one for one in jobs if one.readiness is Readiness.READY]
+        return frozenset(one.job.name for one in self.part_of(ready))
 
     def part_of(self, jobs: Sequence[SurveyedJob]) -> list[SurveyedJob]:
         """Its part of the jobs: the same in each call, and about as many bytes as others.
@@ -57,32 +63,37 @@ def task_array(
 ) -> TaskArray:
     """The array that `environ` tells of, or the given numbers. Raises InvalidArgument."""
     if index is None:
-        index = _number(environ, _INDEXES, "--array-index")
-        index -= int(environ.get(_FIRST_INDEX, "0"))
+        name, index = _number(environ, _INDEXES, "--array-index")
+        if name.startswith("SLURM_"):
+            index -= _number(environ, (_FIRST_INDEX,), "--array-index")[1]
     if count is None:
-        count = _number(environ, _COUNTS, "--array-count")
-    if not 0 <= index < count:
-        raise InvalidArgument(f"the index of a task must be below their count, {index} and {count}")
+        _, count = _number(environ, _COUNTS, "--array-count")
+    if not 0 <= index < count <= _MOST_TASKS:
+        raise InvalidArgument(
+            f"the index of a task must be below their count, and that at most {_MOST_TASKS:,}:"
+            f" {index} and {count}; indexes with gaps need --array-index and --array-count"
+        )
     return TaskArray(index, count)
 
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """Gives a task that has done its part what others have not begun, or have left.
+    """Gives a task that has done its part those of the `chosen` jobs that others have not begun, or
+    have left.
 
     A job that another task runs comes once that one's lease ends, so that a task that was killed
     is replaced by those that live.
     """
 
     night: Night
-    choice: Choice
+    chosen: Sequence[SurveyedJob]
     most: int
 
     def __call__(self) -> list[tuple[JobRecord, float]]:
         time = now()
         records = self.night.records()
         waiting = []
-        for one in chosen_jobs(self.night, replace(self.choice, limit=None), records):
+        for one in self.chosen:
             draft = replace(self.night.draft(one), create_time=time, update_time=time)
             record = records.get(draft.job_id)
             if record is None:
@@ -95,15 +106,10 @@ class Takeover:
         return sorted(waiting, key=lambda item: item[1])[: self.most]
 
 
-def ready_part(night: Night, array: TaskArray) -> frozenset[str]:
-    """The names of this task's part of all jobs that can run."""
-    ready = [one for one in night.manifest.jobs if one.readiness is Readiness.READY]
-    return frozenset(one.job.name for one in array.part_of(ready))
-
-
-def _number(environ: Mapping[str, str], names: Sequence[str], option: str) -> int:
+def _number(environ: Mapping[str, str], names: Sequence[str], option: str) -> tuple[str, int]:
+    """The first variable that is a number, and its value."""
     for name in names:
         text = environ.get(name, "")
-        if text.isascii() and text.isdigit():
-            return int(text)
+        if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS:
+            return name, int(text)
     raise InvalidArgument(f"no task array: none of {', '.join(names)} is set; give {option}")

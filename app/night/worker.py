@@ -17,7 +17,7 @@ from app.errors import JobError, LeaseHeld
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
 from app.jobs.record import JobRecord
-from app.jobs.record_json import as_json, decoded
+from app.jobs.record_json import as_json, decoded, now
 from app.jobs.store import JobStore
 from app.settings import settings_or_exit
 from app.storage import Connections, parse_location
@@ -48,15 +48,22 @@ def main(records: str) -> None:
 
 
 def _run(draft: JobRecord, executor: JobExecutor, runner: JobRunner) -> dict[str, Any]:
-    """The record of the job once it has ended, or after how many seconds to try it again."""
+    """The record of the job once it has ended, or after how many seconds to try it again.
+
+    A job that cannot be recorded has failed, as far as this run is concerned. The answer to one
+    that is to be tried again has the record of a failure as well, for whoever has tried enough.
+    """
     try:
         with runner.alone() as stop_signal:
-            return as_json(executor.run_draft(draft, stop_signal, within=inf))
+            return {"record": as_json(executor.run_draft(draft, stop_signal, within=inf))}
     except LeaseHeld as error:
         return {"retry_seconds": error.retry_after_seconds}
     except JobError as error:
+        failed = {"record": as_json(draft.failed(error, now()))}
+        if not error.is_retryable:
+            return failed
         retry = error.retry_after_seconds or _RETRY_SECONDS
-        return {"retry_seconds": retry, "message": error.message}
+        return {**failed, "retry_seconds": retry, "message": error.message}
 
 
 if __name__ == "__main__":

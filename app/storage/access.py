@@ -54,8 +54,8 @@ class Storage:
     """The storage of one job: calls the backend of each location, within the job's deadline.
 
     `local_roots` are the folders below which local files may be used; `allowed_uri_prefixes` those
-    below which all locations are. None allows any. Nothing at or below `reserved` may be used: the
-    service keeps its own files there.
+    below which all locations are. None allows any. Nothing at or below the `reserved` folders may
+    be used: the service keeps its own files there.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Storage:
         local_roots: tuple[Path, ...] | None = None,
         local: LocalBackend | None = None,
         allowed_uri_prefixes: tuple[Location, ...] | None = None,
-        reserved: Location | None = None,
+        reserved: tuple[Location, ...] = (),
     ) -> None:
         self._connections = connections or Connections(None)
         self._deadline = deadline or Deadline.never()
@@ -90,8 +90,10 @@ class Storage:
 
     def check_allowed(self, location: Location) -> None:
         """Raise PermissionDenied for locations outside ALLOWED_URI_PREFIXES, and reserved ones."""
-        if self._reserved is not None and _is_at_or_below(location, self._reserved):
-            raise PermissionDenied(f"{location}: belongs to the records of jobs, JOBS_URI")
+        if any(_is_at_or_below(location, folder) for folder in self._reserved):
+            raise PermissionDenied(
+                f"{location}: belongs to the service's own files, JOBS_URI and REPORTS_URI"
+            )
         if self._allowed is None or any(_is_below(location, prefix) for prefix in self._allowed):
             return
         raise PermissionDenied(f"{location}: not below any of this instance's ALLOWED_URI_PREFIXES")
@@ -110,9 +112,10 @@ class Storage:
         self, folder: Location, name_prefix: str = "", wanted: Wanted | None = None
     ) -> list[StoredFile]:
         files = self._backend(folder).list_below(folder, name_prefix, wanted)
-        if self._reserved is None or not _may_hold(folder, self._reserved):
-            return files
-        return [file for file in files if not _is_at_or_below(file.location, self._reserved)]
+        inner = [one for one in self._reserved if _may_hold(folder, one)]
+        return [
+            file for file in files if not any(_is_at_or_below(file.location, one) for one in inner)
+        ]
 
     def list_folders(self, folder: Location) -> list[str]:
         return self._backend(folder).list_folders(folder)

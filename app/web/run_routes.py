@@ -1,8 +1,10 @@
 """The routes of runs: fan out many jobs, follow them, and show what became of them."""
 
+import logging
+
 from flask import Blueprint, Response, request
 
-from app.errors import InvalidArgument, shortened
+from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
 from app.jobs.record_json import now
 from app.night.report_page import policy_header, report_page
@@ -12,6 +14,7 @@ from app.web.answers import answer_json, answered
 from app.web.request_parameters import json_object
 from app.web.service import the_service
 
+logger = logging.getLogger(__name__)
 run_routes = Blueprint("runs", __name__)
 
 
@@ -68,7 +71,13 @@ def follow_run(run: str) -> Response:
         _refuse_arguments()
         if body_of(request):
             raise InvalidArgument("a delivery has no parameters: the run's manifest has them")
-        return answer_json(summary_of(the_service().runs.follow(run)))
+        try:
+            report = the_service().runs.follow(run)
+        except NotFound as error:
+            # The run was deleted. A queue would deliver this for ever.
+            logger.warning("a delivery is of no use: %s", error.message)
+            return answer_json({"run": run, "complete": True})
+        return answer_json(summary_of(report))
 
     return answered(answer)
 

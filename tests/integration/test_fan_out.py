@@ -235,6 +235,95 @@ def test_some_jobs_only(night: Night) -> None:
     assert night.run("--only", "absent").returncode == 2
 
 
+def test_a_limit_again_and_again_comes_to_the_end(night: Night) -> None:
+    for _ in range(3):  # four that succeed, and one that fails
+        assert set(night.outputs()) != set(night.names)
+        night.run("--limit", "2")
+    assert set(night.outputs()) == set(night.names)
+
+
+def test_another_plan_of_the_same_name_is_refused(night: Night) -> None:
+    assert night.run("--only", "site-00").returncode == 1
+    for option in ("--require-input", "--force", "--batch-size=7"):
+        ran = night.run(option)
+        assert ran.returncode == 2
+        assert "there is a run models-2026-03-01 with another plan" in ran.stderr
+
+
+def test_a_run_without_its_manifest_begins_anew(night: Night) -> None:
+    """Whatever records are there, they are not of this run."""
+    assert night.run("--only", "site-00").returncode == 1
+    (night.folder / "reports" / "models-2026-03-01" / "manifest.json").unlink()
+    shutil.rmtree(night.folder / "out")
+    assert night.run("--only", "site-00").returncode == 1
+    assert set(night.outputs()) == {"site-00"}
+
+
+def test_a_record_that_cannot_be_read_is_a_failure(night: Night) -> None:
+    assert night.run("--only", "site-00").returncode == 1
+    (record,) = (night.folder / "reports").rglob("jobs/models-*.json")
+    record.write_text("garbage")
+    ran = night.run("--only", "site-00")
+    assert ran.returncode == 1
+    assert night.states()["site-00"] == "failed"
+    assert "is no record of a job" in ran.stderr
+
+
+def test_a_bad_report_of_the_day_before_stops_nothing(night: Night) -> None:
+    for content in ("{}", "x"):
+        before = night.folder / "reports" / "models-2026-02-28" / "report.json"
+        before.parent.mkdir(parents=True, exist_ok=True)
+        before.write_text(content)
+        assert night.run("--only", "site-00").returncode == 1
+        assert night.states()["site-00"] in ("succeeded", "reused")
+
+
+def manifest_of(tmp_path: Path, models: Path, *lines: dict[str, str]) -> list[str]:
+    """The command for a manifest of these lines, which differ from each other."""
+    same = {"model": str(models / "zoo"), "output": f"{tmp_path}/o/"}
+    manifest = tmp_path / "night.jsonl"
+    manifest.write_text("".join(json.dumps({**same, **line}) + "\n" for line in lines))
+    argv = [sys.executable, "-m", "app.cli", "fan-out", "--manifest", str(manifest)]
+    return [*argv, "--reports", f"{tmp_path}/reports", "--date", "2026-03-01"]
+
+
+def called(argv: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_inputs_that_come_later_may_not_collide(tmp_path: Path, models: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "x.jsonl").write_text("[1, 2, 3]\n")
+    lines = [{"name": name, "input": f"{tmp_path}/{name}/x.jsonl"} for name in ("a", "b")]
+    argv = manifest_of(tmp_path, models, *lines)
+    assert called(argv).returncode == 0
+    (tmp_path / "b" / "x.jsonl").write_text("[4, 5, 6]\n")
+    ran = called(argv)
+    assert ran.returncode == 2
+    assert f"would both write {tmp_path}/o/x.jsonl" in ran.stderr
+    assert (tmp_path / "o" / "x.jsonl").read_text() == "[3.0,5.0,7.0]\n"
+
+
+def test_all_that_is_wrong_with_a_manifest_is_told(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("[1, 2, 3]\n")
+    lines = [{"name": name, "input": f"{tmp_path}/x.jsonl"} for name in ("a", "b")]
+    argv = manifest_of(tmp_path, models, *lines, {"name": "c", "surprise": "1"})
+    ran = called(argv)
+    assert ran.returncode == 2
+    assert "unknown parameter 'surprise'" in ran.stderr
+    assert "a and b would both write" in ran.stderr
+
+
+def test_a_manifest_that_has_changed_is_refused(tmp_path: Path, models: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("[1, 2, 3]\n")
+    line = {"name": "a", "input": f"{tmp_path}/x.jsonl"}
+    assert called(manifest_of(tmp_path, models, line)).returncode == 0
+    ran = called(manifest_of(tmp_path, models, line, {**line, "name": "b"}))
+    assert ran.returncode == 2
+    assert "with another plan (sha256 differ)" in ran.stderr
+
+
 def test_conflicts_are_told_before_anything_runs(tmp_path: Path, models: Path) -> None:
     (tmp_path / "in.jsonl").write_text("[1, 2, 3]\n")
     line = {

@@ -189,7 +189,7 @@ def test_the_command_follows_the_jobs_of_a_queue(gcs_url: str, place: Place) -> 
             timeout=100,
             check=False,
         )
-        assert estimate.returncode == 1
+        assert estimate.returncode == 2
         assert "delivers 32 jobs at once, and 7 instances" in estimate.stderr
 
 
@@ -215,18 +215,74 @@ def test_what_is_wrong_is_told(gcs_url: str, place: Place) -> None:
         assert "unknown parameter 'x'" in post(x=1)
         assert "there are no folders" in post(models=f"{place.uri}/none/*/")
         # The service's own records.
-        assert "belongs to the records of jobs" in post(output=f"{place.uri}/jobs/{{name}}/")
+        assert "belongs to the service's own files" in post(output=f"{place.uri}/jobs/{{name}}/")
+        assert "own files" in post(output=f"{place.uri}/reports/{{name}}/")
+        assert "LOCAL_ROOTS" in post(output="/etc/{name}/")
         same = f"{place.uri}/out/"
         assert "would both write" in post(output=same)
         assert requests.get(f"{service.url}/runs/{RUN}", timeout=30).status_code == 404
         assert requests.get(f"{service.url}/runs/a.b", timeout=30).status_code == 400
-        assert requests.post(f"{service.url}/runs/{RUN}:follow", timeout=30).status_code == 404
+        # A queue would deliver it for ever.
+        assert requests.post(f"{service.url}/runs/{RUN}:follow", timeout=30).status_code == 200
         requests.post(f"{service.url}/fan-out", json=place.body(), timeout=60).raise_for_status()
         assert "another plan (parameters differ)" in post(batch_size=7)
     with gunicorn({"STORAGE_EMULATOR_HOST": gcs_url}) as service:
         answer = requests.get(f"{service.url}/runs", timeout=30)
         assert answer.status_code == 400
         assert "REPORTS_URI is not set" in answer.text
+
+
+def test_an_input_that_comes_late_is_waited_for(gcs_url: str, place: Place) -> None:
+    """It was not there when the manifest was frozen."""
+    queue = FakeCloudTasks(front_end=lambda: "")
+    with fake_cloud_tasks(queue), running(gcs_url, place, queue) as service:
+        url = f"{service.url}/fan-out"
+        requests.post(url, json=place.body(), timeout=60).raise_for_status()
+        until(lambda: report_of(service)["complete"])
+        queue.is_paused = True
+        place.bucket.put(f"{place.folder}/in/silent/2026-03-01/a.jsonl", "[1]\n")
+        requests.post(url, json=place.body(only=["silent"]), timeout=60).raise_for_status()
+        report = follow(service)
+        assert (report["states"]["never ran"], report["complete"]) == (1, False)
+        queue.is_paused = False
+        until(lambda: report_of(service)["states"]["no input"] == 0)
+        until(lambda: report_of(service)["states"]["succeeded"] == JOBS + 1)
+
+
+def test_a_run_of_the_command_goes_on_in_the_service(gcs_url: str, place: Place) -> None:
+    """And not where its records are elsewhere."""
+    queue = FakeCloudTasks(front_end=lambda: "", is_paused=True)
+    with fake_cloud_tasks(queue), running(gcs_url, place, queue) as service:
+        argv = [sys.executable, "-m", "app.cli", "fan-out"]
+        for name, value in place.body().items():
+            argv += [f"--{name.replace('_', '-')}", value]
+        environment = {**os.environ, **settings(gcs_url, place, queue)}
+        for options in (["--run", "here", "--limit", "1"], ["--on", "queue"]):
+            ran = subprocess.run(
+                [*argv, *options], env=environment, capture_output=True, check=False, timeout=100
+            )
+            assert ran.returncode in (0, 1), ran.stderr
+        url = f"{service.url}/fan-out"
+        assert requests.post(url, json=place.body(), timeout=60).status_code == 202
+        answer = requests.post(url, json=place.body(run="here"), timeout=60)
+        assert answer.status_code == 400
+        assert "run here was begun elsewhere" in answer.json()["error"]["message"]
+
+
+def test_bad_reports_hide_no_others(gcs_url: str, place: Place) -> None:
+    for run in ("bad", "worse"):
+        content = "{}" if run == "bad" else "no json"
+        place.bucket.put(f"{place.folder}/reports/{run}/summary.json", content)
+        place.bucket.put(f"{place.folder}/reports/{run}/report.json", content)
+    good = '{"run": "good", "created": "2026-03-01T00:00:00Z", "complete": true}'
+    place.bucket.put(f"{place.folder}/reports/good/summary.json", good)
+    with running(gcs_url, place, None) as service:
+        listed = requests.get(f"{service.url}/runs", timeout=30).json()["runs"]
+        assert [one["run"] for one in listed] == ["good"]
+        for run in ("bad", "worse"):
+            answer = requests.get(f"{service.url}/runs/{run}", timeout=30)
+            assert answer.status_code == 400
+            assert "is not what a run has written" in answer.text
 
 
 def test_a_job_that_the_queue_has_given_up_never_ran(gcs_url: str, place: Place) -> None:
@@ -239,6 +295,7 @@ def test_a_job_that_the_queue_has_given_up_never_ran(gcs_url: str, place: Place)
     records = parse_location(f"{place.uri}/jobs/", parameter="JOBS_URI")
     manifest = FrozenManifest(
         run=RUN,
+        token="t",
         created=created,
         plan={},
         records=records,

@@ -20,7 +20,7 @@ def surveyed(name: str, readiness: Readiness = Readiness.READY, **values: Any) -
 
 
 def frozen(*jobs: SurveyedJob, **values: Any) -> FrozenManifest:
-    whole = FrozenManifest(run="run", created=NOW, plan={}, records=RECORDS, jobs=jobs)
+    whole = FrozenManifest(run="run", token="t", created=NOW, plan={}, records=RECORDS, jobs=jobs)
     return replace(whole, **values)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.errors import FailedPrecondition, InvalidArgument, NotFound
 from app.jobs.queue import UNLIMITED, QueueLimits
-from app.night.announcement import announce
+from app.night.announcement import announce, check_notify_url
 from app.night.dispatch_limits import check_limits
 from app.night.estimate import estimate, load_prices
 from app.night.report import report_of
@@ -143,3 +143,27 @@ def test_a_chat_that_fails_is_logged_without_its_address(
         announce(report, url)
     assert "was not posted: it answered 404" in caplog.text
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["foo", "file:///x", "https://", "http://[", "ftp://host/"])
+def test_what_is_no_webhook_is_told_before_the_run(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="notify must be the address"):
+        check_notify_url(url)
+
+
+def test_a_redirect_is_not_followed(caplog: pytest.LogCaptureFixture) -> None:
+    manifest = frozen(surveyed("a"))
+    report = report_of(manifest, outcomes_of(manifest, [done()]), NOW)
+    with chat([302, 302, 302]) as (url, sent):
+        announce(report, url)
+    assert len(sent) == 3
+    assert "was not posted: it answered 302" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://a..b/", f"http://{'x' * 70}.test/"])
+def test_a_name_that_cannot_be_looked_up_is_logged(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = frozen(surveyed("a"))
+    announce(report_of(manifest, outcomes_of(manifest, [done()]), NOW), url)
+    assert "was not posted" in caplog.text

@@ -142,3 +142,48 @@ def test_no_folders_are_not_found(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with pytest.raises(NotFound, match="there are no folders"):
         expand(tmp_path, storage)
+
+
+def test_a_name_stands_in_the_lines_of_a_manifest(storage: Storage, tmp_path: Path) -> None:
+    text = line(name="b", input="gs://bkt/{name}/{date}", output="gs://bkt/o/{name}/")
+    (job,) = read(tmp_path / "night.jsonl", text, storage)
+    assert list(map(str, job.spec.inputs)) == ["gs://bkt/b/2026-03-01"]
+    assert str(job.spec.output) == "gs://bkt/o/b/"
+
+
+def test_lines_end_with_line_feeds_alone(storage: Storage, tmp_path: Path) -> None:
+    (job,) = read(tmp_path / "night.jsonl", line(name="a\u2028b"), storage)
+    assert job.name == "a\u2028b"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name,model,input,output\n"a,gs://bkt/m/,gs://bkt/i,gs://bkt/o/\nb,c,d,e\n', "no csv"),
+        ("name,model,model\na,gs://bkt/m/,x\n", "'model' more than once"),
+        ("name,model,\na,gs://bkt/m/,\n", "more than once, or empty"),
+        ("name,model\n" + "x" * 200_000 + ",y\n", "larger than field limit"),
+    ],
+)
+def test_tables_that_could_be_misread_are_refused(
+    text: str, words: str, storage: Storage, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidPlan, match=words):
+        read(tmp_path / "night.csv", text, storage)
+
+
+def test_there_are_days_before_the_first_one(storage: Storage, tmp_path: Path) -> None:
+    manifest = tmp_path / "night.jsonl"
+    manifest.write_text(line(input="gs://bkt/{date-1}"))
+    location = parse_location(str(manifest), parameter="p")
+    with pytest.raises(InvalidPlan, match="no day {date-1} before 0001-01-01"):
+        read_manifest(location, {}, date(1, 1, 1), storage)
+
+
+def test_folders_may_have_braces_and_no_wildcards(storage: Storage, tmp_path: Path) -> None:
+    make(tmp_path / "m" / "{date}" / "1" / "saved_model.pb")
+    (job,) = expand(tmp_path, storage)
+    assert str(job.spec.model) == f"{tmp_path}/m/{{date}}/"
+    make(tmp_path / "m" / "a*" / "1" / "saved_model.pb")
+    with pytest.raises(InvalidPlan, match="must not have"):
+        expand(tmp_path, storage)

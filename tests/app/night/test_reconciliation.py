@@ -45,7 +45,8 @@ def brief(reused: int) -> dict[str, Any]:
         (record(), Readiness.READY, Outcome.NEVER_RAN),
         (None, Readiness.READY, Outcome.NEVER_RAN),
         (None, Readiness.NO_INPUT, Outcome.NO_INPUT),
-        (record(), Readiness.MISSING_MODEL, Outcome.MISSING_MODEL),
+        (None, Readiness.MISSING_MODEL, Outcome.MISSING_MODEL),
+        (record(), Readiness.NO_INPUT, Outcome.NEVER_RAN),
     ],
 )
 def test_a_job_is_in_one_state(

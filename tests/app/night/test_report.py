@@ -23,7 +23,10 @@ from tests.app.night.night_values import frozen, outcomes_of, surveyed
 def done(rows: int = 10, seconds: float = 1.0) -> JobRecord:
     report = {"files": 1, "instances": rows, "errors": 1, "seconds": {"predict": seconds}}
     begun = record().taken("owner", NOW, 60).renewed(NOW, 60, record().counts, seconds)
-    return begun.succeeded(report, NOW)
+    ended = begun.succeeded({**report, "files": [{"state": "PREDICTED"}]}, NOW)
+    text = brief(ended)
+    assert text is not None
+    return decoded(text)
 
 
 def failed(error: JobError) -> JobRecord:
@@ -49,7 +52,13 @@ def test_failures_that_differ_in_names_and_numbers_are_one_cause() -> None:
 
 
 def test_a_command_runs_a_job_again() -> None:
-    given = {"on_error": "skip", "force": True, "constants": {"p": 1.5}, "csv_header": False}
+    given: dict[str, Any] = {
+        "on_error": "skip",
+        "force": True,
+        "constants": {"p": 1.5},
+        "csv_header": False,
+    }
+    given["output_filter"] = ["y", "a,b"]
     spec = parse_job_spec({**PLACES, **given, "key_field": "a b"})
     one = surveyed("a")
     (outcome,) = outcomes_of(frozen(one), [None])
@@ -61,6 +70,7 @@ def test_a_command_runs_a_job_again() -> None:
     assert words[words.index("--constants") + 1] == '{"p":1.5}'
     assert words[words.index("--csv-header") + 1] == "False"
     assert "--force" in words
+    assert words[words.index("--output-filter") + 1] == 'y,"a,b"'
 
 
 def test_a_run_is_compared_with_the_one_before() -> None:
@@ -132,3 +142,22 @@ def test_a_page_of_10_000_jobs_is_below_5_megabytes() -> None:
     manifest = frozen(*(surveyed(f"site-{number:05}-of-a-long-name") for number in range(10_000)))
     report = report_of(manifest, outcomes_of(manifest, [done()] * 10_000), NOW)
     assert len(report_page(report)) < 5_000_000
+
+
+def test_a_job_that_is_reused_keeps_the_time_that_its_outputs_took() -> None:
+    made = done(seconds=2.0)
+    again = made.reopened(NOW).taken("owner", NOW, 60).renewed(NOW, 60, made.counts, 0.1)
+    reused = again.succeeded({"files": [{"state": "REUSED"}], "instances": 10, "errors": 0}, NOW)
+    assert (reused.run_seconds, reused.made_seconds) == (0.1, 2.0)
+    before, now = frozen(surveyed("a")), frozen(surveyed("a"), compared_with="before")
+    previous = report_of(before, outcomes_of(before, [reused]), NOW)
+    report = report_of(now, outcomes_of(now, [done(seconds=4.0)]), NOW, previous=previous)
+    assert report["compared_with"]["slower"] == [{"name": "a", "before": 2.0, "now": 4.0}]
+
+
+def test_a_report_of_another_kind_is_no_comparison() -> None:
+    manifest = frozen(surveyed("a"), compared_with="before")
+    outcomes = outcomes_of(manifest, [done()])
+    others: list[dict[str, Any]] = [{}, {"jobs": [{}]}, {"jobs": 7}]
+    for previous in others:
+        assert "compared_with" not in report_of(manifest, outcomes, NOW, previous=previous)

@@ -1,6 +1,7 @@
 """A run as JSON or as options, and what is wrong with it."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.errors import InvalidArgument
 from app.night.planned_jobs import Template
 from app.night.run_request import Choice, parse_run_request
+from app.storage import Storage
 
 EVENING = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 TEMPLATE = {"models": "gs://bkt/models/*/", "input": "gs://bkt/{name}", "output": "gs://bkt/o/"}
@@ -35,7 +37,7 @@ def test_a_manifest_names_the_run() -> None:
     assert request.run == "shops-of-the-north-2026-03-01"
     assert str(request.plan.source) == "gs://bkt/shops of the north.jsonl"
     assert request.choice == Choice(("a",), 3, retry_failed=True)
-    assert request.require_input
+    assert request.plan.require_input
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,7 @@ def test_a_manifest_names_the_run() -> None:
         ({"date": 7}, "date must be a string"),
         ({"timezone": "Mars"}, "there is no 'Mars'"),
         ({"timezone": "../etc"}, "there is no"),
+        ({"timezone": "Europe"}, "there is no 'Europe'"),
         ({"run": "../x"}, "run must be"),
         ({"limit": 0}, "limit must be a whole number above 0"),
         ({"limit": True}, "limit must be a whole number above 0"),
@@ -63,3 +66,19 @@ def test_a_manifest_names_the_run() -> None:
 def test_what_is_wrong_is_told(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidArgument, match=words):
         parse_run_request({**TEMPLATE, **changes}, EVENING)
+
+
+def test_flags_that_are_not_set_are_no_part_of_a_plan() -> None:
+    """The command line names all flags, and JSON none."""
+    given = {**TEMPLATE, "force": False, "include_instance": False, "csv_header": False}
+    assert parse_run_request(given, EVENING).plan.parameters == {"csv_header": False}
+
+
+def test_a_manifest_that_changes_is_another_plan(tmp_path: Path) -> None:
+    manifest = tmp_path / "night.jsonl"
+    plans = []
+    for content in ("{}", "{}", "{} "):
+        manifest.write_text(content)
+        plan = parse_run_request({"manifest": str(manifest)}, EVENING).plan
+        plans.append(plan.as_json(Storage()))
+    assert plans[0] == plans[1] != plans[2]

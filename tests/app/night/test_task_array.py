@@ -36,7 +36,19 @@ def test_kubernetes_does_not_tell_the_count() -> None:
     assert task_array({}, index=0, count=2) == TaskArray(0, 2)
 
 
-@pytest.mark.parametrize(("index", "count"), [(None, 2), (2, 2)])
+@pytest.mark.parametrize("first", ["", "x", "9" * 30])
+def test_variables_that_are_no_numbers_are_told(first: str) -> None:
+    environ = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_MIN": first}
+    with pytest.raises(InvalidArgument, match="SLURM_ARRAY_TASK_MIN"):
+        task_array(environ, count=9)
+
+
+def test_the_first_index_is_that_of_slurm_alone() -> None:
+    environ = {"CLOUD_RUN_TASK_INDEX": "1", "SLURM_ARRAY_TASK_MIN": "1"}
+    assert task_array(environ, count=2).index == 1
+
+
+@pytest.mark.parametrize(("index", "count"), [(None, 2), (2, 2), (0, 10**8)])
 def test_a_task_needs_a_place_in_the_array(index: int | None, count: int) -> None:
     with pytest.raises(InvalidArgument):
         task_array({}, index=index, count=count)
