@@ -19,6 +19,8 @@ from tfserving_launcher._process import UNKNOWN_EXIT_CODE, ChildProcess
 from tfserving_launcher._program import Program
 from tfserving_launcher.python_server.limits import Limits
 
+_FIRST_ANSWER_SECONDS = 60.0
+
 
 def process_of(program: Program, argv: Sequence[str], **options: Any) -> ChildProcess:
     """The process of a model server. For `options` see ChildProcess."""
@@ -58,11 +60,20 @@ class ForkedProcess(ChildProcess):
         finally:
             os.close(written)
         self._answers = self._connection.makefile("rb")
-        line = self._answers.readline()
+        # The first answer may have to wait until the fork server has imported TensorFlow.
+        self._connection.settimeout(_FIRST_ANSWER_SECONDS)
+        try:
+            line = self._answers.readline()
+        except TimeoutError:
+            line = b""
         if not line:
             os.close(self._output)
             self._forget()
-            raise ProgramNotFound(f"the fork server at {self._fork_server} has ended")
+            raise ProgramNotFound(
+                f"the fork server at {self._fork_server} has ended, or did not answer within"
+                f" {_FIRST_ANSWER_SECONDS:.0f} s"
+            )
+        self._connection.settimeout(None)
         self._pid = int(line)
 
     def _request(self) -> dict[str, Any]:

@@ -96,6 +96,17 @@ class _Instance:
             self.kill()
 
 
+def settings_of(queue: FakeCloudTasks) -> dict[str, str]:
+    """For instances that the queue calls."""
+    return {
+        "QUEUE": QUEUE,
+        "SERVICE_URL": "http://service.test",
+        "SERVICE_ACCOUNT": "robot@p.iam.gserviceaccount.com",
+        "DISPATCH_DEADLINE_SECONDS": "60",
+        "CLOUD_TASKS_EMULATOR_HOST": queue.address,
+    }
+
+
 @contextmanager
 def fleet(folder: Path, settings: dict[str, str], *, instances: int = INSTANCES) -> Iterator[Fleet]:
     """Instances, and their storage behind a proxy that counts what is published."""
@@ -151,14 +162,7 @@ def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcom
     """Jobs through a queue that errs, while `deaths` instances are killed at random moments."""
     queue = FakeCloudTasks(front_end=lambda: "", mischief=MISCHIEF)
     with fake_cloud_tasks(queue):
-        settings = {
-            "QUEUE": QUEUE,
-            "SERVICE_URL": "http://service.test",
-            "SERVICE_ACCOUNT": "robot@p.iam.gserviceaccount.com",
-            "DISPATCH_DEADLINE_SECONDS": "60",
-            "CLOUD_TASKS_EMULATOR_HOST": queue.address,
-        }
-        with fleet(folder, settings) as instances:
+        with fleet(folder, settings_of(queue)) as instances:
             instances.bucket.put_folder("models/zoo", models / "zoo")
             queue.front_end = instances.front_end
             outcome = _run(instances, jobs, deaths, queue)

@@ -26,7 +26,7 @@ import psutil
 
 from tests.fakes.cloud_tasks import FakeCloudTasks, fake_cloud_tasks
 from tests.fakes.many_models import name_of
-from tests.faults.job_fleet import MISCHIEF, QUEUE, Fleet, fleet
+from tests.faults.job_fleet import MISCHIEF, Fleet, fleet, settings_of
 from tests.faults.storage_proxy import StorageProxy
 from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
 
@@ -213,14 +213,7 @@ def run_over_queue(night: Night, folder: Path, deaths: int) -> Outcome:
     """Over a queue that errs, in four instances, of which some are killed."""
     queue = FakeCloudTasks(front_end=lambda: "", mischief=MISCHIEF)
     with fake_cloud_tasks(queue):
-        settings = {
-            "QUEUE": QUEUE,
-            "SERVICE_URL": "http://service.test",
-            "SERVICE_ACCOUNT": "robot@p.iam.gserviceaccount.com",
-            "DISPATCH_DEADLINE_SECONDS": "60",
-            "CLOUD_TASKS_EMULATOR_HOST": queue.address,
-        }
-        with fleet(folder, settings) as instances:
+        with fleet(folder, settings_of(queue)) as instances:
             queue.front_end = instances.front_end
             put(night, instances)
             killer = threading.Thread(target=_kill_instances, args=(instances, deaths))
