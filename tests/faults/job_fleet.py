@@ -161,12 +161,11 @@ class Outcome:
 def run_over_queue(models: Path, folder: Path, jobs: int, deaths: int) -> Outcome:
     """Jobs through a queue that errs, while `deaths` instances are killed at random moments."""
     queue = FakeCloudTasks(front_end=lambda: "", mischief=MISCHIEF)
-    with fake_cloud_tasks(queue):
-        with fleet(folder, settings_of(queue)) as instances:
-            instances.bucket.put_folder("models/zoo", models / "zoo")
-            queue.front_end = instances.front_end
-            outcome = _run(instances, jobs, deaths, queue)
-            _await(queue.is_idle, 60)
+    with fake_cloud_tasks(queue), fleet(folder, settings_of(queue)) as instances:
+        instances.bucket.put_folder("models/zoo", models / "zoo")
+        queue.front_end = instances.front_end
+        outcome = _run(instances, jobs, deaths, queue)
+        _await(queue.is_idle, 60)
     return Outcome(**outcome, deliveries=len(queue.deliveries))
 
 

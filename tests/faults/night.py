@@ -212,25 +212,24 @@ def run_local(night: Night) -> Outcome:
 def run_over_queue(night: Night, folder: Path, deaths: int) -> Outcome:
     """Over a queue that errs, in four instances, of which some are killed."""
     queue = FakeCloudTasks(front_end=lambda: "", mischief=MISCHIEF)
-    with fake_cloud_tasks(queue):
-        with fleet(folder, settings_of(queue)) as instances:
-            queue.front_end = instances.front_end
-            put(night, instances)
-            killer = threading.Thread(target=_kill_instances, args=(instances, deaths))
-            started = time.monotonic()
-            killer.start()
-            place = instances.bucket.uri
-            ran = subprocess.run(
-                night.arguments(place, "--on", "queue", "--wait"),
-                env={**os.environ, **instances.environment},
-                capture_output=True,
-                check=False,
-                timeout=_PATIENCE_SECONDS,
-            )
-            seconds = time.monotonic() - started
-            killer.join()
-            notes = f", {instances.deaths} instances killed, {len(queue.deliveries)} deliveries"
-            return _judged(night, instances, ran, seconds, notes)
+    with fake_cloud_tasks(queue), fleet(folder, settings_of(queue)) as instances:
+        queue.front_end = instances.front_end
+        put(night, instances)
+        killer = threading.Thread(target=_kill_instances, args=(instances, deaths))
+        started = time.monotonic()
+        killer.start()
+        place = instances.bucket.uri
+        ran = subprocess.run(
+            night.arguments(place, "--on", "queue", "--wait"),
+            env={**os.environ, **instances.environment},
+            capture_output=True,
+            check=False,
+            timeout=_PATIENCE_SECONDS,
+        )
+        seconds = time.monotonic() - started
+        killer.join()
+        notes = f", {instances.deaths} instances killed, {len(queue.deliveries)} deliveries"
+        return _judged(night, instances, ran, seconds, notes)
 
 
 def run_array(night: Night, folder: Path) -> Outcome:
