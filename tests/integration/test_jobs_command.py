@@ -131,7 +131,7 @@ def test_without_a_place_the_usage_says_so(gcs_url: str) -> None:
 
 def test_a_service_that_is_not_there_is_told() -> None:
     ran = Command(["--service", "http://127.0.0.1:1"], dict(os.environ))("list")
-    assert ran.returncode == 1
+    assert ran.returncode == 75
     assert "http://127.0.0.1:1 does not answer" in ran.stderr
 
 

@@ -19,7 +19,7 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.error_details import details_of
-from tests.fakes.processes import RunningService, gunicorn
+from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
 from tests.fakes.waiting import until
 from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.world import model_servers
@@ -178,10 +178,9 @@ def test_server_sees_no_credentials_socket_is_private(
         "TF_NUM_INTEROP_THREADS": "1",
     }
     bucket.put("environment/in.jsonl", "100000")
-    parameters = job(bucket, "environment", signature_name="slow", timeout_seconds=5)
-    bucket.put("environment/in.jsonl", "100000")
+    parameters = job(bucket, "environment", signature_name="slow", timeout_seconds=15)
     with (
-        start(**secrets, SERVER_ENVIRONMENT="FOR_THE_MODEL,NOT_THERE") as service,
+        start(**secrets, **NOT_FORKED, SERVER_ENVIRONMENT="FOR_THE_MODEL,NOT_THERE") as service,
         ThreadPoolExecutor(1) as pool,
     ):
         answer = pool.submit(requests.post, service.url, json=parameters, timeout=50)
