@@ -177,8 +177,8 @@ def test_server_sees_no_credentials_socket_is_private(
         "SOME_MODEL_SERVER_OPTION": "1",
         "TF_NUM_INTEROP_THREADS": "1",
     }
-    bucket.put("environment/in.jsonl", "100000")
     parameters = job(bucket, "environment", signature_name="slow", timeout_seconds=15)
+    bucket.put("environment/in.jsonl", "100000")
     with (
         start(**secrets, **NOT_FORKED, SERVER_ENVIRONMENT="FOR_THE_MODEL,NOT_THERE") as service,
         ThreadPoolExecutor(1) as pool,
