@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tfserving_launcher._confinement import FIRST_TO_BE_KILLED
-from tfserving_launcher._errors import ProgramNotFound
+from tfserving_launcher._errors import ServerExited
 from tfserving_launcher._process import UNKNOWN_EXIT_CODE, ChildProcess
 from tfserving_launcher._program import Program
 from tfserving_launcher.python_server.limits import Limits
@@ -49,9 +49,7 @@ class ForkedProcess(ChildProcess):
             self._connection.connect(str(self._fork_server))
         except OSError as error:
             self._connection.close()
-            raise ProgramNotFound(
-                f"no fork server at {self._fork_server}: {error.strerror}"
-            ) from None
+            raise _gone(f"no fork server at {self._fork_server}: {error.strerror}") from None
         self._output, written = os.pipe()
         try:
             message = json.dumps(self._request()).encode() + b"\n"
@@ -69,7 +67,7 @@ class ForkedProcess(ChildProcess):
         if not line:
             os.close(self._output)
             self._forget()
-            raise ProgramNotFound(
+            raise _gone(
                 f"the fork server at {self._fork_server} has ended, or did not answer within"
                 f" {_FIRST_ANSWER_SECONDS:.0f} s"
             )
@@ -97,7 +95,8 @@ class ForkedProcess(ChildProcess):
             line = self._answers.readline()
         except OSError:
             line = b""
-        return int(line) if line else UNKNOWN_EXIT_CODE
+        # The kernel kills all that the fork server has forked when that one ends.
+        return int(line) if line else -signal.SIGKILL
 
     def _signal_group(self, number: signal.Signals) -> None:
         # The fork server knows whether its child is still there.
@@ -111,3 +110,8 @@ class ForkedProcess(ChildProcess):
 
     def _close_output(self) -> None:
         os.close(self._output)
+
+
+def _gone(message: str) -> ServerExited:
+    """The program is there, and whoever forks it may be again."""
+    return ServerExited(UNKNOWN_EXIT_CODE, message, when="when it was to be forked")

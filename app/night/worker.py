@@ -1,12 +1,15 @@
 """A process that runs one job after the other, as another process asks.
 
 Reads the record of a new job from each line of standard input, and writes a line of JSON for each:
-its record at its end, or when to try again. Ends with its input.
+its record at its end, or when to try again. Ends with its input: a job that runs then is given
+back, since whoever asked for it is gone.
 """
 
 import os
+import queue
 import signal
 import sys
+import threading
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -25,6 +28,7 @@ from app.telemetry.log import set_up_logging
 from tfserving_launcher import protect_this_process
 
 _RETRY_SECONDS = 1.0
+_READ_BYTES = 1024 * 1024
 
 
 def main(records: str) -> None:
@@ -39,12 +43,29 @@ def main(records: str) -> None:
     runner = JobRunner(settings, connections)
     executor = JobExecutor(settings, store, runner)
     signal.signal(signal.SIGTERM, lambda *_: runner.end())
-    for line in sys.stdin:
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(lines, runner), name="input", daemon=True).start()
+    while line := lines.get():
         told = _run(decoded(line), executor, runner)
-        sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            return  # nobody listens any more
         if runner.is_ending:
             return
+
+
+def _read(lines: "queue.SimpleQueue[bytes]", runner: JobRunner) -> None:
+    """Hand on each line; an empty one is the end."""
+    pending = b""
+    # Not through sys.stdin, which this thread would hold when the program ends.
+    while block := os.read(0, _READ_BYTES):
+        *complete, pending = (pending + block).split(b"\n")
+        for line in complete:
+            lines.put(line)
+    runner.end()
+    lines.put(b"")
 
 
 def _run(draft: JobRecord, executor: JobExecutor, runner: JobRunner) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from tfserving_launcher import (
     ModelLoadError,
     ModelServer,
     Program,
-    ProgramNotFound,
     ServerExited,
     find_program,
     fork_server,
@@ -173,7 +172,7 @@ def test_all_end_with_the_fork_server(models: Path, temporary_folder: Path) -> N
 def test_without_fork_server_the_launcher_says_so(models: Path, tmp_path: Path) -> None:
     program = Program(("client",), "a test", "", fork_server=tmp_path / "s")
     with (
-        pytest.raises(ProgramNotFound, match="no fork server at .*: No such file"),
+        pytest.raises(ServerExited, match="no fork server at .*: No such file"),
         ModelServer(models / "linear" / "10", program=program),
     ):
         pass
