@@ -30,6 +30,7 @@ from app.night.queue_engine import QueueEngine
 from app.night.ray_engine import RayEngine, RayOptions
 from app.night.run_files import Reports, summary_of
 from app.night.run_night import Night, chosen_jobs, plan_night, run_night
+from app.night.run_operations import FOLLOW_SECONDS, follow_path
 from app.night.run_request import RunRequest, parse_run_request
 from app.night.schedule import Refill
 from app.night.task_array import Takeover, TaskArray, task_array
@@ -203,9 +204,16 @@ def _run(
             is_reporter=where.array is None or where.array.index == 0,
             is_last_word=where.queue is None or where.waits,
         )
+    if where.queue is not None and not report["complete"] and _is_of_service(night, settings):
+        where.queue.call_later(follow_path(request.run), lambda: None, FOLLOW_SECONDS)
     if engine.errors:
         raise engine.errors[0]
     return report, is_stopped.is_set()
+
+
+def _is_of_service(night: Night, settings: Settings) -> bool:
+    """Whether the service behind the queue has the same folder of reports."""
+    return settings.reports_uri == night.reports.folder
 
 
 def _exit_status(report: dict[str, Any], where: _Where, *, is_stopped: bool) -> int:

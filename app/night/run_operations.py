@@ -24,12 +24,17 @@ from app.storage import Connections, Storage
 # Cloud Scheduler waits at most 30 minutes: cloud.google.com/scheduler/docs/reference/rest/v1/
 # projects.locations.jobs, attemptDeadline.
 _PLAN_SECONDS = 1700.0
-_FOLLOW_SECONDS = 30.0
+FOLLOW_SECONDS = 30.0
 # Jobs of which nothing was heard for so long are asked after.
 _QUIET_SECONDS = 300.0
 _MOST_LISTED = 100
 
 logger = logging.getLogger(__name__)
+
+
+def follow_path(run: str) -> str:
+    """Where a service is asked to follow a run."""
+    return f"/runs/{run}:follow"
 
 
 class RunOperations:
@@ -72,10 +77,11 @@ class RunOperations:
             is_reporter=False,
             is_last_word=False,
         )
-        if engine.errors:
-            raise engine.errors[0]
         if not report["complete"]:
             self._follow_later(request.run)
+        if engine.errors:
+            # Some jobs are in the queue. Who calls again has the others put there.
+            raise engine.errors[0]
         return report
 
     def report(self, run: str) -> dict[str, Any]:
@@ -130,7 +136,7 @@ class RunOperations:
             except NotFound as error:
                 logger.warning("%s", error)
 
-        self._queue.call_later(f"/runs/{run}:follow", follow, _FOLLOW_SECONDS)
+        self._queue.call_later(follow_path(run), follow, FOLLOW_SECONDS)
 
     def _is_given_up(self, created: datetime, records: Collection[JobRecord]) -> bool:
         pending = [record for record in records if not record.state.is_final]

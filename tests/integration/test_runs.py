@@ -262,6 +262,8 @@ def test_a_run_of_the_command_goes_on_in_the_service(gcs_url: str, place: Place)
                 [*argv, *options], env=environment, capture_output=True, check=False, timeout=100
             )
             assert ran.returncode in (0, 1), ran.stderr
+        # The command does not wait, so the service follows the run.
+        assert any(f"/runs/{RUN}:follow" in one.http_request.url for one in queue.created)
         url = f"{service.url}/fan-out"
         assert requests.post(url, json=place.body(), timeout=60).status_code == 202
         answer = requests.post(url, json=place.body(run="here"), timeout=60)
