@@ -142,7 +142,12 @@ def fan_out(
             storage = Storage(connections=connections, deadline=deadline, limits=limits)
             night = plan_night(
                 request,
-                Reports(parse_location(reports, parameter="reports"), connections, limits),
+                Reports(
+                    parse_location(reports, parameter="reports"),
+                    connections,
+                    limits,
+                    settings.project,
+                ),
                 settings.jobs_uri if where.queue is not None else None,
                 storage=storage,
                 deadline=deadline,

@@ -36,10 +36,17 @@ def check_run_name(run: str) -> str:
 
 
 class Reports:
-    """The folder of all runs."""
+    """The folder of all runs. Pages link to the log of `project`, if there is one."""
 
-    def __init__(self, folder: Location, connections: Connections, limits: TransferLimits) -> None:
+    def __init__(
+        self,
+        folder: Location,
+        connections: Connections,
+        limits: TransferLimits,
+        project: str | None = None,
+    ) -> None:
         self.folder = folder.as_folder()
+        self.project = project
         self._connections = connections
         self._limits = limits
 

@@ -91,7 +91,8 @@ class Night:
 
     def write(self, report: Mapping[str, Any]) -> None:
         """Write the report and its page."""
-        self.reports.run(self.manifest.run).write_report(report, report_page(report))
+        page = report_page(report, project=self.reports.project)
+        self.reports.run(self.manifest.run).write_report(report, page)
 
 
 def plan_night(

@@ -150,4 +150,6 @@ class RunOperations:
         settings = self._settings
         if settings.reports_uri is None:
             raise FailedPrecondition("this instance keeps no reports: REPORTS_URI is not set")
-        return Reports(settings.reports_uri, self._connections, settings.transfer_limits())
+        return Reports(
+            settings.reports_uri, self._connections, settings.transfer_limits(), settings.project
+        )
