@@ -30,7 +30,7 @@ def fork_server(*, temporary_folder: Path | None = None) -> Iterator[Path]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
             listener.bind(str(path))
             listener.listen(_BACKLOG)
-            process = _start(listener)
+            process = _start(listener, folder)
         try:
             logger.debug("process %d forks model servers for %s", process.pid, path)
             yield path
@@ -38,8 +38,9 @@ def fork_server(*, temporary_folder: Path | None = None) -> Iterator[Path]:
             _stop(process)
 
 
-def _start(listener: socket.socket) -> "subprocess.Popen[bytes]":
+def _start(listener: socket.socket, folder: str) -> "subprocess.Popen[bytes]":
     environment = {name: os.environ[name] for name in os.environ if name != FORK_SERVER_VARIABLE}
+    environment["TMPDIR"] = folder  # what it writes goes with the socket
     module = "tfserving_launcher.python_server.fork_parent"
     return subprocess.Popen(
         [sys.executable, "-m", module, str(listener.fileno())],
