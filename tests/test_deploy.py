@@ -13,7 +13,6 @@ from app.jobs.record_json import now
 from app.night.dispatch_limits import check_limits
 from app.night.run_request import parse_run_request
 from app.settings import Settings
-from app.storage import Storage
 
 ROOT = Path(__file__).parent.parent
 _STUB = """#!/usr/bin/env bash
@@ -129,7 +128,7 @@ def test_the_schedule_sends_what_the_service_takes(tmp_path: Path) -> None:
     calls = deploy(tmp_path, "no", TIMEZONE="Europe/Zurich")
     schedule = only(calls, "scheduler", "jobs", "create", "http")
     body = json.loads(flag(schedule, "message-body"))
-    assert parse_run_request(body, now()).plan.as_json(Storage())["models"] == "gs://bkt/models/*/"
+    assert parse_run_request(body, now()).plan.as_json(b"")["models"] == "gs://bkt/models/*/"
     assert flag(schedule, "uri") == "https://embedded-tf-123.europe-west1.run.app/fan-out"
     assert flag(schedule, "attempt-deadline") == "30m"
     assert flag(schedule, "oidc-service-account-email").startswith("embedded-tf-invoke@")

@@ -25,7 +25,7 @@ from app.night.announcement import announce, check_notify_url
 from app.night.dispatch_limits import check_limits
 from app.night.engine import Engine
 from app.night.estimate import estimate, load_prices
-from app.night.local_engine import LocalEngine, forked_model_servers
+from app.night.local_engine import LocalEngine, forked_model_servers, workers_that_fit
 from app.night.queue_engine import QueueEngine
 from app.night.ray_engine import RayEngine, RayOptions
 from app.night.run_files import Reports, summary_of
@@ -37,7 +37,6 @@ from app.night.task_array import Takeover, TaskArray, task_array
 from app.settings import Settings
 from app.storage import Connections, Storage, parse_location
 from app.telemetry.log import set_up_logging
-from tfserving_launcher import available_cpus
 
 _PLAN_SECONDS = 1800.0
 _SOME_FAILED = 1
@@ -80,7 +79,7 @@ class _Where:
     metavar="local|queue|array|ray[=ADDRESS]",
     help="Where jobs run: worker processes, the service behind QUEUE, a task array, or Ray.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Jobs at a time.  [default: by CPUs]")
+@click.option("--workers", type=click.IntRange(min=1), help="Jobs at a time.  [default: what fits]")
 @click.option("--wait", "waits", is_flag=True, help="With --on queue: follow the jobs to the end.")
 @click.option("--job-cpus", default=1.0, show_default=True, help="With --on ray: of each job.")
 @click.option("--job-memory-mb", default=512, show_default=True, help="With --on ray: ditto.")
@@ -127,7 +126,7 @@ def fan_out(
             )
         where = _Where(
             engine_name,
-            workers or available_cpus() + 1,
+            workers or workers_that_fit(),
             waits,
             _array(engine_name, array_index, array_count),
             _queue(engine_name, settings, connections),

@@ -80,8 +80,24 @@ def watching(total: int) -> Iterator[Told]:
         yield _LoggedRun(total).told
         return
     table = _LiveTable(total)
-    with Live(table, console=console, transient=True, refresh_per_second=4):
+    with Live(table, console=console, transient=True, refresh_per_second=4), _logs_above_it():
         yield table.told
+
+
+@contextmanager
+def _logs_above_it() -> Iterator[None]:
+    """Log records go where a live table expects what others print: to sys.stderr as it is now."""
+    handlers = [
+        one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)
+    ]
+    before = [one.stream for one in handlers]
+    for handler in handlers:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            handler.setStream(stream)
 
 
 class _LoggedRun:

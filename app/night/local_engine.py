@@ -17,13 +17,22 @@ from app.night.engine import Begun, Changed
 from app.night.schedule import Refill, Schedule
 from app.night.worker_process import WorkerProcess
 from app.storage import Location
-from tfserving_launcher import FORK_SERVER_VARIABLE, fork_server, needs_stand_in
+from tfserving_launcher import (
+    FORK_SERVER_VARIABLE,
+    available_cpus,
+    fork_server,
+    memory_left,
+    needs_stand_in,
+)
 
 # A worker that is killed is gone at once, so its job need not wait for long.
 WORKER_LEASE_SECONDS = "10"
 # Beyond a job's own time: for its clean-up, and for storage that is slow with its record.
 MORE_SECONDS = 300.0
 _JOIN_SECONDS = 30.0
+# A server without its model, a worker with its rows, and a small model.
+_WORKER_BYTES = 500 * 1024 * 1024
+_MOST_WORKERS = 1000
 MOST_ATTEMPTS = 20
 _MOST_REFILLS = 5
 _REFILL_PAUSE_SECONDS = 2.0
@@ -46,6 +55,15 @@ def forked_model_servers() -> Iterator[None]:
             yield
         finally:
             del os.environ[FORK_SERVER_VARIABLE]
+
+
+def workers_that_fit() -> int:
+    """One more than the CPUs, since the start of a server waits more than it computes; fewer where
+    memory is scarce.
+    """
+    memory = memory_left()
+    by_memory = _MOST_WORKERS if memory is None else memory.left // _WORKER_BYTES
+    return max(1, min(available_cpus() + 1, by_memory))
 
 
 class LocalEngine:

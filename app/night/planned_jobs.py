@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 
 from app.config.job_spec import JobSpec, parse_job_spec
 from app.errors import InvalidArgument, JobError, NotFound, shortened
-from app.storage import Location, Storage, parse_location
+from app.storage import Loaded, Location, Storage, parse_location
 
 # Beside a model, parameters for its jobs.
 MODEL_PARAMETERS_FILE = "embedded-tf.json"
@@ -24,6 +25,7 @@ _WILDCARD = re.compile(r"[*?]")
 _LONGEST_NAME = 500
 _MOST_MANIFEST_BYTES = 256_000_000
 _MOST_SHOWN = 20
+_PARALLEL_LOADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,16 @@ class Template:
     output: str
 
 
-def read_manifest(
-    location: Location, parameters: Mapping[str, Any], day: date, storage: Storage
+def jobs_of_manifest(
+    content: bytes, location: Location, parameters: Mapping[str, Any], day: date
 ) -> list[PlannedJob]:
-    """Read JSON lines, or csv with a header; each is the parameters of a job and its `name`.
+    """Parse JSON lines, or csv with a header; each is the parameters of a job and its `name`.
 
     `parameters` are those of all jobs; a line's own come before them. Without a name a job has that
-    of its model. Raises NotFound, and InvalidPlan with all lines that are wrong.
+    of its model. Raises InvalidPlan with all lines that are wrong.
     """
     try:
-        text = load_manifest(location, storage).decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidPlan([f"{location} is not UTF-8: {error.reason}"]) from None
     rows = _csv_rows(text) if location.path.endswith(".csv") else _json_rows(text)
@@ -129,6 +131,7 @@ def expand_template(
     names, own = _folders(folder, f"/{inside}/" if inside else "/", storage)
     if not names:
         raise NotFound(f"models: there are no folders {template.models}")
+    own_parameters = _load_all(own, storage)
     jobs: list[PlannedJob] = []
     problems = []
     for name in names:
@@ -139,7 +142,7 @@ def expand_template(
                 "output": _with_dates(template.output, day, name),
             }
             if name in own:
-                given = {**_model_parameters(own[name], storage), **given}
+                given = {**_model_parameters(own[name], own_parameters[name]), **given}
             jobs.append(_planned(name, {**parameters, **given}))
         except JobError as error:
             problems.append(f"{name}: {error.message}")
@@ -165,8 +168,12 @@ def _folders(
     return sorted(names), own
 
 
-def _model_parameters(location: Location, storage: Storage) -> dict[str, Any]:
-    loaded = storage.load(location)
+def _load_all(locations: Mapping[str, Location], storage: Storage) -> dict[str, Loaded | None]:
+    with ThreadPoolExecutor(_PARALLEL_LOADS) as pool:
+        return dict(zip(locations, pool.map(storage.load, locations.values()), strict=True))
+
+
+def _model_parameters(location: Location, loaded: Loaded | None) -> dict[str, Any]:
     try:
         given = orjson.loads(b"{}" if loaded is None else loaded.content)
     except orjson.JSONDecodeError as error:

@@ -111,11 +111,12 @@ def plan_night(
     nothing is written. Raises InvalidPlan before anything is, and AlreadyExists if the name is that
     of a run with another plan.
     """
-    plan = request.plan.as_json(storage)
+    content = request.plan.content(storage)
+    plan = request.plan.as_json(content)
     manifest = reports.run(request.run).load_manifest()
     if manifest is None:
         try:
-            surveyed = survey(request.plan.jobs(storage), storage, deadline)
+            surveyed = survey(request.plan.jobs(content, storage), storage, deadline)
         except InvalidPlan as error:
             # All that is wrong is told at once.
             survey(error.jobs, storage, deadline, error.problems)

@@ -101,12 +101,12 @@ class RunOperations:
         A run has ended once each job has settled, or once no instance runs one and the queue has
         given up the others. Raises NotFound if there is no run any more.
         """
-        night = load_night(run, self._reports)
-        if night is None:
-            raise NotFound(f"there is no run {run}")
         report = self._summary(run)
         if report is not None and report["complete"]:
             return report
+        night = load_night(run, self._reports)
+        if night is None:
+            raise NotFound(f"there is no run {run}")
         records = night.records()
         outcomes = reconcile(night.manifest, records)
         is_given_up = self._is_given_up(night.manifest.created, records.values())

@@ -13,8 +13,8 @@ from app.night.planned_jobs import (
     PlannedJob,
     Template,
     expand_template,
+    jobs_of_manifest,
     load_manifest,
-    read_manifest,
 )
 from app.night.run_files import check_run_name
 from app.storage import Location, Storage, parse_location
@@ -49,14 +49,18 @@ class Plan:
     day: date
     require_input: bool = False
 
-    def jobs(self, storage: Storage) -> list[PlannedJob]:
+    def content(self, storage: Storage) -> bytes:
+        """That of the manifest; empty for a template. Raises NotFound and InvalidArgument."""
+        return b"" if isinstance(self.source, Template) else load_manifest(self.source, storage)
+
+    def jobs(self, content: bytes, storage: Storage) -> list[PlannedJob]:
         """Raises NotFound, and InvalidPlan with all that is wrong."""
         if isinstance(self.source, Template):
             return expand_template(self.source, self.parameters, self.day, storage)
-        return read_manifest(self.source, self.parameters, self.day, storage)
+        return jobs_of_manifest(content, self.source, self.parameters, self.day)
 
-    def as_json(self, storage: Storage) -> dict[str, Any]:
-        """What tells this plan from another one, the content of its manifest included."""
+    def as_json(self, content: bytes) -> dict[str, Any]:
+        """What tells this plan from another one."""
         if isinstance(self.source, Template):
             template = self.source
             source: dict[str, Any] = {
@@ -65,7 +69,6 @@ class Plan:
                 "output": template.output,
             }
         else:
-            content = load_manifest(self.source, storage)
             source = {
                 "manifest": str(self.source),
                 "sha256": hashlib.sha256(content).hexdigest(),

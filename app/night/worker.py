@@ -31,12 +31,12 @@ _RETRY_SECONDS = 1.0
 _READ_BYTES = 1024 * 1024
 
 
-def main(records: str) -> None:
+def main(records: str, log_level: str) -> None:
     settings = settings_or_exit(os.environ)
     # Jobs of a command line may use files as the system lets them.
     settings = replace(settings, local_roots=None)
     protect_this_process()
-    set_up_logging("WARNING", project=settings.project)
+    set_up_logging(log_level, project=settings.project)
     connections = Connections(settings.project)
     folder = parse_location(records, parameter="records").as_folder()
     store = JobStore(folder, connections, settings.transfer_limits())
@@ -88,4 +88,4 @@ def _run(draft: JobRecord, executor: JobExecutor, runner: JobRunner) -> dict[str
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -20,8 +20,10 @@ class WorkerProcess:
     """Runs one job at a time, whose records are in the folder `records`; see app.night.worker."""
 
     def __init__(self, records: Location, environment: Mapping[str, str]) -> None:
+        # On a terminal, what goes wrong with jobs is in the live table.
+        level = "ERROR" if sys.stderr.isatty() else "WARNING"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.night.worker", str(records)],
+            [sys.executable, "-m", "app.night.worker", str(records), level],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=dict(environment),

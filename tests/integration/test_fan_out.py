@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,29 @@ def test_a_second_ctrl_c_stops_running_jobs(night: Night) -> None:
     assert process.returncode == 130
     assert not list(descendants())
     assert night.outputs() == {}
+
+
+def test_on_a_terminal_a_run_is_a_live_table(night: Night) -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "200", "TERM": "xterm"}
+    shown = bytearray()
+    with subprocess.Popen(
+        night.argv(), env=environment, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        with suppress(OSError):  # the terminal is gone with the command
+            while block := os.read(ours, 65536):
+                shown += block
+    os.close(ours)
+    assert process.returncode == 1
+    text = shown.decode()
+    assert f"{JOBS + 4}/{JOBS + 4}" in text
+    assert "1 failed" in text
+    assert "rows/s" in text
+    assert re.search("slow +site-0", text)
+    assert re.search("failed +broken-row +INVALID_INSTANCE", text)
+    # What is wrong with a job is told once, at the end.
+    assert text.count("a.jsonl, line 1") == 1
 
 
 def test_a_plan_is_shown_and_nothing_written(night: Night) -> None:

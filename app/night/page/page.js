@@ -258,6 +258,11 @@
       .sort((one, other) => other[SECONDS] - one[SECONDS]).slice(0, 10)
       .map((job) => [job[NAME], `${seconds(job[SECONDS])} s`]);
     const lists = slowest.length ? [["Slowest", slowest, slowest.length]] : [];
+    const bad = data.jobs.filter((job) => job[BAD]).sort((one, other) => other[BAD] - one[BAD]);
+    if (bad.length) {
+      const worst = bad.slice(0, 10).map((job) => [job[NAME], number(job[BAD])]);
+      lists.push(["Bad rows", worst, bad.length]);
+    }
     const change = (one) => [one.name, `${number(one.before)} → ${number(one.now)}`];
     const states = (one) => [one.name, `${one.before} → ${one.now}`];
     const titles = {

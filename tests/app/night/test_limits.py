@@ -1,5 +1,6 @@
 """The queue, the service and its jobs as one system; estimates and announcements."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 from app.errors import FailedPrecondition, InvalidArgument, NotFound
 from app.jobs.queue import UNLIMITED, QueueLimits
+from app.night import announcement
 from app.night.announcement import announce, check_notify_url
 from app.night.dispatch_limits import check_limits
 from app.night.estimate import estimate, load_prices
@@ -167,3 +169,14 @@ def test_a_name_that_cannot_be_looked_up_is_logged(
     manifest = frozen(surveyed("a"))
     announce(report_of(manifest, outcomes_of(manifest, [done()]), NOW), url)
     assert "was not posted" in caplog.text
+
+
+def test_a_chat_that_does_not_answer_holds_nothing_up(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcement, "_ALL_SECONDS", 0.1)
+    manifest = frozen(surveyed("a"))
+    report = report_of(manifest, outcomes_of(manifest, [done()]), NOW)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        announce(report, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+    assert "was not posted: no answer in time" in caplog.text

@@ -8,7 +8,14 @@ import orjson
 import pytest
 
 from app.errors import InvalidArgument, NotFound
-from app.night.planned_jobs import InvalidPlan, PlannedJob, Template, expand_template, read_manifest
+from app.night.planned_jobs import (
+    InvalidPlan,
+    PlannedJob,
+    Template,
+    expand_template,
+    jobs_of_manifest,
+    load_manifest,
+)
 from app.storage import Storage, parse_location
 
 DAY = date(2026, 3, 1)
@@ -21,7 +28,8 @@ def storage() -> Storage:
 
 def read(path: Path, text: str, storage: Storage, **parameters: Any) -> list[PlannedJob]:
     path.write_text(text)
-    return read_manifest(parse_location(str(path), parameter="p"), parameters, DAY, storage)
+    location = parse_location(str(path), parameter="p")
+    return jobs_of_manifest(load_manifest(location, storage), location, parameters, DAY)
 
 
 def line(**changes: Any) -> str:
@@ -84,7 +92,7 @@ def test_other_files_are_no_manifests(
 
 def test_an_absent_manifest_is_not_found(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        read_manifest(parse_location(f"{tmp_path}/no", parameter="p"), {}, DAY, storage)
+        load_manifest(parse_location(f"{tmp_path}/no", parameter="p"), storage)
 
 
 def expand(tmp_path: Path, storage: Storage, models: str = "m/*/") -> list[PlannedJob]:
@@ -180,7 +188,7 @@ def test_there_are_days_before_the_first_one(storage: Storage, tmp_path: Path) -
     manifest.write_text(line(input="gs://bkt/{date-1}"))
     location = parse_location(str(manifest), parameter="p")
     with pytest.raises(InvalidPlan, match="no day {date-1} before 0001-01-01"):
-        read_manifest(location, {}, date(1, 1, 1), storage)
+        jobs_of_manifest(load_manifest(location, storage), location, {}, date(1, 1, 1))
 
 
 def test_folders_may_have_braces_and_no_wildcards(storage: Storage, tmp_path: Path) -> None:

@@ -80,5 +80,5 @@ def test_a_manifest_that_changes_is_another_plan(tmp_path: Path) -> None:
     for content in ("{}", "{}", "{} "):
         manifest.write_text(content)
         plan = parse_run_request({"manifest": str(manifest)}, EVENING).plan
-        plans.append(plan.as_json(Storage()))
+        plans.append(plan.as_json(plan.content(Storage())))
     assert plans[0] == plans[1] != plans[2]
