@@ -6,10 +6,12 @@ cloud.google.com/tasks/docs/reference/rpc/google.cloud.tasks.v2
 
 import hashlib
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -92,14 +94,12 @@ class CloudTasksQueue:
 
     def call_later(self, path: str, action: Callable[[], None], seconds: float) -> None:
         del action  # the queue calls an instance
-        due = datetime.now(UTC) + timedelta(seconds=seconds)
-        # One name for all calls of one span of time.
-        span = int(due.timestamp() // max(seconds, 1.0))
-        digest = hashlib.sha256(f"{path} {span}".encode()).hexdigest()[: 2 * _HASH_CHARACTERS]
+        # All calls for one turn have one name. A call that comes as its turn begins is for the next
+        # one, also by a clock that is a little behind.
+        turn = math.ceil((time.time() + seconds / 6) / seconds)
+        digest = hashlib.sha256(f"{path} {turn}".encode()).hexdigest()[: 2 * _HASH_CHARACTERS]
         task = self._post_to(path, f"{self._queue}/tasks/{digest}")
-        time = Timestamp()
-        time.FromDatetime(due)
-        task.schedule_time = time
+        task.schedule_time = Timestamp(seconds=math.ceil(turn * seconds))
         with suppress(api_exceptions.AlreadyExists):
             self._call("create_task", parent=self._queue, task=task)
 

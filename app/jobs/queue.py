@@ -33,9 +33,9 @@ class JobQueue(Protocol):
         """The job has ended before it was delivered, or is gone. Failing to tell is no error."""
 
     def call_later(self, path: str, action: Callable[[], None], seconds: float) -> None:
-        """Have `path` of the service posted to after some seconds, or, where no queue calls it,
-        `action` called. Of several calls for one path within these seconds one may stand for all.
-        Raises QueueFailed.
+        """Have `path` of the service posted to after about so many seconds, or, where no queue
+        calls it, `action` called. Of several calls for one path within these seconds one may stand
+        for all. Raises QueueFailed.
         """
 
     def limits(self) -> QueueLimits | None:
