@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from app.errors import DeadlineExceeded, JobError
 
@@ -20,17 +19,24 @@ T = TypeVar("T")
 
 
 class StopSignal:
-    """Stops a job from outside, with an error."""
+    """Stops a job from outside, with an error. What stops `above` stops this one, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, above: "StopSignal | None" = None) -> None:
         self._stopped = threading.Event()
         self._error: JobError | None = None
+        self._below: list[StopSignal] = []
+        if above is not None:
+            above._below.append(self)  # noqa: SLF001  # of the same class
+            if above._error is not None:  # noqa: SLF001
+                self.stop(above._error)  # noqa: SLF001
 
     def stop(self, error: JobError) -> None:
         """Stop the job with `error`, unless it was stopped before. Safe in signal handlers."""
         if self._error is None:
             self._error = error
         self._stopped.set()
+        for signal in self._below:
+            signal.stop(error)
 
     def check(self) -> None:
         """Raise the error that stopped the job, if any."""
@@ -77,6 +83,10 @@ class Deadline:
         For calls that cannot be interrupted: the function runs in a thread, which is left to its
         own timeouts after the deadline.
         """
+        return self.start(function, *args, **kwargs).result()
+
+    def start(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Started[T]":
+        """Begin to call a function in a thread, as `run` does, and do not wait for it."""
         done: Future[T] = Future()
 
         def run_and_tell() -> None:
@@ -87,15 +97,32 @@ class Deadline:
                 done.set_exception(error)
 
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(run_and_tell,), name="wait", daemon=True).start()
-        while True:
+        name = getattr(function, "__name__", "wait")
+        threading.Thread(target=context.run, args=(run_and_tell,), name=name, daemon=True).start()
+        return Started(done, self)
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Generic[T]):
+    """A call that runs in a thread of its own."""
+
+    _done: Future[T]
+    _deadline: Deadline
+
+    @property
+    def has_ended(self) -> bool:
+        return self._done.done()
+
+    def result(self, grace_seconds: float = _GRACE_SECONDS) -> T:
+        """Wait for the result. Raises what the function raises, and as Deadline.remaining does.
+
+        The function checks the deadline as well, so it gets some more seconds to end in.
+        """
+        while not self._done.done():
             try:
-                return done.result(timeout=min(_TICK_SECONDS, self.remaining()))
-            except FutureTimeout:
-                if done.done():
-                    return done.result()
+                wait([self._done], timeout=min(_TICK_SECONDS, self._deadline.remaining()))
             except JobError:
-                # The function checks the deadline as well, so wait a moment for it before
-                # cleaning up.
-                wait([done], timeout=_GRACE_SECONDS)
-                raise
+                wait([self._done], timeout=grace_seconds)
+                if not self._done.done():
+                    raise
+        return self._done.result()

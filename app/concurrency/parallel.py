@@ -1,8 +1,13 @@
-"""Parallel tasks that stop together on the first error."""
+"""Calls in parallel: tasks that stop together on the first error, and calls with results."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
 
 GoOn = Callable[[], None]
 
@@ -35,3 +40,15 @@ def run_all(
             failed.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def all_in_order(calls: Sequence[Callable[[], T]], *, workers: int) -> list[T]:
+    """The results of all calls, in their order. Raises the error of the first call that has one."""
+    if len(calls) == 1:
+        return [calls[0]()]
+    with ThreadPoolExecutor(workers, thread_name_prefix="look-up") as pool:
+        running = [pool.submit(partial(copy_context().run, call)) for call in calls]
+        try:
+            return [call.result() for call in running]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -52,7 +52,7 @@ def delimiter_of_name(name: str) -> str:
 
 
 def _suffix(name: str) -> str:
-    match = _SUFFIX.search(name.removesuffix(_GZIP_SUFFIX))
+    match = _SUFFIX.search(without_gzip_suffix(name))
     return "" if match is None else (match["suffix"] or match["kind"]).lower()
 
 
@@ -60,11 +60,15 @@ def is_gzip_name(name: str) -> bool:
     return name.endswith(_GZIP_SUFFIX)
 
 
+def without_gzip_suffix(name: str) -> str:
+    return name.removesuffix(_GZIP_SUFFIX)
+
+
 def output_name(
     input_name: str, input_format: InputFormat, output_format: OutputFormat, *, gzip_suffix: bool
 ) -> str:
     """The input's name, with the output format's suffix if that differs."""
-    name = input_name.removesuffix(_GZIP_SUFFIX)
+    name = without_gzip_suffix(input_name)
     if input_format != output_format:
         name = f"{name}.{output_format}"
     return name + _GZIP_SUFFIX if gzip_suffix else name

@@ -19,6 +19,7 @@ from app.errors import RowError
 from app.formats.context import Instances, PassthroughFields, ReaderContext
 from app.formats.json_fields import JsonFields, SplitInstance
 from app.framing.lines import Lines, as_lines, read_lines, without_blank_lines
+from app.framing.records import RowErrorSink
 
 
 class JsonLinesReader:
@@ -31,21 +32,19 @@ class JsonLinesReader:
         self._max_line_bytes = context.max_line_bytes
         self._fields = context.fields
         self._split = JsonFields(context.fields)
-        # Of the current batch: the original lines by number, and the numbers of invalid ones.
-        self._whole: dict[int, bytes] = {}
-        self._bad: set[int] = set()
+        self._noted = _NotedErrors(context.on_row_error)
         self._encoder = self._open_encoder(context)
 
     def _open_encoder(self, context: ReaderContext) -> ExampleEncoder | InstanceEncoder:
         signature = context.signature
         if takes_examples(signature):
             return ExampleEncoder(
-                signature, self._note_error, context.parse_spec, context.row_signatures
+                signature, self._noted.note, context.parse_spec, context.row_signatures
             )
         open_encoder = partial(
             InstanceEncoder,
             signature,
-            self._note_error,
+            self._noted.note,
             integer_strings=context.integer_strings,
             max_line_bytes=context.max_line_bytes,
         )
@@ -62,7 +61,7 @@ class JsonLinesReader:
         return without_blank_lines(lines)
 
     def instances(self, batch: Lines) -> Instances:
-        self._whole, self._bad = {}, set()
+        self._noted.begin({})
         if not self._fields.selects and not self._fields.include_instance:
             if isinstance(self._encoder, ExampleEncoder):
                 batch = without_costly_rows(batch, self._max_line_bytes, self._on_row_error)
@@ -75,7 +74,7 @@ class JsonLinesReader:
         seen = as_lines(batch.first, b"".join([one.seen + b"\n" for one in split.values()]))
         numbers = np.fromiter(split, np.int64, len(split))
         groups = self._encoder.encode(dataclasses.replace(seen, numbers=numbers))
-        good = [split[number].passthrough for number in split if number not in self._bad]
+        good = [split[number].passthrough for number in split if number not in self._noted.bad]
         return Instances(groups, PassthroughFields(passthrough_names(self._fields), good))
 
     def rows(self, batch: Lines) -> list[tuple[int, bytes]]:
@@ -86,9 +85,10 @@ class JsonLinesReader:
 
     def _split_rows(self, batch: Lines) -> dict[int, SplitInstance]:
         """Split the rows, by number; stop at the first invalid one if that ends the job."""
-        self._whole = dict(batch.rows())
+        whole = dict(batch.rows())
+        self._noted.begin(whole)
         split = {}
-        for number, line in self._whole.items():
+        for number, line in whole.items():
             try:
                 split[number] = self._split.split(line)
             except InvalidJson as error:
@@ -101,10 +101,6 @@ class JsonLinesReader:
                 break
         return split
 
-    def _note_error(self, error: RowError, text: bytes) -> bool:
-        self._bad.add(error.number)
-        return self._on_row_error(error, self._whole.get(error.number, text))
-
     def as_json(self, text: bytes) -> bytes:
         """The text itself if it is JSON, else a JSON string of it."""
         try:
@@ -115,6 +111,27 @@ class JsonLinesReader:
 
     def key(self, text: bytes) -> bytes | None:
         return self._split.key(text)
+
+
+class _NotedErrors:
+    """The row errors of the current batch, with the original lines.
+
+    Apart from the reader, because an encoder that held its reader would live until the garbage
+    collector comes, with megabytes of parsing memory.
+    """
+
+    def __init__(self, on_row_error: RowErrorSink) -> None:
+        self._on_row_error = on_row_error
+        self._whole: dict[int, bytes] = {}
+        self.bad: set[int] = set()
+
+    def begin(self, whole: dict[int, bytes]) -> None:
+        """A new batch, with the original lines by number where they were changed."""
+        self._whole, self.bad = whole, set()
+
+    def note(self, error: RowError, text: bytes) -> bool:
+        self.bad.add(error.number)
+        return self._on_row_error(error, self._whole.get(error.number, text))
 
 
 def passthrough_names(fields: InstanceFields) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
-from app.errors import InvalidInstance, InvalidModel, JobError, UnsupportedInput
+from app.errors import Aborted, InvalidInstance, InvalidModel, JobError, UnsupportedInput
 from app.settings import Settings
 from app.storage import Connections, Storage
 from app.telemetry.progress import Progress
@@ -48,7 +48,9 @@ class JobContext:
         stop_signal: StopSignal | None,
     ) -> "JobContext":
         """Create the context; the job's timeout starts now."""
-        deadline = Deadline.after(_timeout_seconds(spec, settings), stop_signal)
+        # A signal of its own, so that the end of the job stops its threads, too.
+        signal = StopSignal(above=stop_signal)
+        deadline = Deadline.after(_timeout_seconds(spec, settings), signal)
         storage = Storage(
             connections=connections,
             deadline=deadline,
@@ -68,12 +70,21 @@ class JobContext:
         )
 
     @contextmanager
+    def ending_its_threads(self) -> Iterator[None]:
+        """When the block ends, all that still runs for the job ends at its next check."""
+        try:
+            yield
+        finally:
+            self.deadline.stop_signal.stop(Aborted("the job has ended"))
+
+    @contextmanager
     def adding_what_is_done_to_errors(self) -> Iterator[None]:
         """Add the report so far to the error that ends the job."""
         try:
             yield
         except JobError as error:
-            error.details.update(self.done.so_far(self.job_id, self.stopwatch.seconds()))
+            seconds, storage_requests = self.stopwatch.seconds(), self.storage.requests()
+            error.details.update(self.done.so_far(self.job_id, seconds, storage_requests))
             error.job_fields = self._fields(error)
             if isinstance(error, InvalidInstance | UnsupportedInput | InvalidModel):
                 error.details["inspect"] = (

@@ -1,7 +1,7 @@
 """Writes the output of one input file, and its errors file if there are row errors."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import orjson
@@ -9,10 +9,17 @@ import orjson
 from app.errors import JobError, TooManyRowErrors, TransferBroken
 from app.framing.gzipped import GzipCompressor
 from app.planning.plan import FileTask
-from app.planning.reuse import Counts, errors_metadata, output_metadata, stale_errors
+from app.planning.reuse import (
+    Counts,
+    counts_metadata,
+    errors_metadata,
+    output_metadata,
+    stale_errors,
+)
 from app.storage import (
     GZIPPED_TEXT,
     TEXT,
+    WRITER_KEY,
     ContentType,
     Location,
     Storage,
@@ -24,9 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class FileOutput:
-    """The output and the errors file of a task. They appear when finished, or not at all.
+    """The output and the errors file of a task. They appear when published, or not at all.
 
-    After a broken transfer it can begin again, and replaces what the earlier attempt left.
+    Writing and publishing are two steps, which different threads may take. After a broken transfer
+    both can begin again, and replace what the earlier attempt left.
     `writer_id` distinguishes the writes of this job from those of another job for the same output.
     """
 
@@ -45,28 +53,32 @@ class FileOutput:
         self._errors: Writer | None = None
         self._errors_written: StoredFile | None = None
         self._first_row_error = b""
+        # Holds both writers, from the last row until they are published.
+        self._complete = ExitStack()
         self.rows = 0
         self.row_errors = 0
         self.bytes = 0
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Write the file from its beginning while the block runs."""
+        """Write the file from its beginning while the block runs, which may `complete` it."""
         self._errors, self._first_row_error = None, b""
         self.rows = self.row_errors = self.bytes = 0
         with ExitStack() as self._stack:
             self._gzip = GzipCompressor() if self._task.gzip_output else None
             content = GZIPPED_TEXT if self._task.gzip_output else TEXT
-            self._output = self._create(self._task.output, content)
+            metadata = output_metadata(self._task.fingerprint, self._signature_name)
+            self._output = self._create(self._task.output, content, metadata)
             yield
 
     def again(self) -> None:
         """Look up what a broken attempt left, before the next attempt."""
         there = self._storage.find_all(self._there)
         for location in self._there:
-            # A damaged object was deleted. If another job wrote here, create() raises Aborted.
-            if location not in there:
-                self._there[location] = None
+            found = there.get(location)
+            # If another job wrote here, create() raises Aborted.
+            if found is None or found.metadata.get(WRITER_KEY) == self._writer_id:
+                self._there[location] = found
 
     def write(self, predictions: bytes, rows: int) -> None:
         """Append `predictions`, which contain `rows` lines."""
@@ -78,39 +90,53 @@ class FileOutput:
         if rows == 0:
             return
         if self._errors is None:
-            self._errors = self._create(self._task.errors_output, TEXT)
+            self._errors = self._create(
+                self._task.errors_output,
+                TEXT,
+                errors_metadata(self._task.fingerprint, self._signature_name, self._task.output),
+            )
             self._first_row_error = errors.partition(b"\n")[0]
         self._errors.write(errors)
         self.row_errors += rows
 
-    def finish(self, max_error_fraction: float) -> None:
-        """Publish both files, the predictions last: if they exist, so does the errors file.
+    def complete(self, max_error_fraction: float) -> None:
+        """The last row is written. What `begun` has opened stays open until `publish`.
 
-        Raises TooManyRowErrors and what storage raises. Then nothing was published.
+        Raises TooManyRowErrors, and what storage raises.
         """
         if self._gzip is not None:
             self._write(self._gzip.finish())
-        counts = Counts(self.rows + self.row_errors, self.row_errors)
+        counts = self._counts()
         if counts.errors > max_error_fraction * counts.instances:
             raise self._too_many(counts, max_error_fraction)
-        if self._errors is not None:
-            self._errors_written = self._errors.finish(
-                errors_metadata(
-                    self._task.fingerprint, self._task.output, counts, self._signature_name
-                )
-            )
-            self._there[self._task.errors_output] = self._errors_written
-        try:
-            self._output.finish(
-                output_metadata(self._task.fingerprint, counts, self._signature_name)
-            )
-        except TransferBroken:
-            raise  # the next attempt replaces this errors file
-        except JobError:
-            self.withdraw_row_errors()
-            raise
-        if counts.errors == 0 and (stale := stale_errors(self._task)):
+        self._complete = self._stack.pop_all()
+
+    def publish(self) -> None:
+        """Publish both files, the predictions last: if they exist, so does the errors file.
+
+        Raises what storage raises. Then no predictions were published.
+        """
+        counts = self._counts()
+        with self._complete:
+            if self._errors is not None:
+                self._errors_written = self._errors.finish(counts_metadata(counts))
+                self._there[self._task.errors_output] = self._errors_written
+            try:
+                self._output.finish(counts_metadata(counts))
+            except TransferBroken:
+                raise  # the next attempt replaces this errors file
+            except JobError:
+                self.withdraw_row_errors()
+                raise
+
+    def delete_stale_errors(self) -> None:
+        """Delete the errors file of an earlier call, once there are predictions without any."""
+        if self.row_errors == 0 and (stale := stale_errors(self._task)):
             self._storage.delete(stale)
+
+    def drop(self) -> None:
+        """Give up what is complete and not to be published."""
+        self._complete.close()
 
     def withdraw_row_errors(self) -> None:
         """Delete the errors file of predictions that will not appear, even after the deadline."""
@@ -126,9 +152,15 @@ class FileOutput:
         self._output.write(data)
         self.bytes += len(data)
 
-    def _create(self, location: Location, content: ContentType) -> Writer:
+    def _counts(self) -> Counts:
+        return Counts(self.rows + self.row_errors, self.row_errors)
+
+    def _create(
+        self, location: Location, content: ContentType, metadata: Mapping[str, str]
+    ) -> Writer:
+        there = self._there[location]
         return self._stack.enter_context(
-            self._storage.create(location, self._there[location], self._writer_id, content)
+            self._storage.create(location, there, self._writer_id, content, metadata)
         )
 
     def _too_many(self, counts: Counts, max_error_fraction: float) -> TooManyRowErrors:

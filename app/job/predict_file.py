@@ -36,6 +36,8 @@ from app.telemetry.report import FileReport
 # The most attempts for a file whose content arrived damaged, or whose upload was lost.
 _ATTEMPTS = 3
 _MAX_CALLS_AHEAD = 3
+# Inputs of about one batch. Threads for its steps would take longer than their overlap saves.
+_SMALL_INPUT_BYTES = MEBIBYTE // 2
 # While storage takes a large upload chunk, the steps before it continue.
 _MAX_PIECES_AHEAD = 256
 _MAX_BYTES_AHEAD = 6 * MEBIBYTE
@@ -73,12 +75,23 @@ class _Predicted:
 
 
 class FilePrediction:
-    """Predicts one file. Holds the state that the steps share."""
+    """Predicts one file, and publishes its output. Holds the state that the steps share.
 
-    def __init__(self, job: JobContext, served: ServedModel, task: FileTask) -> None:
+    `read_again` reads the input from its beginning, for the attempts after the first one.
+    """
+
+    def __init__(
+        self,
+        job: JobContext,
+        served: ServedModel,
+        task: FileTask,
+        read_again: Callable[[FileTask], Iterable[bytes]],
+    ) -> None:
         self._job = job
         self._served = served
         self._task = task
+        self._read_again = read_again
+        self._attempts_left = _ATTEMPTS
         self._output = FileOutput(
             task, job.storage, writer_id=job.writer_id, signature_name=served.signature.name
         )
@@ -88,18 +101,17 @@ class FilePrediction:
         self._predictor: BatchPredictor
         self._bytes_read: int
 
-    def run(
-        self, blocks: Iterable[bytes], read_again: Callable[[FileTask], Iterable[bytes]]
-    ) -> FileReport:
-        """Predict the file with the content `blocks`. The output appears complete or not at all.
+    def predict(self, blocks: Iterable[bytes]) -> None:
+        """Predict the file with the content `blocks`; nothing appears before `publish`.
 
         Starts again if the content arrived damaged, or if the upload was lost. Raises the first row
         error unless bad rows are skipped, TooManyRowErrors, InvalidModel, and what storage, the
         launcher and the deadline raise.
         """
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        while True:
+            self._attempts_left -= 1
             try:
-                return self._attempt(blocks)
+                self._attempt(blocks)
             except TransferBroken as error:
                 broken = error
             except InputError:
@@ -111,15 +123,50 @@ class FilePrediction:
                     broken = error
                 else:
                     raise
-            if attempts_left == 0:
-                self._output.withdraw_row_errors()
-                raise broken
-            logger.warning("%s; the file is begun again", broken)
-            self._output.again()
-            blocks = read_again(self._task)
-        raise AssertionError("unreachable")
+            else:
+                return
+            blocks = self._begin_again(broken)
 
-    def _attempt(self, blocks: Iterable[bytes]) -> FileReport:
+    def publish(self) -> FileReport:
+        """Publish what is predicted. The output appears complete or not at all.
+
+        Raises what storage raises; after TransferBroken, `predict_again` may help.
+        """
+        self._output.publish()
+        return self._report()
+
+    def predict_again(self, broken: TransferBroken) -> FileReport:
+        """Predict and publish the file from its beginning, after its publication `broken`."""
+        while True:
+            self.predict(self._begin_again(broken))
+            try:
+                return self.publish()
+            except TransferBroken as error:
+                broken = error
+
+    def clean_up(self) -> None:
+        """Delete what the published output makes obsolete. Raises what storage raises."""
+        self._output.delete_stale_errors()
+
+    def drop(self) -> None:
+        """Give up what was predicted and is not to be published."""
+        self._output.drop()
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much of the output is in memory until it is published."""
+        return min(self._output.bytes, self._job.settings.upload_chunk_bytes)
+
+    def _begin_again(self, broken: TransferBroken) -> Iterable[bytes]:
+        """Read the file again. Raises `broken` if no attempt is left."""
+        if self._attempts_left == 0:
+            self._output.withdraw_row_errors()
+            raise broken
+        logger.warning("%s; the file is begun again", broken)
+        self._output.again()
+        return self._read_again(self._task)
+
+    def _attempt(self, blocks: Iterable[bytes]) -> None:
         self._row_errors = RowErrors(skip=self._skip)
         self._reader = self._served.open_reader(self._job, self._task, self._row_errors)
         self._bytes_read = 0
@@ -134,25 +181,31 @@ class FilePrediction:
                 batch_size=self._job.spec.batch_size,
                 first_only=not self._skip,
             )
-            batches = pipeline.prefetch(
-                self._send(blocks),
-                name="encode",
-                max_items=_MAX_CALLS_AHEAD,
-                max_bytes=MOST_WAITING_BYTES,
-                size_of=lambda batch: batch.answer_bytes,
-            )
-            pieces = pipeline.prefetch(
-                self._answers(batches),
-                name="decode",
-                max_items=_MAX_PIECES_AHEAD,
-                max_bytes=_MAX_BYTES_AHEAD,
-                size_of=lambda piece: len(piece.text) + len(piece.errors),
-            )
-            for piece in pipeline.prefetch(self._write(pieces), name="upload", max_items=1):
+            if self._task.input.size <= _SMALL_INPUT_BYTES:
+                predicted = self._answers(self._send(blocks))
+            else:
+                predicted = self._answers_ahead(pipeline, blocks)
+            for piece in pipeline.prefetch(self._write(predicted), name="upload", max_items=1):
                 self._job.deadline.remaining()
                 rows = piece.rows + piece.row_errors
                 self._job.progress.advanced(rows=rows, size=piece.input_bytes)
-        return self._report()
+            self._output.complete(self._job.settings.max_error_fraction)
+
+    def _answers_ahead(self, pipeline: Pipeline, blocks: Iterable[bytes]) -> Iterator[_Predicted]:
+        batches = pipeline.prefetch(
+            self._send(blocks),
+            name="encode",
+            max_items=_MAX_CALLS_AHEAD,
+            max_bytes=MOST_WAITING_BYTES,
+            size_of=lambda batch: batch.answer_bytes,
+        )
+        return pipeline.prefetch(
+            self._answers(batches),
+            name="decode",
+            max_items=_MAX_PIECES_AHEAD,
+            max_bytes=_MAX_BYTES_AHEAD,
+            size_of=lambda piece: len(piece.text) + len(piece.errors),
+        )
 
     def _send(self, blocks: Iterable[bytes]) -> Iterator[_Batch]:
         """Read the file, and send its batches."""
@@ -286,12 +339,10 @@ class FilePrediction:
         ]
 
     def _write(self, pieces: Iterable[_Predicted]) -> Iterator[_Predicted]:
-        """Write the pieces, and publish the output after the last one."""
         for piece in pieces:
             self._output.write(piece.text, piece.rows)
             self._output.write_row_errors(piece.errors, piece.row_errors)
             yield piece
-        self._output.finish(self._job.settings.max_error_fraction)
 
     def _report(self) -> FileReport:
         output, task = self._output, self._task

@@ -10,9 +10,12 @@ from app.instance.workspace import job_folder
 from app.job.context import JobContext
 from app.job.predict_file import FilePrediction
 from app.job.prefetch import PrefetchedInputs
+from app.job.publishing import publisher
 from app.job.served_model import serve_model
-from app.planning.plan import FileTask, Plan, check_locations, plan_files
+from app.planning.earlier_outputs import look_for_outputs
+from app.planning.plan import FileTask, LookedUp, Plan, check_locations, plan_files
 from app.planning.reuse import reuse
+from app.planning.selection import select_files
 from app.savedmodel.fetch_model import check_model_fits
 from app.savedmodel.find_model import find_model
 from app.savedmodel.model_files import ModelFiles
@@ -51,35 +54,48 @@ def run_job(
         stop_signal=stop_signal,
     )
     with (
+        job.ending_its_threads(),
         job.adding_what_is_done_to_errors(),
         model_server_errors(job.deadline),
         job_folder() as folder,
         Pipeline(job.deadline) as pipeline,
     ):
         check_locations(spec, job.storage)
-        model = job.deadline.run(find_model, spec.model, job.storage)
-        job.done.model_version = model.version
-        plan = _plan(job, model)
+        model, plan = _plan(job)
         pending = _reuse(job, plan)
         if pending:
             check_model_fits(model, folder, settings.model_memory_bytes)
             inputs = PrefetchedInputs(pending, job.storage, pipeline)
             with serve_model(job, model, folder) as served:
                 served.check_formats(job, pending)
-                with job.phase("predict", "predicting"):
+                with job.phase("predict", "predicting"), publisher(job) as outputs:
                     for task, blocks in inputs:
-                        prediction = FilePrediction(job, served, task)
-                        job.done.add(prediction.run(blocks, inputs.read_again))
-                        job.progress.files(**job.done.counts())
+                        prediction = FilePrediction(job, served, task, inputs.read_again)
+                        prediction.predict(blocks)
+                        outputs.publish(prediction)
         _check_any_prediction(job.done.reports())
     return _report(job, model, plan)
 
 
-def _plan(job: JobContext, model: ModelFiles) -> Plan:
+def _plan(job: JobContext) -> tuple[ModelFiles, Plan]:
+    """Look up the model, the inputs and the outputs at once, and plan the job's files.
+
+    Raises the first error in this order.
+    """
+    finding_model = job.deadline.start(find_model, job.spec.model, job.storage)
+    selecting = job.deadline.start(select_files, job.spec, job.storage)
+    finding_outputs = job.deadline.start(look_for_outputs, job.spec, job.storage)
+    model = finding_model.result()
+    job.done.model_version = model.version
+    there = LookedUp(
+        model_files=model.files,
+        selection=selecting.result(),
+        outputs=finding_outputs.result(),
+    )
     check = job.deadline.remaining
-    plan = job.deadline.run(plan_files, job.spec, job.storage, model.files, job.settings, check)
+    plan = job.deadline.run(plan_files, job.spec, job.storage, there, job.settings, check)
     job.done.expect(len(plan.tasks), left_out=plan.left_out)
-    return plan
+    return model, plan
 
 
 def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
@@ -88,7 +104,8 @@ def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
     `force` makes them again, but not twice where a job is run again after an interruption.
     """
     made_by = job.writer_id if job.spec.force else None
-    pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage, made_by)
+    output_format = job.spec.output_format
+    pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage, output_format, made_by)
     job.progress.files(**job.done.counts())
     job.progress.total(files=len(pending), size=sum(task.input.size for task in pending))
     return pending
@@ -117,4 +134,5 @@ def _report(job: JobContext, model: ModelFiles, plan: Plan) -> Report:
         files=job.done.reports(),
         files_left_out=plan.left_out,
         seconds=job.stopwatch.seconds(),
+        storage_requests=job.storage.requests(),
     )

@@ -8,6 +8,7 @@ from app.config.file_format import InputFormat, format_of_name
 from app.config.job_spec import JobSpec
 from app.errors import AlreadyExists, InvalidArgument, UnsupportedInput
 from app.formats.manifest import Manifest, NameBudget, read_manifest
+from app.planning.earlier_outputs import EarlierOutputs
 from app.planning.fingerprint import file_fingerprint, is_made_by_job, is_output, job_fingerprint
 from app.planning.output_paths import (
     STORED_AS_IT_IS,
@@ -16,7 +17,7 @@ from app.planning.output_paths import (
     numbered_paths,
     single_paths,
 )
-from app.planning.selection import SelectedFile, Selection, select_files
+from app.planning.selection import SelectedFile, Selection
 from app.settings import Settings
 from app.storage import Location, Storage, StoredFile
 
@@ -65,20 +66,29 @@ def check_locations(spec: JobSpec, storage: Storage) -> None:
     _check_outside_model(spec.output, spec.model)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookedUp:
+    """What storage has of a job: its model, its inputs, and what is in its outputs' places."""
+
+    model_files: list[StoredFile]
+    selection: Selection
+    outputs: EarlierOutputs
+
+
 def plan_files(
     spec: JobSpec,
     storage: Storage,
-    model_files: list[StoredFile],
+    there: LookedUp,
     settings: Settings,
     check: Callable[[], object],
 ) -> Plan:
     """Plan the input files in order of their URIs; outputs mirror the trees below input folders.
 
-    Calls `check` now and then. Raises NotFound if an input matches nothing, UnsupportedInput for a
-    file that cannot be read, InvalidArgument if an output would overwrite an input, the model or
-    another output, and AlreadyExists if it would replace a file that no job wrote.
+    Calls `check` now and then. Raises UnsupportedInput for a file that cannot be read,
+    InvalidArgument if an output would overwrite an input, the model or another output, and
+    AlreadyExists if it would replace a file that no job wrote.
     """
-    selection = select_files(spec, storage)
+    selection = there.selection
     selected = selection.files
     formats = [spec.input_format or format_of_name(one.name) for one in selected]
     for one in selected:
@@ -89,15 +99,15 @@ def plan_files(
                 " only gzip is read"
             )
     if spec.input_format == "file":
-        return _plan_files_as_instances(spec, storage, model_files, settings, selection)
+        return _plan_files_as_instances(spec, storage, there, settings)
     if spec.numbered_outputs:
         paths = [numbered_paths(spec, number, len(selected)) for number in range(len(selected))]
     else:
         paths = [named_paths(spec, *named) for named in zip(selected, formats, strict=True)]
     files = _without_own_outputs(list(zip(selected, formats, paths, strict=True)))
     selected, paths = [one for one, _, _ in files], [path for _, _, path in files]
-    there = _check_and_find(spec, storage, selected, paths)
-    of_job = job_fingerprint(model_files, spec, settings)
+    old = _check_and_find(spec, storage, selected, paths, there.outputs)
+    of_job = job_fingerprint(there.model_files, spec, settings)
     tasks = []
     name_budget = NameBudget()
     for one, file_format, path in files:
@@ -112,7 +122,7 @@ def plan_files(
                 path,
                 file_format=file_format,
                 manifest=manifest,
-                there=there,
+                old=old,
                 fingerprint=fingerprint,
             )
         )
@@ -120,13 +130,10 @@ def plan_files(
 
 
 def _plan_files_as_instances(
-    spec: JobSpec,
-    storage: Storage,
-    model_files: list[StoredFile],
-    settings: Settings,
-    selection: Selection,
+    spec: JobSpec, storage: Storage, there: LookedUp, settings: Settings
 ) -> Plan:
     """Plan the one task of `input_format=file`."""
+    selection = there.selection
     path = numbered_paths(spec, 0, 1) if spec.numbered_outputs else single_paths(spec)
     selected = [
         one
@@ -134,9 +141,9 @@ def _plan_files_as_instances(
         if one.is_named
         or not (is_output(one.file) and one.file.location in (path.output, path.errors))
     ]
-    there = _check_and_find(spec, storage, selected, [path])
+    old = _check_and_find(spec, storage, selected, [path], there.outputs)
     manifest = Manifest.of((one.file for one in selected), NameBudget())
-    of_job = job_fingerprint(model_files, spec, settings)
+    of_job = job_fingerprint(there.model_files, spec, settings)
     fingerprint = file_fingerprint(of_job, "file", manifest.found(), gzip=path.gzip)
     all_files = StoredFile(spec.inputs[0], sum(one.file.size for one in selected))
     task = _task(
@@ -144,14 +151,18 @@ def _plan_files_as_instances(
         path,
         file_format="file",
         manifest=manifest,
-        there=there,
+        old=old,
         fingerprint=fingerprint,
     )
     return Plan([task], selection.left_out)
 
 
 def _check_and_find(
-    spec: JobSpec, storage: Storage, selected: list[SelectedFile], paths: list[OutputPaths]
+    spec: JobSpec,
+    storage: Storage,
+    selected: list[SelectedFile],
+    paths: list[OutputPaths],
+    outputs: EarlierOutputs,
 ) -> dict[Location, StoredFile]:
     """Check that the outputs may be written, and find those that exist."""
     writes_errors = spec.on_error == "skip"
@@ -159,7 +170,7 @@ def _check_and_find(
         storage.check_target(path.output)
         _check_outside_model(path.output, spec.model)
     _check_outputs(selected, paths, writes_errors=writes_errors)
-    there = storage.find_all([where for one in paths for where in (one.output, one.errors)])
+    there = outputs.at([where for one in paths for where in (one.output, one.errors)], storage)
     if not spec.force:
         _check_made_by_jobs(paths, there, writes_errors=writes_errors)
     return there
@@ -171,7 +182,7 @@ def _task(
     *,
     file_format: InputFormat,
     manifest: Manifest | None,
-    there: Mapping[Location, StoredFile],
+    old: Mapping[Location, StoredFile],
     fingerprint: str,
 ) -> FileTask:
     return FileTask(
@@ -181,8 +192,8 @@ def _task(
         output=path.output,
         gzip_output=path.gzip,
         errors_output=path.errors,
-        old_output=there.get(path.output),
-        old_errors=there.get(path.errors),
+        old_output=old.get(path.output),
+        old_errors=old.get(path.errors),
         fingerprint=fingerprint,
     )
 

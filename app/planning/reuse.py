@@ -4,19 +4,25 @@ The metadata of each output holds its fingerprint, and the counts for the report
 makes only what is missing.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
 
+from app.config.file_format import OutputFormat
+from app.errors import Aborted, InputError, NotFound, TransferBroken
 from app.planning.fingerprint import FINGERPRINT_KEY
 from app.planning.plan import FileTask
+from app.planning.row_count import count_rows
 from app.storage import WRITER_KEY, Location, Storage, StoredFile
 from app.telemetry.report import FileReport, FilesDone
 
 _COUNTS = "embedded-tf-counts"
 _SIGNATURE = "embedded-tf-signature"
 _ERRORS_OF = "embedded-tf-errors-of"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +33,19 @@ class Counts:
     errors: int
 
 
-def output_metadata(fingerprint: str, counts: Counts, signature_name: str) -> dict[str, str]:
+def output_metadata(fingerprint: str, signature_name: str) -> dict[str, str]:
     """The metadata of an output, for `reuse`."""
-    return {
-        FINGERPRINT_KEY: fingerprint,
-        _COUNTS: orjson.dumps(counts).decode(),
-        _SIGNATURE: signature_name,
-    }
+    return {FINGERPRINT_KEY: fingerprint, _SIGNATURE: signature_name}
 
 
-def errors_metadata(
-    fingerprint: str, output: Location, counts: Counts, signature_name: str
-) -> dict[str, str]:
+def errors_metadata(fingerprint: str, signature_name: str, output: Location) -> dict[str, str]:
     """The metadata of the errors file of `output`."""
-    return {**output_metadata(fingerprint, counts, signature_name), _ERRORS_OF: str(output)}
+    return {**output_metadata(fingerprint, signature_name), _ERRORS_OF: str(output)}
+
+
+def counts_metadata(counts: Counts) -> dict[str, str]:
+    """The metadata of both that is known after the last row."""
+    return {_COUNTS: orjson.dumps(counts).decode()}
 
 
 def stale_errors(task: FileTask) -> StoredFile | None:
@@ -52,15 +57,19 @@ def stale_errors(task: FileTask) -> StoredFile | None:
 
 
 def reuse(
-    tasks: Iterable[FileTask], done: FilesDone, storage: Storage, made_by: str | None = None
+    tasks: Iterable[FileTask],
+    done: FilesDone,
+    storage: Storage,
+    output_format: OutputFormat,
+    made_by: str | None = None,
 ) -> list[FileTask]:
-    """Report reusable outputs to `done`, and return the tasks of the others.
+    """Report reusable outputs, all in one format, to `done`; return the tasks of the others.
 
     With `made_by`, only outputs of the job with this id are reusable: those of an earlier run.
     """
     missing = []
     for task in tasks:
-        report = _reusable(task)
+        report = _reusable(task, storage, output_format)
         if report and (made_by is None or _writer(task) == made_by):
             if report.errors == 0 and (stale := stale_errors(task)):
                 storage.delete(stale)
@@ -72,15 +81,23 @@ def reuse(
     return missing
 
 
-def _reusable(task: FileTask) -> FileReport | None:
+def _reusable(task: FileTask, storage: Storage, output_format: OutputFormat) -> FileReport | None:
     """The report of a reusable output, or None.
 
     An output with row errors is reusable only together with its errors file.
     """
-    counts = _counts(task.old_output, task.fingerprint)
-    if counts is None or task.old_output is None:
+    if task.old_output is None or not _is_of(task, task.old_output):
         return None
-    if counts.errors and _counts(task.old_errors, task.fingerprint) != counts:
+    old_errors = task.old_errors
+    if old_errors is not None and not _is_of(task, old_errors):
+        old_errors = None
+    # Storage may have refused the counts of a large file, after it had taken all of its rows.
+    counts = (
+        _noted_counts(task.old_output)
+        or _noted_counts(old_errors)
+        or _counted(task.old_output, old_errors, output_format, storage)
+    )
+    if counts is None or (counts.errors and old_errors is None):
         return None
     return FileReport(
         state="REUSED",
@@ -99,13 +116,28 @@ def _writer(task: FileTask) -> str | None:
     return None if task.old_output is None else task.old_output.metadata.get(WRITER_KEY)
 
 
-def _counts(file: StoredFile | None, fingerprint: str) -> Counts | None:
-    """The counts of a file with this fingerprint, or None."""
-    if file is None or file.metadata.get(FINGERPRINT_KEY) != fingerprint:
-        return None
+def _is_of(task: FileTask, file: StoredFile) -> bool:
+    """Whether the file follows from what the task would make it from."""
+    return file.metadata.get(FINGERPRINT_KEY) == task.fingerprint
+
+
+def _noted_counts(file: StoredFile | None) -> Counts | None:
     try:
-        counts = orjson.loads(file.metadata[_COUNTS])
-        return Counts(int(counts["instances"]), int(counts["errors"]))
+        counts = orjson.loads(file.metadata[_COUNTS]) if file is not None else None
+        return None if counts is None else Counts(int(counts["instances"]), int(counts["errors"]))
     except (KeyError, TypeError, ValueError):
-        # A large output gets its counts after its content, and this writer was interrupted.
         return None
+
+
+def _counted(
+    output: StoredFile, errors: StoredFile | None, output_format: OutputFormat, storage: Storage
+) -> Counts | None:
+    """Count the rows by reading what is there; None if it is not what was listed."""
+    try:
+        good = count_rows(output, output_format, storage)
+        bad = 0 if errors is None else count_rows(errors, "jsonl", storage)
+    except (TransferBroken, NotFound, Aborted, InputError) as error:
+        logger.warning("%s; it is made again", error)
+        return None
+    logger.info("%s: no counts are noted, so its rows were counted", output.uri)
+    return Counts(good + bad, bad)

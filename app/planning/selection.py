@@ -1,13 +1,17 @@
 """Selects the files that the inputs of a job match."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from app.concurrency.parallel import all_in_order
 from app.config.file_format import is_numbered_output
 from app.config.job_spec import JobSpec
 from app.errors import NotFound, UnsupportedInput
 from app.planning.wildcards import Wildcards, fixed_part, is_hidden
 from app.storage import Location, Storage, StoredFile
+
+# Inputs that are looked up at once.
+_WORKERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,10 @@ def select_files(spec: JobSpec, storage: Storage) -> Selection:
     """Select the files of all inputs. Raises NotFound for an input that matches nothing."""
     selected: dict[str, SelectedFile] = {}
     left_out: set[Location] = set()
-    for location in spec.inputs:
+    finds = [partial(_find, location, spec, storage, left_out) for location in spec.inputs]
+    for location, found in zip(spec.inputs, all_in_order(finds, workers=_WORKERS), strict=True):
         folder = fixed_folder(location)
-        for file in _find(location, folder, spec, storage, left_out):
+        for file in found:
             name = file.location.path.removeprefix(folder.path)
             one = SelectedFile(file, name, is_named=file.location == location)
             selected.setdefault(file.identity, one)
@@ -54,9 +59,10 @@ def fixed_folder(location: Location) -> Location:
 
 
 def _find(
-    location: Location, folder: Location, spec: JobSpec, storage: Storage, left_out: set[Location]
-) -> Iterable[StoredFile]:
+    location: Location, spec: JobSpec, storage: Storage, left_out: set[Location]
+) -> list[StoredFile]:
     """The files that an input matches. Adds hidden files and placeholders to `left_out`."""
+    folder = fixed_folder(location)
     prefix = fixed_part(location.path)
     if prefix == location.path and not location.is_folder:
         return [_find_one(location, storage)]

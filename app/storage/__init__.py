@@ -13,7 +13,7 @@ from app.storage.backend import (
     TransferLimits,
     Writer,
 )
-from app.storage.location import Location, parse_location
+from app.storage.location import Location, common_prefix, parse_location
 
 __all__ = [
     "GZIPPED_TEXT",
@@ -29,5 +29,6 @@ __all__ = [
     "StoredFile",
     "TransferLimits",
     "Writer",
+    "common_prefix",
     "parse_location",
 ]

@@ -3,7 +3,7 @@
 import os
 import posixpath
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from app.storage.backend import (
 )
 from app.storage.local import LocalBackend
 from app.storage.location import Location
+from app.storage.request_counts import RequestCounts
 
 _CLEAN_UP_SECONDS = 1.0
 
@@ -37,7 +38,9 @@ class Connections:
         """Create the gs:// client ahead of its first use."""
         self.gcs(Deadline.never(), TransferLimits())
 
-    def gcs(self, deadline: Deadline, limits: TransferLimits) -> Backend:
+    def gcs(
+        self, deadline: Deadline, limits: TransferLimits, counts: RequestCounts | None = None
+    ) -> Backend:
         # Importing Google's client takes 0.25 s. Jobs on local files do not need it.
         from app.storage.gcs import GcsBackend, GcsClients  # noqa: PLC0415
         from app.storage.retrying import RetryPolicy  # noqa: PLC0415
@@ -47,7 +50,8 @@ class Connections:
                 self._clients = GcsClients.connect(self._project)
             assert isinstance(self._clients, GcsClients)
         policy = RetryPolicy(deadline, limits.retry_seconds, limits.silence_seconds)
-        return GcsBackend(self._clients, policy, limits.upload_chunk_bytes)
+        counts = counts or RequestCounts()
+        return GcsBackend(self._clients, policy, limits.upload_chunk_bytes, counts)
 
 
 class Storage:
@@ -68,6 +72,7 @@ class Storage:
         local: LocalBackend | None = None,
         allowed_uri_prefixes: tuple[Location, ...] | None = None,
         reserved: tuple[Location, ...] = (),
+        counts: RequestCounts | None = None,
     ) -> None:
         self._connections = connections or Connections(None)
         self._deadline = deadline or Deadline.never()
@@ -75,6 +80,7 @@ class Storage:
         self._local = local or LocalBackend(local_roots, self._deadline.remaining)
         self._allowed = allowed_uri_prefixes
         self._reserved = reserved
+        self._counts = counts or RequestCounts()
         self._gcs: Backend | None = None
 
     def for_cleaning_up(self) -> "Storage":
@@ -86,7 +92,12 @@ class Storage:
             local=self._local,
             allowed_uri_prefixes=self._allowed,
             reserved=self._reserved,
+            counts=self._counts,
         )
+
+    def requests(self) -> dict[str, int]:
+        """The number of requests so far by kind; local files take none."""
+        return self._counts.by_kind()
 
     def check_allowed(self, location: Location) -> None:
         """Raise PermissionDenied for locations outside ALLOWED_URI_PREFIXES, and reserved ones."""
@@ -117,6 +128,10 @@ class Storage:
             file for file in files if not any(_is_at_or_below(file.location, one) for one in inner)
         ]
 
+    def find_beginning(self, prefix: Location) -> list[StoredFile] | None:
+        # What merely begins like a reserved folder is not in it.
+        return self._backend(prefix.parent()).find_beginning(prefix)
+
     def list_folders(self, folder: Location) -> list[str]:
         return self._backend(folder).list_folders(folder)
 
@@ -141,8 +156,10 @@ class Storage:
         replacing: StoredFile | None = None,
         writer_id: str = "",
         content: ContentType = TEXT,
+        metadata: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Writer]:
-        return self._backend(location).create(location, content, replacing, writer_id)
+        backend = self._backend(location)
+        return backend.create(location, content, replacing, writer_id, metadata or {})
 
     def delete(self, file: StoredFile) -> None:
         self._backend(file.location).delete(file)
@@ -152,7 +169,7 @@ class Storage:
         if location.scheme == "file":
             return self._local
         if self._gcs is None:
-            self._gcs = self._connections.gcs(self._deadline, self._limits)
+            self._gcs = self._connections.gcs(self._deadline, self._limits, self._counts)
         return self._gcs
 
 

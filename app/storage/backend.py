@@ -93,7 +93,10 @@ class Writer(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def finish(self, metadata: Mapping[str, str]) -> StoredFile:
-        """Publish the file, with `metadata` for `StoredFile.metadata`."""
+        """Publish the file, with more `metadata` for `StoredFile.metadata`.
+
+        A large object gets this part a moment later, or not at all where storage refuses it.
+        """
 
 
 class Wanted(Protocol):
@@ -130,6 +133,11 @@ class Backend(Protocol):
         `wanted`; where all are, such links are passed over.
         """
 
+    def find_beginning(self, prefix: Location) -> list[StoredFile] | None:
+        """All files whose locations begin with `prefix`, or None where that takes more than a
+        request, or none at all.
+        """
+
     def list_folders(self, folder: Location) -> list[str]:
         """The names of the folders directly below a folder, sorted; empty where there is none."""
 
@@ -156,13 +164,18 @@ class Backend(Protocol):
         """Raises PermissionDenied for a file that may not be read. For callers that open it."""
 
     def create(
-        self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
+        self,
+        location: Location,
+        content: ContentType,
+        replacing: StoredFile | None,
+        writer_id: str,
+        metadata: Mapping[str, str],
     ) -> AbstractContextManager[Writer]:
         """Create a file atomically: it appears if the block calls `finish`, else not at all.
 
-        It replaces exactly `replacing`, or nothing if that is None. Raises Aborted if another file
-        is there by then, unless `writer_id` shows that this writer sent it. Raises TransferBroken
-        if the upload is lost.
+        It has `metadata` from its first moment on. It replaces exactly `replacing`, or nothing if
+        that is None. Raises Aborted if another file is there by then, unless `writer_id` shows that
+        this writer sent it. Raises TransferBroken if the upload is lost.
         """
 
     def delete(self, file: StoredFile) -> None:

@@ -67,6 +67,11 @@ class LocalBackend:
             ]
         return sorted(files, key=lambda file: file.location.path)
 
+    def find_beginning(self, prefix: Location) -> list[StoredFile] | None:
+        """None: local files cost no requests."""
+        del prefix
+        return None
+
     def list_folders(self, folder: Location) -> list[str]:
         with _os_errors_of(folder):
             path = self._roots.resolved(folder)
@@ -124,7 +129,12 @@ class LocalBackend:
 
     @contextmanager
     def create(
-        self, location: Location, content: ContentType, replacing: StoredFile | None, writer_id: str
+        self,
+        location: Location,
+        content: ContentType,
+        replacing: StoredFile | None,
+        writer_id: str,
+        metadata: Mapping[str, str],
     ) -> Iterator[Writer]:
         del content  # the name alone tells what is in a file
         path = self._roots.resolved(location)
@@ -134,8 +144,10 @@ class LocalBackend:
                 stack.callback(_remove_empty, folders_made)
                 folder = _open_folder(path.parent, self._roots, location, folders_made)
                 stack.callback(os.close, folder)
+                if writer_id:
+                    metadata = {WRITER_KEY: writer_id, **metadata}
                 part = _PartFile(
-                    pinned(folder, path.parent) / path.name, location, replacing, writer_id
+                    pinned(folder, path.parent) / path.name, location, replacing, metadata
                 )
                 part.open()
             stack.callback(part.remove_unless_finished)
@@ -190,13 +202,17 @@ class _PartFile:
     """
 
     def __init__(
-        self, path: Path, location: Location, replacing: StoredFile | None, writer_id: str
+        self,
+        path: Path,
+        location: Location,
+        replacing: StoredFile | None,
+        metadata: Mapping[str, str],
     ) -> None:
         self._path = path
         self._part = hidden(path, "part")
         self._location = location
         self._replacing = replacing
-        self._metadata = {WRITER_KEY: writer_id} if writer_id else {}
+        self._metadata = metadata
         self._finished = False
 
     def open(self) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal
 from urllib.parse import unquote
 
@@ -95,6 +97,13 @@ def parse_location(uri: str, *, parameter: str, relative: bool = True) -> Locati
             f"{parameter}: expected a gs:// URI or an absolute path, it is {shown!r}"
         )
     return _local(uri)
+
+
+def common_prefix(names: Collection[str]) -> str:
+    """The longest text that all names begin with."""
+    first, last = min(names), max(names)
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return first[: len(list(same))]
 
 
 def _object(uri: str, parameter: str) -> Location:

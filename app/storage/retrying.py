@@ -29,8 +29,9 @@ _CONNECT_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 8.0
 _SHOWN_CHARACTERS = 200
-# Other server errors are not retryable.
-_PASSING_CODES = (408, 429, 500, 502, 503, 504)
+# 409 and 499 come in odd moments: of changes at the same time, and of a request that storage counts
+# as broken off. Other server errors are not retryable.
+_PASSING_CODES = (408, 409, 429, 499, 500, 502, 503, 504)
 
 T = TypeVar("T")
 
@@ -126,8 +127,7 @@ def in_words(error: BaseException) -> str:
     if isinstance(error, BadAnswer):
         return str(error)
     if isinstance(error, api_exceptions.GoogleAPICallError):
-        # The message begins with the method and the URL.
-        words = (error.message or "").partition(": ")[2].strip()[:_SHOWN_CHARACTERS]
+        words = (error.message or "").strip()[:_SHOWN_CHARACTERS]
         return f"storage answered {error.code}" + (f": {words}" if words else "")
     chain = list(_chain(error))
     words = next((words for kinds, words in _WORDS if isinstance(error, kinds)), None)

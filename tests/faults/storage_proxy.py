@@ -1,7 +1,8 @@
-"""A proxy in front of fake-gcs-server that speaks Google's protocol, and breaks what it is told to.
+"""A proxy in front of a storage that breaks what it is told to.
 
-It knows the requests of the JSON API by what they do (Operation), counts them, and asks a plan
-what to do with each. Source: cloud.google.com/storage/docs/json_api/v1
+The storage is fake-gcs-server, made to speak Google's protocol, or one in memory that holds all of
+it. The proxy knows the requests of the JSON API by what they do (Operation), counts them, and asks
+a plan what to do with each. Source: cloud.google.com/storage/docs/json_api/v1
 """
 
 import re
@@ -18,6 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import requests
 
+from tests.fakes.cloud_storage import CloudStorage
 from tests.fakes.google_protocol import Answer, GoogleProtocol
 
 Operation = Literal[
@@ -86,8 +88,7 @@ class StorageProxy:
     `published` names an object each time that one appears or is replaced.
     """
 
-    target: str
-    protocol: GoogleProtocol
+    storage: GoogleProtocol | CloudStorage
     url: str = ""
     rules: list[Rule] = field(default_factory=list)
     counts: dict[tuple[Operation, str], int] = field(default_factory=dict)
@@ -116,9 +117,12 @@ class StorageProxy:
 
 
 @contextmanager
-def storage_proxy(target: str) -> Iterator[StorageProxy]:
-    """On a free port of the loopback address, while the block runs."""
-    proxy = StorageProxy(target, GoogleProtocol(target))
+def storage_proxy(target: str | CloudStorage) -> Iterator[StorageProxy]:
+    """On a free port of the loopback address, while the block runs.
+
+    `target` is the URL of a fake-gcs-server, or the storage in memory.
+    """
+    proxy = StorageProxy(GoogleProtocol(target) if isinstance(target, str) else target)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
@@ -164,9 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
             with self.proxy.lock:
                 self.proxy.in_flight += 1
             try:
-                answer = self.proxy.protocol.answer(
-                    self.command, self.path, headers, sent, lambda: _forward(self, headers, sent)
-                )
+                answer = _answered(self, headers, sent)
             finally:
                 with self.proxy.lock:
                     self.proxy.in_flight -= 1
@@ -255,12 +257,23 @@ def _classify(
     return request
 
 
-def _forward(handler: _Handler, headers: dict[str, str], body: bytes) -> Answer:
+def _answered(handler: _Handler, headers: dict[str, str], body: bytes) -> Answer:
+    storage = handler.proxy.storage
+    if isinstance(storage, CloudStorage):
+        return storage.answer(handler.command, handler.path, headers, body)
+
+    def forward() -> Answer:
+        return _forward(handler, storage.target, headers, body)
+
+    return storage.answer(handler.command, handler.path, headers, body, forward)
+
+
+def _forward(handler: _Handler, target: str, headers: dict[str, str], body: bytes) -> Answer:
     proxy = handler.proxy
     passed = {name: value for name, value in headers.items() if name.lower() not in _HOP_BY_HOP}
     response = handler.session.request(
         handler.command,
-        proxy.target + handler.path,
+        target + handler.path,
         headers=passed,
         data=body,
         allow_redirects=False,
@@ -271,7 +284,7 @@ def _forward(handler: _Handler, headers: dict[str, str], body: bytes) -> Answer:
     content = response.raw.read(decode_content=False)
     # Uploads go on where the beginning of them is answered; that must be here as well.
     answered = {
-        name: value.replace(proxy.target, proxy.url) if name.lower() == "location" else value
+        name: value.replace(target, proxy.url) if name.lower() == "location" else value
         for name, value in response.headers.items()
     }
     return Answer(response.status_code, answered, content)

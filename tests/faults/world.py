@@ -15,7 +15,8 @@ import psutil
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
+from tests.fakes.cloud_storage import CloudStorage
+from tests.fakes.processes import RunningService, gunicorn
 from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.storage_proxy import StorageProxy, storage_proxy
 from tfserving_launcher import FORK_SERVER_VARIABLE, find_program, fork_server, needs_stand_in
@@ -154,11 +155,12 @@ def world(models: Path, folder: Path, settings: dict[str, str] | None = None) ->
     temporary_folder.mkdir()
     (folder / PROGRAM_FILE).write_text(json.dumps(find_program().command))
     with ExitStack() as stack:
-        url = stack.enter_context(fake_gcs_server())
-        bucket = Bucket(url, "faults")
+        # Pages of two, so that each list takes several.
+        storage = CloudStorage(page_size=2)
+        bucket = Bucket(stack.enter_context(storage_proxy(storage)).url, "faults")
         bucket.put_folder("models/zoo", models / "zoo")
         put_inputs(bucket, *FILES)
-        proxy = stack.enter_context(storage_proxy(url))
+        proxy = stack.enter_context(storage_proxy(storage))
         environment = {
             **SETTINGS,
             **(settings or {}),

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from app.config.job_spec import parse_job_spec
-from app.planning.plan import plan_files
-from app.settings import Settings
 from app.storage import Storage
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
+from tests.fakes.tasks import planned
 from tests.integration.test_formats import Formats, error_of, report_of
 
 ROW = "[1,2,3,4]\n"
@@ -55,7 +54,7 @@ def test_inputs_repeat_and_hold_wildcards(
             "output": f"{bucket.uri}/selected/",
         }
     )
-    tasks = plan_files(spec, storage, [], Settings(), lambda: None).tasks
+    tasks = planned(spec, storage).tasks
     target = f"{bucket.uri}/selected/"
     assert sorted(task.output.path.removeprefix("selected/") for task in tasks) == outputs
     assert all(str(task.output).startswith(target) for task in tasks)
@@ -89,7 +88,7 @@ def test_output_name_has_suffix_of_new_format(
     (tmp_path / name).write_text("")
     places = {"model": "/m/", "input": f"{tmp_path}/{name}", "output": f"{tmp_path}/out/"}
     spec = parse_job_spec({**places, **options})
-    (task,) = plan_files(spec, Storage(), [], Settings(), lambda: None).tasks
+    (task,) = planned(spec, Storage()).tasks
     assert task.output.path == f"{tmp_path}/out/{output}"
     assert task.errors_output.path == f"{tmp_path}/out/{output}.errors.jsonl"
     assert task.gzip_output is gzipped

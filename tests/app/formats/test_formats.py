@@ -28,10 +28,9 @@ from app.framing.batches import BatchLimits, make_batches
 from app.framing.gzipped import unpacked
 from app.framing.tfrecord import frame
 from app.job.row_errors import RowErrors, encode_row_error
-from app.planning.plan import plan_files
-from app.settings import Settings
 from app.storage import Storage, parse_location
 from tests.fakes.groups import values_of
+from tests.fakes.tasks import planned
 from tfserving_launcher import Signature, TensorSpec
 
 FLOAT = TensorSpec(np.dtype(np.float32), (None,))
@@ -350,7 +349,7 @@ def test_a_list_is_read_only_as_long_as_the_job_has_time(folder: Path) -> None:
 
 def plan(folder: Path, **changes: object) -> list[str]:
     parameters = {"model": "/m/", "input": f"{folder}/in/", "output": f"{folder}/in/", **changes}
-    tasks = plan_files(parse_job_spec(parameters), Storage(), [], Settings(), lambda: None).tasks
+    tasks = planned(parse_job_spec(parameters), Storage()).tasks
     return [task.output.path.removeprefix(f"{folder}/") for task in tasks]
 
 
@@ -378,7 +377,7 @@ def test_link_out_is_refused_before_anything_runs(folder: Path) -> None:
     storage = Storage(local_roots=(folder / "in", folder / "out"))
     spec = parse_job_spec({"model": "/m/", "input": f"{folder}/in/*", "output": f"{folder}/out/"})
     with pytest.raises(PermissionDenied, match="only below LOCAL_ROOTS"):
-        plan_files(spec, storage, [], Settings(), lambda: None)
+        planned(spec, storage)
 
 
 def test_output_that_is_others_folder_is_refused(folder: Path) -> None:

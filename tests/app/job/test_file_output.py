@@ -29,7 +29,8 @@ def test_nothing_appears_before_the_end(storage: Storage, tmp_path: Path) -> Non
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
         assert names(tmp_path) == []
-        output.finish(1.0)
+        output.complete(1.0)
+        output.publish()
     assert names(tmp_path) == ["a.jsonl", "a.jsonl.errors.jsonl"]
     assert (tmp_path / "out/a.jsonl").read_bytes() == b"1.0\n"
     assert (tmp_path / "out/a.jsonl.errors.jsonl").read_bytes() == ERROR
@@ -58,10 +59,11 @@ def test_too_many_row_errors(
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR, 1)
         if is_written:
-            output.finish(most)
+            output.complete(most)
+            output.publish()
         else:
             with pytest.raises(TooManyRowErrors, match="1 of 2 rows are bad.*line 2: no"):
-                output.finish(most)
+                output.complete(most)
     assert bool(names(tmp_path)) == is_written
 
 
@@ -73,7 +75,8 @@ def test_second_attempt_counts_anew(storage: Storage, tmp_path: Path) -> None:
     output.again()
     with output.begun():
         output.write(b"1.0\n2.0\n", 2)
-        output.finish(1.0)
+        output.complete(1.0)
+        output.publish()
     assert names(tmp_path) == ["a.jsonl"]
     assert (output.rows, output.row_errors) == (2, 0)
 
@@ -86,7 +89,8 @@ def test_errors_file_goes_without_predictions(storage: Storage, tmp_path: Path) 
         output.write_row_errors(ERROR, 1)
         (tmp_path / "out/a.jsonl/deep").mkdir(parents=True)
         with pytest.raises(Exception, match=r"a\.jsonl"):
-            output.finish(1.0)
+            output.complete(1.0)
+            output.publish()
     assert not (tmp_path / "out/a.jsonl.errors.jsonl").exists()
 
 
@@ -95,11 +99,14 @@ def test_stale_errors_are_deleted(storage: Storage, tmp_path: Path) -> None:
     first = FileOutput(local_task(storage, tmp_path), storage, writer_id="job", signature_name="s")
     with first.begun():
         first.write_row_errors(ERROR, 1)
-        first.finish(1.0)
+        first.complete(1.0)
+        first.publish()
     task = local_task(storage, tmp_path)
     assert stale_errors(task)
     second = FileOutput(task, storage, writer_id="job", signature_name="s")
     with second.begun():
         second.write(b"1.0\n2.0\n", 2)
-        second.finish(1.0)
+        second.complete(1.0)
+        second.publish()
+    second.delete_stale_errors()
     assert names(tmp_path) == ["a.jsonl"]

@@ -24,14 +24,15 @@ def finish(storage: Storage, folder: Path, *, row_errors: int) -> None:
     with output.begun():
         output.write(b"1.0\n", 1)
         output.write_row_errors(ERROR * row_errors, row_errors)
-        output.finish(1.0)
+        output.complete(1.0)
+        output.publish()
 
 
 @pytest.mark.parametrize("row_errors", [0, 2])
 def test_finished_output_is_reused(row_errors: int, storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=row_errors)
     done = FilesDone()
-    assert reuse([local_task(storage, tmp_path)], done, storage) == []
+    assert reuse([local_task(storage, tmp_path)], done, storage, "jsonl") == []
     (report,) = done.reports()
     assert report.state == "REUSED"
     assert (report.instances, report.predictions, report.errors) == (1 + row_errors, 1, row_errors)
@@ -41,21 +42,21 @@ def test_finished_output_is_reused(row_errors: int, storage: Storage, tmp_path: 
 def test_missing_output_is_made(storage: Storage, tmp_path: Path) -> None:
     task = local_task(storage, tmp_path)
     done = FilesDone()
-    assert reuse([task], done, storage) == [task]
+    assert reuse([task], done, storage, "jsonl") == [task]
     assert done.reports() == ()
 
 
 def test_other_fingerprint_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=0)
     task = dataclasses.replace(local_task(storage, tmp_path), fingerprint="0" * 64)
-    assert reuse([task], FilesDone(), storage) == [task]
+    assert reuse([task], FilesDone(), storage, "jsonl") == [task]
 
 
 def test_output_without_its_errors_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=2)
     (tmp_path / "out/a.jsonl.errors.jsonl").unlink()
     task = local_task(storage, tmp_path)
-    assert reuse([task], FilesDone(), storage) == [task]
+    assert reuse([task], FilesDone(), storage, "jsonl") == [task]
 
 
 def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
@@ -63,4 +64,4 @@ def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=0)
     (tmp_path / "out/a.jsonl").write_text("1.0\n1.0\n")
     task = local_task(storage, tmp_path)
-    assert reuse([task], FilesDone(), storage) == [task]
+    assert reuse([task], FilesDone(), storage, "jsonl") == [task]

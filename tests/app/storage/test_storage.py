@@ -1,12 +1,10 @@
 """Local files and objects behind the same protocol; objects in a real fake-gcs-server."""
 
-import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
 
 from app.errors import Aborted, InvalidArgument, NotFound, PermissionDenied, StorageFailed
 from app.storage import Location, Storage, StoredFile, parse_location
@@ -105,24 +103,6 @@ def test_a_writer_that_fails_leaves_nothing(size: int, storage: Storage, place: 
         raise ZeroDivisionError
     assert storage.list_below(place("")) == []
     assert storage.find(place("new/deep/b.txt")) is None
-
-
-def test_uncancellable_upload_is_not_finished(
-    storage: Storage, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An upload that cannot be cancelled is not finished either."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise requests.ConnectionError("broke off")
-
-    monkeypatch.setattr("google.auth.transport.requests.AuthorizedSession.delete", refuse)
-    target = Location("gs", "test-bucket", "half.txt")
-    with pytest.raises(ZeroDivisionError), storage.create(target) as writer:
-        writer.write(b"x" * 9_000_000)
-        raise ZeroDivisionError
-    del writer
-    gc.collect()
-    assert bucket.names("half.txt") == []
 
 
 def test_failed_local_writer_removes_its_folders(storage: Storage, tmp_path: Path) -> None:

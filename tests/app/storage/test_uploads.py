@@ -1,5 +1,6 @@
 """Large uploads go on where they were interrupted, and hold their preconditions."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_other_writer_wins_before_the_end(
     with pytest.raises(Aborted, match="somebody else has written it"):
         upload(storage, location(uploads, "raced"))
     assert uploads.get("raced") == b"theirs"
+
+
+def test_uncancellable_upload_is_not_finished(
+    storage: Storage, proxy: StorageProxy, uploads: Bucket
+) -> None:
+    proxy.rules.append(Rule(lambda request: request.operation == "cancel", resets_before))
+    with pytest.raises(ZeroDivisionError), storage.create(location(uploads, "half")) as writer:
+        writer.write(CONTENT)
+        raise ZeroDivisionError
+    assert proxy.hits() == 2
+    del writer
+    gc.collect()
+    assert uploads.names("half") == []
 
 
 def test_replacing_what_is_gone_is_refused(storage: Storage, uploads: Bucket) -> None:

@@ -45,6 +45,7 @@ def report() -> Report:
         files=(FILE,),
         files_left_out=0,
         seconds={"total": 1.0},
+        storage_requests={"list": 2},
     )
 
 

@@ -1,0 +1,73 @@
+"""Requests to the JSON API: sent with the job's time limits, counted, and retried.
+
+Google's own client fails on answers that make no sense, lists without retrying single pages, and
+counts nothing. It is used for what is around the requests: credentials and addresses.
+Source: cloud.google.com/storage/docs/json_api/v1
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import requests
+from google.auth.transport.requests import AuthorizedSession
+
+from app.storage.location import Location
+from app.storage.request_counts import RequestCounts, RequestKind
+from app.storage.retrying import RetryPolicy
+
+T = TypeVar("T")
+
+
+class GcsRequests:
+    """The requests of one job; `endpoint` is the address of the API."""
+
+    def __init__(
+        self,
+        session: AuthorizedSession,
+        endpoint: str,
+        policy: RetryPolicy,
+        counts: RequestCounts,
+    ) -> None:
+        self._session = session
+        self._endpoint = endpoint
+        self._counts = counts
+        self.policy = policy
+
+    def send(
+        self,
+        kind: RequestKind,
+        method: str,
+        url: str,
+        *,
+        timeout: float | tuple[float, float] | None = None,
+        **options: Any,
+    ) -> requests.Response:
+        """Send one request, whatever its answer's status. Redirects are no answers."""
+        timeout = timeout or self.policy.timeout
+        self._counts.add(kind)
+        response: requests.Response = self._session.request(  # type: ignore[no-untyped-call]  # carries no types
+            method, url, timeout=timeout, allow_redirects=False, **options
+        )
+        return response
+
+    def call(self, location: Location, permission: str, request: Callable[[], T]) -> T:
+        """Call `request` with retries. Raises job errors."""
+        return self.policy.call(location, permission, request)
+
+    def objects(self, bucket: str) -> str:
+        """The URL of a bucket's objects."""
+        return f"{self._endpoint}/storage/v1/b/{bucket}/o"
+
+    def resource(self, location: Location) -> str:
+        """The URL of an object's description."""
+        return f"{self.objects(location.bucket)}/{quote(location.path, safe='')}"
+
+    def media(self, location: Location) -> str:
+        """The URL of an object's content."""
+        name = quote(location.path, safe="")
+        return f"{self._endpoint}/download/storage/v1/b/{location.bucket}/o/{name}"
+
+    def uploads(self, bucket: str) -> str:
+        """The URL that takes new objects."""
+        return f"{self._endpoint}/upload/storage/v1/b/{bucket}/o"
