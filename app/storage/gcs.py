@@ -26,10 +26,10 @@ from app.storage.gcs_answers import (
     listed_page,
     loaded_object,
     raise_for,
-    stored_file,
 )
-from app.storage.gcs_reading import BLOCK_BYTES, GET, ObjectReader, check
-from app.storage.gcs_requests import GcsRequests
+from app.storage.gcs_new_object import NewObject
+from app.storage.gcs_reading import BLOCK_BYTES, ObjectReader, check
+from app.storage.gcs_requests import GET, GcsRequests
 from app.storage.gcs_upload import Upload
 from app.storage.location import Location, common_prefix
 from app.storage.request_counts import RequestCounts
@@ -85,17 +85,11 @@ class GcsBackend:
         counts: RequestCounts,
     ) -> None:
         self._requests = GcsRequests(clients.session, clients.client.api_endpoint, policy, counts)
-        self._reader = ObjectReader(self._requests, self.find)
+        self._reader = ObjectReader(self._requests)
         self._upload_chunk_bytes = upload_chunk_bytes
 
     def find(self, location: Location) -> StoredFile | None:
-        def request() -> StoredFile | None:
-            response = self._requests.send("get", "GET", self._requests.resource(location))
-            if response.status_code == requests.codes.not_found:
-                return None
-            return stored_file(location, described(response))
-
-        return self._requests.call(location, GET, request)
+        return self._requests.find(location)
 
     def find_all(self, locations: Iterable[Location]) -> dict[Location, StoredFile]:
         wanted = set(locations)
@@ -219,16 +213,14 @@ class GcsBackend:
         writer_id: str,
         metadata: Mapping[str, str],
     ) -> Iterator[Writer]:
-        upload = Upload(
-            self._requests,
-            location,
+        new = NewObject(
+            location=location,
             content=content,
             replacing=replacing,
             writer_id=writer_id,
-            metadata=metadata,
-            chunk_bytes=self._upload_chunk_bytes,
-            find=self.find,
+            metadata=dict(metadata),
         )
+        upload = Upload(self._requests, new, chunk_bytes=self._upload_chunk_bytes)
         try:
             yield upload
         finally:

@@ -7,7 +7,7 @@ documented request is made here: cloud.google.com/storage/docs/json_api/v1/objec
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -20,12 +20,10 @@ from app.concurrency.deadline import Started
 from app.errors import Aborted, NotFound, StorageFailed, TransferBroken
 from app.storage.backend import StoredFile
 from app.storage.gcs_answers import error_of
-from app.storage.gcs_requests import GcsRequests
-from app.storage.location import Location
+from app.storage.gcs_requests import GET, GcsRequests
 from app.storage.retrying import BadAnswer, in_words
 
 BLOCK_BYTES = 1024 * 1024
-GET = "storage.objects.get"
 _PAUSE_SECONDS = 0.5
 # The first part of an object comes by one stream. How long its reader waits decides on the next.
 _FIRST_PART_BYTES = 4 * BLOCK_BYTES
@@ -39,14 +37,11 @@ logger = logging.getLogger(__name__)
 
 
 class ObjectReader:
-    """Reads the generations of objects that were listed. `find` looks an object up."""
+    """Reads the generations of objects that were listed."""
 
-    def __init__(
-        self, requests_: GcsRequests, find: Callable[[Location], StoredFile | None]
-    ) -> None:
+    def __init__(self, requests_: GcsRequests) -> None:
         self._requests = requests_
         self._policy = requests_.policy
-        self._find = find
 
     def read(self, file: StoredFile) -> Iterator[bytes]:
         """The content in order, as it is stored. Raises TransferBroken if it is damaged."""
@@ -143,7 +138,7 @@ class ObjectReader:
             raise error_of(response)
 
     def _gone(self, file: StoredFile) -> NotFound | Aborted:
-        if self._find(file.location) is None:
+        if self._requests.find(file.location) is None:
             return NotFound(f"{file.uri}: no such object; it was there when the job began")
         return Aborted(
             f"{file.uri}: replaced since the job began, so what was read of it does not count"

@@ -6,15 +6,22 @@ Source: cloud.google.com/storage/docs/json_api/v1
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
 from google.auth.transport.requests import AuthorizedSession
 
+from app.storage.backend import StoredFile
+from app.storage.gcs_answers import described, stored_file
 from app.storage.location import Location
 from app.storage.request_counts import RequestCounts, RequestKind
 from app.storage.retrying import RetryPolicy
+
+GET = "storage.objects.get"
+CREATE = "storage.objects.create"
+_MOMENT_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -50,6 +57,23 @@ class GcsRequests:
             method, url, timeout=timeout, allow_redirects=False, **options
         )
         return response
+
+    def for_a_moment(self) -> "GcsRequests":
+        """The same with few retries, for what nobody waits long for."""
+        seconds = min(self.policy.retry_seconds, _MOMENT_SECONDS)
+        policy = replace(self.policy, retry_seconds=seconds)
+        return GcsRequests(self._session, self._endpoint, policy, self._counts)
+
+    def find(self, location: Location) -> StoredFile | None:
+        """The object at this location, or None. Raises job errors."""
+
+        def request() -> StoredFile | None:
+            response = self.send("get", "GET", self.resource(location))
+            if response.status_code == requests.codes.not_found:
+                return None
+            return stored_file(location, described(response))
+
+        return self.call(location, GET, request)
 
     def call(self, location: Location, permission: str, request: Callable[[], T]) -> T:
         """Call `request` with retries. Raises job errors."""

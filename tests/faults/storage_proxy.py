@@ -5,6 +5,7 @@ it. The proxy knows the requests of the JSON API by what they do (Operation), co
 a plan what to do with each. Source: cloud.google.com/storage/docs/json_api/v1
 """
 
+import io
 import re
 import socket
 import struct
@@ -17,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import orjson
 import requests
 
 from tests.fakes.cloud_storage import CloudStorage
@@ -44,6 +46,9 @@ _UPLOAD_UNIT = 256 * 1024
 _NAME = re.compile(rb'"name": ?"([^"]*)"')
 # Long enough for the client to lose patience, short enough not to hold a test up.
 _SILENCE_SECONDS = 3.0
+# Each byte comes in time, and all of them never do.
+_TRICKLE_SECONDS = 0.1
+_TRICKLED_BYTES = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,15 @@ class Request:
     count: int
     is_last_chunk: bool = False
     first_byte: int = 0
+
+
+class Trickling(Exception):
+    """The answer comes byte by byte, or its `headers` do already."""
+
+    def __init__(self, answer: Answer, *, headers: bool) -> None:
+        super().__init__()
+        self.answer = answer
+        self.headers = headers
 
 
 class Broken(Exception):
@@ -180,6 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
         except Broken as broken:
             self._break_off(broken)
             return
+        except Trickling as trickling:
+            self._trickle(trickling)
+            return
         try:
             self._answer(answer, answer.body)
         except ConnectionError:
@@ -205,6 +222,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+    def _trickle(self, trickling: Trickling) -> None:
+        self.close_connection = True
+        fast, self.wfile = self.wfile, io.BytesIO()
+        self._answer(trickling.answer, trickling.answer.body)
+        text, self.wfile = self.wfile.getvalue(), fast
+        begins = 0 if trickling.headers else text.index(b"\r\n\r\n") + 4
+        try:
+            self.wfile.write(text[:begins])
+            for place in range(begins, min(len(text), begins + _TRICKLED_BYTES)):
+                self.wfile.write(text[place : place + 1])
+                threading.Event().wait(_TRICKLE_SECONDS)
+        except ConnectionError:
+            pass  # the client has lost patience, as it should
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815  # names of http.server
 
@@ -360,6 +391,71 @@ def damages_answer(fraction: float) -> Disturbance:
         damaged = bytearray(answer.body)
         damaged[place] ^= 1
         return Answer(answer.status, answer.headers, bytes(damaged))
+
+    return disturb
+
+
+def trickles(*, headers: bool = False) -> Disturbance:
+    """An answer of a byte each tenth of a second, after its headers or with them."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        raise Trickling(forward(), headers=headers)
+
+    return disturb
+
+
+def says(body: bytes, *, after: bool = True, **headers: str) -> Disturbance:
+    """A success with this body in the place of the answer, whatever storage has done."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        answered = forward().headers if after else {}
+        return Answer(200, {**answered, "Content-Type": "application/json", **headers}, body)
+
+    return disturb
+
+
+def leaves_out(field: str) -> Disturbance:
+    """The JSON answer without a field: its own, and that of each object that it lists."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        answer = forward()
+        body = orjson.loads(answer.body)
+        for described in (body, *body.get("items", ())):
+            described.pop(field, None)
+        return Answer(answer.status, answer.headers, orjson.dumps(body))
+
+    return disturb
+
+
+def changes_header(name: str, value: str | None) -> Disturbance:
+    """The answer with another header, or without it."""
+
+    def disturb(_: Request, __: bytes, forward: Forward) -> Answer:
+        answer = forward()
+        headers = {key: text for key, text in answer.headers.items() if key != name}
+        return Answer(answer.status, headers | ({name: value} if value else {}), answer.body)
+
+    return disturb
+
+
+def breaks_off_after_headers(_: Request, __: bytes, forward: Forward) -> Answer:
+    answer = forward()
+    raise Broken(Answer(answer.status, answer.headers, answer.body or b"nothing of it"), 0.0)
+
+
+def damages_unnoticed(*, answers: bool) -> Disturbance:
+    """What is stored is damaged, and nobody has told storage its checksum.
+
+    It `answers` with what it has, or the connection is reset after that.
+    """
+
+    def disturb(_: Request, body: bytes, forward: Forward) -> Answer:
+        damaged = bytearray(body.replace(b'"crc32c"', b'"no-crc"'))
+        damaged[len(body) * 9 // 10] ^= 1
+        answer = forward(bytes(damaged), **{"X-Goog-Hash": ""})
+        if not answers:
+            raise Broken
+        return answer
 
     return disturb
 

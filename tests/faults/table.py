@@ -270,6 +270,118 @@ def _passing_storage_faults() -> Iterator[Fault]:
     )
 
 
+_LISTS = _REQUESTS[:3]
+_WRITES = (_REQUESTS[5], _REQUESTS[9])
+
+
+def _answers_without_sense() -> Iterator[Fault]:
+    """Each is met once, and asked again; storage has done what it was asked for."""
+    for where, matches in _LISTS:
+        for what, body in (
+            ("a JSON array", b"[]"),
+            ("an empty answer", b""),
+            ("null", b"null"),
+            ("objects that are no list", b'{"items": {"name": "a"}}'),
+            ("objects that are texts", b'{"items": ["a"]}'),
+            ("objects without anything", b'{"items": [{}]}'),
+        ):
+            yield Fault(what, where, _breaks(matches, proxy_faults.says(body)))
+    for name in ("name", "size", "crc32c", "generation"):
+        where, matches = _REQUESTS[0]
+        yield Fault(f"no {name}", where, _breaks(matches, proxy_faults.leaves_out(name)))
+    for where, matches in _WRITES:
+        for name in ("generation", "crc32c", "size"):
+            yield Fault(f"no {name}", where, _breaks(matches, proxy_faults.leaves_out(name)))
+        yield Fault("a JSON array", where, _breaks(matches, proxy_faults.says(b"[]")))
+        yield Fault(
+            "answers without sense for ever", where, _always(matches, proxy_faults.says(b"[]"))
+        )
+    yield Fault(
+        "other bytes than asked for",
+        "reading a small input",
+        _breaks(
+            _is("read", "a.jsonl"), proxy_faults.changes_header("Content-Range", "bytes 9-12/13")
+        ),
+    )
+    yield Fault(
+        "no address",
+        "beginning an upload",
+        _breaks(_is("begin", BIG), proxy_faults.changes_header("Location", None)),
+        leaves="upload",
+    )
+    yield Fault(
+        "broken off after the address",
+        "beginning an upload",
+        _breaks(_is("begin", BIG), proxy_faults.breaks_off_after_headers),
+    )
+    yield Fault(
+        "more bytes than were sent",
+        "a middle chunk of an upload",
+        _breaks(_is("chunk", BIG, 1), proxy_faults.changes_header("Range", "bytes=0-999999999")),
+    )
+    first = Outcome(502, "gs://faults/", complete=())
+    yield Fault(
+        "a JSON array for ever",
+        "listing the inputs",
+        _always(_is("list", "in/"), proxy_faults.says(b"[]")),
+        first,
+    )
+    yield Fault(
+        "the same page for ever",
+        "listing the inputs",
+        _always(_is("list", "in/"), proxy_faults.says(b'{"nextPageToken": "a"}')),
+        first,
+    )
+
+
+def _odd_moments() -> Iterator[Fault]:
+    """Codes that other moments give a meaning, in moments in which they pass."""
+    for code in (409, 499):
+        for place in (0, 3, 4, 5, 6, 8, 9, 10):
+            where, matches = _REQUESTS[place]
+            yield Fault(str(code), where, _breaks(matches, proxy_faults.answers(code)))
+
+
+def _trickles() -> Iterator[Fault]:
+    for place in (0, 3, 4, 5, 9):
+        where, matches = _REQUESTS[place]
+        yield Fault("a trickle", where, _breaks(matches, proxy_faults.trickles()))
+        yield Fault(
+            "a trickle of headers",
+            where,
+            _breaks(matches, proxy_faults.trickles(headers=True)),
+        )
+    yield Fault(
+        "a trickle for ever",
+        "listing the inputs",
+        _always(_is("list", "in/"), proxy_faults.trickles()),
+        Outcome(502, "silent for too long", complete=()),
+    )
+
+
+def _uploads_to_the_letter() -> Iterator[Fault]:
+    """What is there is whole and known, whatever becomes of its description."""
+    for code in (400, 403, 404, 412, 503):
+        yield Fault(
+            f"{code} for ever",
+            "describing an output",
+            _always(DESCRIBING, proxy_faults.answers(code)),
+        )
+    yield Fault(
+        "resets for ever", "describing an output", _always(DESCRIBING, proxy_faults.resets_before)
+    )
+    for where, matches in _WRITES:
+        for what, answers in (("damaged unnoticed", True), ("damaged unnoticed and reset", False)):
+            yield Fault(
+                what, where, _breaks(matches, proxy_faults.damages_unnoticed(answers=answers))
+            )
+    yield Fault(
+        "503",
+        "the second page of the inputs",
+        _breaks(_is("list", "in/", 1), proxy_faults.answers(503)),
+    )
+
+
 def _lasting_storage_faults() -> Iterator[Fault]:
     """They do not pass while the job runs: a clear answer, and nothing half done."""
     first = Outcome(502, "gs://faults/", complete=())
@@ -626,6 +738,10 @@ def _endings() -> Iterator[Fault]:
 
 FAULTS: tuple[Fault, ...] = (
     *_passing_storage_faults(),
+    *_answers_without_sense(),
+    *_odd_moments(),
+    *_trickles(),
+    *_uploads_to_the_letter(),
     *_lasting_storage_faults(),
     *_changes_under_the_job(),
     *_server_faults(),
