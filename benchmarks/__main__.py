@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from benchmarks import costs as measure
 from benchmarks.against import compare
 from benchmarks.cases import CASES, Case
 from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
+from benchmarks.distant_storage import DistantCase, distant_cases
 from benchmarks.formats import format_costs
 from benchmarks.night import compare_nights
 from benchmarks.results import CaseResult, Cost, print_tables, write_results
@@ -33,6 +36,7 @@ COSTS: tuple[str, ...] = (
     "memory",
     "formats",
     "large model",
+    "distant storage",
 )
 _NAMES = [case.name for case in CASES] + list(COSTS)
 
@@ -54,6 +58,7 @@ def main(
     """Measures the service and its rivals on the same data, by turns, in this run."""
     rounds = 1 if quick else rounds
     chosen = names or _NAMES
+    costs: list[Cost] = []
     with tempfile.TemporaryDirectory() as folder, fake_gcs_server() as url:
         models = Path(folder)
         argv = [sys.executable, "-m", "benchmarks.models", folder]
@@ -62,15 +67,19 @@ def main(
         os.environ["STORAGE_EMULATOR_HOST"] = url
         bucket = Bucket(url, "bench")
         bucket.put_folder("models", models)
-        if other:
+        if "distant storage" in chosen:
+            costs += distant_costs(models, other, rounds=rounds, quick=quick)
+        if other and names != ("distant storage",):
             compare(other.resolve(), url, bucket, names, rounds=rounds, quick=quick)
+        if other:
+            print_tables([], costs, "storage at 50 ms a request and 30 MB/s a connection")
             return
         results = [
             run_case(case, url, bucket, models, rounds=rounds, quick=quick)
             for case in CASES
             if case.name in chosen
         ]
-        costs = run_costs(chosen, url, bucket, models, rounds=rounds, quick=quick)
+        costs += run_costs(chosen, url, bucket, models, rounds=rounds, quick=quick)
     size = "quick mode, " if quick else ""
     title = f"{size}{available_cpus()} CPUs, medians of {rounds}, model server: {find_program()}"
     title = title.replace(sys.executable, "python")
@@ -167,6 +176,26 @@ def night_cost(*, rounds: int, quick: bool) -> Cost:
     return Cost(
         f"{jobs} small models", words, "2.0 times the calls", night.calls >= 2 * night.fan_out
     )
+
+
+def distant_costs(models: Path, other: Path | None, *, rounds: int, quick: bool) -> Iterator[Cost]:
+    targets: dict[str, tuple[str, Callable[[DistantCase], bool]]] = {
+        "500 files of 200 rows": ("6 s", lambda case: case.seconds <= 6),
+        "1000 MB in one file": ("150 MB of memory", lambda case: case.peak_megabytes <= 150),
+    }
+    for case in distant_cases(models, other, rounds=rounds, quick=quick):
+        before = f"; the other checkout {case.other:.2f} s" if case.other else ""
+        requests = ", ".join(f"{kind} {count}" for kind, count in case.requests.items())
+        words = (
+            f"{case.seconds:.2f} s, of which the server's start {case.server_start:.2f} s{before};"
+            f" copied one after the other {case.floor:.2f} s; {case.peak_megabytes:.0f} MB;"
+            f" requests: {requests}"
+        )
+        cost = Cost(f"distant: {case.name}", words, "", None)
+        if case.name in targets:
+            target, is_met = targets[case.name]
+            cost = replace(cost, target=target, met=is_met(case))
+        yield cost
 
 
 def job_costs(

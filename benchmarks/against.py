@@ -28,7 +28,7 @@ def compare(
     """
     here = Path(__file__).parents[1]
     with ExitStack() as stack:
-        trees = [stack.enter_context(_service(tree, url)) for tree in (here, other)]
+        trees = [stack.enter_context(service_of(tree, url)) for tree in (here, other)]
         for name, model, source in _jobs(bucket, names, quick=quick):
             call(trees[0], model, source)
             try:
@@ -58,7 +58,8 @@ def compare(
 
 
 @contextmanager
-def _service(tree: Path, url: str) -> Iterator[RunningService]:
+def service_of(tree: Path, url: str) -> Iterator[RunningService]:
+    """The service of a checkout, with the storage at `url`."""
     environment = {"STORAGE_EMULATOR_HOST": url, "LOG_LEVEL": "WARNING"}
     # Where Python is started is where it finds `app` first.
     before = Path.cwd()

@@ -30,11 +30,14 @@ from tfserving_launcher.tensors import Array
 
 @dataclass(frozen=True, slots=True)
 class ServiceRun:
-    """One job over HTTP: wall seconds, its own seconds by phase, the worker's peak memory."""
+    """One job over HTTP: wall seconds, its own seconds by phase, the worker's peak memory, and its
+    requests to storage, which older checkouts do not count.
+    """
 
     seconds: float
     phases: dict[str, float]
     peak_bytes: int
+    storage_requests: dict[str, int]
 
 
 def run_service(storage_url: str, model: str, source: str) -> ServiceRun:
@@ -57,7 +60,10 @@ def call(service: RunningService, model: str, source: str) -> ServiceRun:
     seconds = time.monotonic() - started
     if not response.ok:
         raise RuntimeError(response.text)
-    return ServiceRun(seconds, response.json()["seconds"], peak_memory(service))
+    body = response.json()
+    return ServiceRun(
+        seconds, body["seconds"], peak_memory(service), body.get("storage_requests", {})
+    )
 
 
 def peak_memory(service: RunningService) -> int:

@@ -22,6 +22,9 @@ from app.storage.retrying import RetryPolicy
 GET = "storage.objects.get"
 CREATE = "storage.objects.create"
 _MOMENT_SECONDS = 10.0
+# No object has such a name, and in a URL they stand for other things:
+# cloud.google.com/storage/docs/objects#naming
+_NO_NAMES = ("", ".", "..")
 
 T = TypeVar("T")
 
@@ -66,6 +69,8 @@ class GcsRequests:
 
     def find(self, location: Location) -> StoredFile | None:
         """The object at this location, or None. Raises job errors."""
+        if location.path in _NO_NAMES:
+            return None
 
         def request() -> StoredFile | None:
             response = self.send("get", "GET", self.resource(location))

@@ -9,7 +9,8 @@ import sys
 import time
 import traceback
 
-from tests.faults.table import FAULTS, run
+from tests.faults.promise import run
+from tests.faults.table import FAULTS
 from tests.faults.world import world_of_its_own
 
 

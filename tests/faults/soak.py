@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.faults.table import FAULTS, run
+from tests.faults.promise import run
+from tests.faults.table import FAULTS
 from tests.faults.world import World, world_of_its_own
 
 WARM_UP_JOBS = 20

@@ -36,6 +36,8 @@ ROWS = 350
 BATCH_ROWS = 50
 SMALL_ROWS = 5
 FILES = ("a.jsonl", "b.jsonl", "c.jsonl")
+# The one whose output takes several blocks.
+BIG = "b.jsonl"
 
 
 @dataclass(slots=True)

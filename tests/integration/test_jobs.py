@@ -22,7 +22,8 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, fake_gcs_server, gunicorn
 from tests.fakes.waiting import until
-from tests.faults.storage_proxy import Rule, StorageProxy, answers, storage_proxy
+from tests.faults.disturbances import answers
+from tests.faults.storage_proxy import Rule, StorageProxy, storage_proxy
 
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED")
 # So many calls of a model that a job takes as long as a test needs it.

@@ -14,15 +14,8 @@ from tests.fakes.cloud_storage import CloudStorage
 from tests.fakes.distant_network import Distance, address, distant_network, listening
 from tests.fakes.error_details import details_of
 from tests.fakes.processes import RunningService, gunicorn
-from tests.faults.storage_proxy import (
-    Operation,
-    Request,
-    Rule,
-    StorageProxy,
-    answers,
-    does_first,
-    storage_proxy,
-)
+from tests.faults.disturbances import answers, does_first
+from tests.faults.storage_proxy import Operation, Request, Rule, StorageProxy, storage_proxy
 
 FILES = 40
 NAMES = [f"{number:02}.jsonl" for number in range(FILES)]

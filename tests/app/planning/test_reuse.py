@@ -7,7 +7,7 @@ import pytest
 
 from app.job.file_output import FileOutput
 from app.planning.reuse import reuse
-from app.storage import Storage
+from app.storage import Storage, StoredFile
 from app.telemetry.report import FilesDone
 from tests.fakes.tasks import local_task
 
@@ -65,3 +65,29 @@ def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
     (tmp_path / "out/a.jsonl").write_text("1.0\n1.0\n")
     task = local_task(storage, tmp_path)
     assert reuse([task], FilesDone(), storage, "jsonl") == [task]
+
+
+@pytest.mark.parametrize("row_errors", [0, 2])
+def test_output_without_counts_is_counted(
+    row_errors: int, storage: Storage, tmp_path: Path
+) -> None:
+    """Storage has refused the counts of both files, after it had taken their rows."""
+    finish(storage, tmp_path, row_errors=row_errors)
+    task = local_task(storage, tmp_path)
+
+    def without_counts(file: StoredFile | None) -> StoredFile | None:
+        if file is None:
+            return None
+        kept = {name: text for name, text in file.metadata.items() if "counts" not in name}
+        assert len(kept) < len(file.metadata)
+        return dataclasses.replace(file, metadata=kept)
+
+    task = dataclasses.replace(
+        task,
+        old_output=without_counts(task.old_output),
+        old_errors=without_counts(task.old_errors),
+    )
+    done = FilesDone()
+    assert reuse([task], done, storage, "jsonl") == []
+    (report,) = done.reports()
+    assert (report.instances, report.predictions, report.errors) == (1 + row_errors, 1, row_errors)

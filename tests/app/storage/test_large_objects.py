@@ -12,17 +12,8 @@ from app.errors import Aborted, TransferBroken
 from app.storage import Connections, Storage, StoredFile, TransferLimits, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.cloud_storage import CloudStorage
-from tests.faults.storage_proxy import (
-    Request,
-    Rule,
-    StorageProxy,
-    answers,
-    damages_answer,
-    does_first,
-    resets_before,
-    storage_proxy,
-    truncates,
-)
+from tests.faults.disturbances import answers, damages_answer, does_first, resets_before, truncates
+from tests.faults.storage_proxy import Request, Rule, StorageProxy, storage_proxy
 
 SIZE = 20 * 1024 * 1024 + 7
 CONTENT = random.Random(3).randbytes(SIZE)

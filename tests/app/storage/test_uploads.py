@@ -11,18 +11,15 @@ from app.errors import Aborted, TransferBroken
 from app.storage import Connections, Location, Storage, StoredFile, TransferLimits, parse_location
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import fake_gcs_server
-from tests.faults.storage_proxy import (
-    Disturbance,
-    Rule,
-    StorageProxy,
+from tests.faults.disturbances import (
     answers,
     answers_junk,
     does_first,
     persists_part,
     resets_after,
     resets_before,
-    storage_proxy,
 )
+from tests.faults.storage_proxy import Disturbance, Rule, StorageProxy, storage_proxy
 
 BLOCK = 512 * 1024
 CONTENT = bytes(range(256)) * (BLOCK // 256 * 5 // 2)
