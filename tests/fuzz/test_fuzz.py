@@ -1,4 +1,5 @@
 import gzip
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,9 @@ def test_a_bounded_number_of_fuzzed_files_raises_nothing(tmp_path: Path) -> None
     for number, seed in enumerate(_SEEDS):
         (corpus / str(number)).write_bytes(seed)
     options = ["-runs=20000", "-seed=1", "-max_len=300", f"-artifact_prefix={tmp_path}/"]
+    # A child's peak memory begins with that of the process which has started it: getrusage(2).
+    own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    options.append(f"-rss_limit_mb={own_peak + 2048}")
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.input_files", *options, str(corpus)],
         cwd=Path(__file__).parent.parent.parent,
