@@ -28,9 +28,9 @@ _PAUSE_SECONDS = 0.5
 # The first part of an object comes by one stream. How long its reader waits decides on the next.
 _FIRST_PART_BYTES = 4 * BLOCK_BYTES
 _LARGEST_PART_BYTES = 64 * BLOCK_BYTES
-# What is in flight at once, and so in memory. At 50 ms and 30 MB/s a connection it brings 100 MB/s;
+# What is in flight at once, and so in memory. At 50 ms and 30 MB/s a connection it brings 90 MB/s;
 # a request costs about 2 ms of CPU time.
-_PARALLEL_RANGES = 8
+_PARALLEL_RANGES = 6
 _RANGE_BYTES = BLOCK_BYTES * 3 // 2
 
 logger = logging.getLogger(__name__)
