@@ -113,6 +113,11 @@ class Started(Generic[T]):
     def has_ended(self) -> bool:
         return self._done.done()
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What a call that has ended has raised, if anything."""
+        return self._done.exception() if self._done.done() else None
+
     def result(self, grace_seconds: float = _GRACE_SECONDS) -> T:
         """Wait for the result. Raises what the function raises, and as Deadline.remaining does.
 

@@ -8,6 +8,7 @@ import orjson
 
 from app.errors import JobError, TooManyRowErrors, TransferBroken
 from app.framing.gzipped import GzipCompressor
+from app.planning.fingerprint import FINGERPRINT_KEY
 from app.planning.plan import FileTask
 from app.planning.reuse import (
     Counts,
@@ -58,12 +59,13 @@ class FileOutput:
         self.rows = 0
         self.row_errors = 0
         self.bytes = 0
+        self.errors_bytes = 0
 
     @contextmanager
     def begun(self) -> Iterator[None]:
         """Write the file from its beginning while the block runs, which may `complete` it."""
         self._errors, self._first_row_error = None, b""
-        self.rows = self.row_errors = self.bytes = 0
+        self.rows = self.row_errors = self.bytes = self.errors_bytes = 0
         with ExitStack() as self._stack:
             self._gzip = GzipCompressor() if self._task.gzip_output else None
             content = GZIPPED_TEXT if self._task.gzip_output else TEXT
@@ -77,7 +79,7 @@ class FileOutput:
         for location in self._there:
             found = there.get(location)
             # If another job wrote here, create() raises Aborted.
-            if found is None or found.metadata.get(WRITER_KEY) == self._writer_id:
+            if found is None or self._is_mine(found):
                 self._there[location] = found
 
     def write(self, predictions: bytes, rows: int) -> None:
@@ -98,6 +100,7 @@ class FileOutput:
             self._first_row_error = errors.partition(b"\n")[0]
         self._errors.write(errors)
         self.row_errors += rows
+        self.errors_bytes += len(errors)
 
     def complete(self, max_error_fraction: float) -> None:
         """The last row is written. What `begun` has opened stays open until `publish`.
@@ -114,7 +117,7 @@ class FileOutput:
     def publish(self) -> None:
         """Publish both files, the predictions last: if they exist, so does the errors file.
 
-        Raises what storage raises. Then no predictions were published.
+        Raises what storage raises. Then no predictions are there, as far as storage tells.
         """
         counts = self._counts()
         with self._complete:
@@ -125,18 +128,16 @@ class FileOutput:
                 self._output.finish(counts_metadata(counts))
             except TransferBroken:
                 raise  # the next attempt replaces this errors file
-            except JobError:
-                self.withdraw_row_errors()
-                raise
+            except JobError as error:
+                if not self._has_appeared():
+                    self.withdraw_row_errors()
+                    raise
+                logger.warning("%s; but the output is there", error)
 
     def delete_stale_errors(self) -> None:
         """Delete the errors file of an earlier call, once there are predictions without any."""
         if self.row_errors == 0 and (stale := stale_errors(self._task)):
             self._storage.delete(stale)
-
-    def drop(self) -> None:
-        """Give up what is complete and not to be published."""
-        self._complete.close()
 
     def withdraw_row_errors(self) -> None:
         """Delete the errors file of predictions that will not appear, even after the deadline."""
@@ -147,6 +148,27 @@ class FileOutput:
         except JobError as error:
             # The job already fails for another reason. The next call replaces the file.
             logger.warning("bad rows without predictions are left: %s", error)
+
+    def _has_appeared(self) -> bool:
+        """Whether the predictions are there though publishing failed, even after the deadline.
+
+        Storage may have acted before its answer was lost. If it does not tell, the row errors stay,
+        because predictions may be there.
+        """
+        try:
+            found = self._storage.for_cleaning_up().find(self._task.output)
+        except JobError as error:
+            logger.warning("whether the output is there is not known: %s", error)
+            self._errors_written = None
+            return False
+        return (
+            found is not None and found != self._there[self._task.output] and (self._is_mine(found))
+        )
+
+    def _is_mine(self, file: StoredFile) -> bool:
+        """Whether this job wrote the file, from the same model and input."""
+        is_writer = file.metadata.get(WRITER_KEY) == self._writer_id
+        return is_writer and file.metadata.get(FINGERPRINT_KEY) == self._task.fingerprint
 
     def _write(self, data: bytes) -> None:
         self._output.write(data)

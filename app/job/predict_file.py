@@ -77,7 +77,8 @@ class _Predicted:
 class FilePrediction:
     """Predicts one file, and publishes its output. Holds the state that the steps share.
 
-    `read_again` reads the input from its beginning, for the attempts after the first one.
+    `read_again` reads the input from its beginning, for the attempts after the first one. `check`
+    is called now and then, and ends the prediction by what it raises.
     """
 
     def __init__(
@@ -86,11 +87,13 @@ class FilePrediction:
         served: ServedModel,
         task: FileTask,
         read_again: Callable[[FileTask], Iterable[bytes]],
+        check: Callable[[], object],
     ) -> None:
         self._job = job
         self._served = served
         self._task = task
         self._read_again = read_again
+        self._check = check
         self._attempts_left = _ATTEMPTS
         self._output = FileOutput(
             task, job.storage, writer_id=job.writer_id, signature_name=served.signature.name
@@ -138,7 +141,11 @@ class FilePrediction:
     def predict_again(self, broken: TransferBroken) -> FileReport:
         """Predict and publish the file from its beginning, after its publication `broken`."""
         while True:
-            self.predict(self._begin_again(broken))
+            try:
+                self.predict(self._begin_again(broken))
+            except BaseException:
+                self._output.withdraw_row_errors()
+                raise
             try:
                 return self.publish()
             except TransferBroken as error:
@@ -148,14 +155,11 @@ class FilePrediction:
         """Delete what the published output makes obsolete. Raises what storage raises."""
         self._output.delete_stale_errors()
 
-    def drop(self) -> None:
-        """Give up what was predicted and is not to be published."""
-        self._output.drop()
-
     @property
     def held_bytes(self) -> int:
-        """About how much of the output is in memory until it is published."""
-        return min(self._output.bytes, self._job.settings.upload_chunk_bytes)
+        """About how much of the output and its errors is in memory until they are published."""
+        most = self._job.settings.upload_chunk_bytes
+        return min(self._output.bytes, most) + min(self._output.errors_bytes, most)
 
     def _begin_again(self, broken: TransferBroken) -> Iterable[bytes]:
         """Read the file again. Raises `broken` if no attempt is left."""
@@ -187,6 +191,7 @@ class FilePrediction:
                 predicted = self._answers_ahead(pipeline, blocks)
             for piece in pipeline.prefetch(self._write(predicted), name="upload", max_items=1):
                 self._job.deadline.remaining()
+                self._check()
                 rows = piece.rows + piece.row_errors
                 self._job.progress.advanced(rows=rows, size=piece.input_bytes)
             self._output.complete(self._job.settings.max_error_fraction)

@@ -8,7 +8,7 @@ from app.planning.plan import FileTask
 from app.settings import MEBIBYTE
 from app.storage import Storage
 
-# Blocks are a mebibyte or less.
+# Blocks are about a mebibyte or less.
 _MAX_BLOCKS = 2
 # Small files are read side by side, because most of their time is storage's latency.
 _MOST_FILES = 16

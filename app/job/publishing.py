@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.concurrency.deadline import Started
-from app.errors import JobError, TransferBroken
+from app.errors import Aborted, JobError, TransferBroken
 from app.job.context import JobContext
 from app.job.predict_file import FilePrediction
 from app.settings import MEBIBYTE
@@ -21,8 +21,8 @@ from app.telemetry.report import FileReport
 
 _MOST_OUTPUTS = 16
 _MOST_BYTES = 8 * MEBIBYTE
-# For outputs that are on their way when the job is stopped.
-_GRACE_SECONDS = 1.0
+# For outputs that are on their way when the job is stopped: storage answers, or tells what it has.
+_GRACE_SECONDS = 3.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,13 @@ class Publisher:
         while self._is_full() or (self._under_way and self._under_way[0].published.has_ended):
             self._settle_first()
 
+    def check(self) -> None:
+        """Raise the error of the first file under way, unless predicting it again may help."""
+        failure = self._under_way[0].published.failure if self._under_way else None
+        if failure is not None and not isinstance(failure, TransferBroken):
+            self._has_failed = True
+            raise failure
+
     def settle(self) -> None:
         """Wait for all outputs. Raises the error of the first file that has one, and only that."""
         while self._under_way and not self._has_failed:
@@ -66,6 +73,9 @@ class Publisher:
                 self._job.done.add(output.published.result(grace_seconds))
             except JobError as error:
                 logger.warning("%s", error)
+            except Exception:
+                # The error that ends the job came first.
+                logger.exception("an output could not be published")
         self._under_way.clear()
 
     def _is_full(self) -> bool:
@@ -75,12 +85,14 @@ class Publisher:
         )
 
     def _settle_first(self) -> None:
-        output = self._under_way.popleft()
+        # An output whose wait is ended by the deadline stays among those that are under way.
+        output = self._under_way[0]
         self._has_failed = True
         try:
-            report = output.published.result()
+            report = output.published.result(grace_seconds=0.0)
         except TransferBroken as broken:
             report = output.prediction.predict_again(broken)
+        self._under_way.popleft()
         self._job.done.add(report)
         self._job.progress.files(**self._job.done.counts())
         output.prediction.clean_up()
@@ -102,6 +114,9 @@ def publisher(job: JobContext) -> Iterator[Publisher]:
             outputs.settle()
             raise
         outputs.settle()
-    except BaseException:
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Somebody has interrupted the program, and waits for its end.
+            job.deadline.stop_signal.stop(Aborted("the job was interrupted"))
         outputs.report_the_rest()
         raise

@@ -70,7 +70,9 @@ def run_job(
                 served.check_formats(job, pending)
                 with job.phase("predict", "predicting"), publisher(job) as outputs:
                     for task, blocks in inputs:
-                        prediction = FilePrediction(job, served, task, inputs.read_again)
+                        prediction = FilePrediction(
+                            job, served, task, inputs.read_again, outputs.check
+                        )
                         prediction.predict(blocks)
                         outputs.publish(prediction)
         _check_any_prediction(job.done.reports())
@@ -104,8 +106,7 @@ def _reuse(job: JobContext, plan: Plan) -> list[FileTask]:
     `force` makes them again, but not twice where a job is run again after an interruption.
     """
     made_by = job.writer_id if job.spec.force else None
-    output_format = job.spec.output_format
-    pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage, output_format, made_by)
+    pending = job.deadline.run(reuse, plan.tasks, job.done, job.storage, job.spec, made_by)
     job.progress.files(**job.done.counts())
     job.progress.total(files=len(pending), size=sum(task.input.size for task in pending))
     return pending

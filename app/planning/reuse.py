@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.config.file_format import OutputFormat
+from app.config.job_spec import JobSpec
 from app.errors import Aborted, InputError, NotFound, TransferBroken
 from app.planning.fingerprint import FINGERPRINT_KEY
 from app.planning.plan import FileTask
@@ -60,16 +60,16 @@ def reuse(
     tasks: Iterable[FileTask],
     done: FilesDone,
     storage: Storage,
-    output_format: OutputFormat,
+    spec: JobSpec,
     made_by: str | None = None,
 ) -> list[FileTask]:
-    """Report reusable outputs, all in one format, to `done`; return the tasks of the others.
+    """Report reusable outputs to `done`, and return the tasks of the others.
 
     With `made_by`, only outputs of the job with this id are reusable: those of an earlier run.
     """
     missing = []
     for task in tasks:
-        report = _reusable(task, storage, output_format)
+        report = _reusable(task, storage, spec)
         if report and (made_by is None or _writer(task) == made_by):
             if report.errors == 0 and (stale := stale_errors(task)):
                 storage.delete(stale)
@@ -81,7 +81,7 @@ def reuse(
     return missing
 
 
-def _reusable(task: FileTask, storage: Storage, output_format: OutputFormat) -> FileReport | None:
+def _reusable(task: FileTask, storage: Storage, spec: JobSpec) -> FileReport | None:
     """The report of a reusable output, or None.
 
     An output with row errors is reusable only together with its errors file.
@@ -95,7 +95,7 @@ def _reusable(task: FileTask, storage: Storage, output_format: OutputFormat) -> 
     counts = (
         _noted_counts(task.old_output)
         or _noted_counts(old_errors)
-        or _counted(task.old_output, old_errors, output_format, storage)
+        or _counted(task.old_output, old_errors, spec, storage)
     )
     if counts is None or (counts.errors and old_errors is None):
         return None
@@ -130,11 +130,16 @@ def _noted_counts(file: StoredFile | None) -> Counts | None:
 
 
 def _counted(
-    output: StoredFile, errors: StoredFile | None, output_format: OutputFormat, storage: Storage
+    output: StoredFile, errors: StoredFile | None, spec: JobSpec, storage: Storage
 ) -> Counts | None:
-    """Count the rows by reading what is there; None if it is not what was listed."""
+    """Count the rows by reading what is there; None if it is not what was listed.
+
+    None as well if an errors file may have been there, because nothing tells of it.
+    """
+    if spec.on_error == "skip" and errors is None:
+        return None
     try:
-        good = count_rows(output, output_format, storage)
+        good = count_rows(output, spec.output_format, storage)
         bad = 0 if errors is None else count_rows(errors, "jsonl", storage)
     except (TransferBroken, NotFound, Aborted, InputError) as error:
         logger.warning("%s; it is made again", error)

@@ -227,22 +227,7 @@ class GcsBackend:
             upload.cancel_unless_finished()
 
     def delete(self, file: StoredFile) -> None:
-        def request() -> None:
-            response = self._requests.send(
-                "delete",
-                "DELETE",
-                self._requests.resource(file.location),
-                params={"ifGenerationMatch": str(file.generation)},
-            )
-            if response.status_code in (
-                requests.codes.not_found,
-                requests.codes.precondition_failed,
-            ):
-                logger.info("%s is gone already, or has been replaced", file.uri)
-                return
-            raise_for(response)
-
-        self._requests.call(file.location, "storage.objects.delete", request)
+        self._requests.delete(file)
 
 
 def _credentials(emulator: str | None) -> Any:

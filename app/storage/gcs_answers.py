@@ -20,7 +20,7 @@ from app.storage.backend import Loaded, StoredFile
 from app.storage.location import Location
 from app.storage.retrying import BadAnswer
 
-_RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]+)")
+_RECEIVED = re.compile(r"bytes=0-(?P<last>[0-9]{1,18})")
 _CRC32C_BYTES = 4
 
 
@@ -106,7 +106,7 @@ def loaded_object(location: Location, response: requests.Response) -> Loaded:
     """
     content = response.content
     generation = response.headers.get("X-Goog-Generation", "")
-    if not generation.isdigit():
+    if not (generation.isascii() and generation.isdigit()):
         raise BadAnswer("storage did not tell the object's generation")
     checksum: Any = google_crc32c.Checksum(content)  # type: ignore[no-untyped-call]  # carries no types
     hashes = response.headers.get("X-Goog-Hash", "")

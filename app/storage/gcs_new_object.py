@@ -30,7 +30,11 @@ class NewObject:
     replacing: StoredFile | None
     writer_id: str
     metadata: dict[str, str]
+    _first_metadata: dict[str, str] = field(init=False)
     _checksum: Any = field(default_factory=_new_checksum)
+
+    def __post_init__(self) -> None:
+        self._first_metadata = {WRITER_KEY: self.writer_id, **self.metadata}
 
     def add(self, data: bytes) -> None:
         """More of the content, for the checksum."""
@@ -58,9 +62,12 @@ class NewObject:
         return {"name": self.location.path, "ifGenerationMatch": str(generation)}
 
     def found(self, requests_: GcsRequests) -> StoredFile | None:
-        """The object that is there, if this writer sent it; else None."""
+        """The object that is there, if this writer sent it as this very object; else None.
+
+        Another run of a job has the same writer, but not always the same fingerprint.
+        """
         found = requests_.find(self.location)
-        if found is None or found.metadata.get(WRITER_KEY) != self.writer_id:
+        if found is None or not self._first_metadata.items() <= found.metadata.items():
             return None
         return found
 

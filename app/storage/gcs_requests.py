@@ -5,6 +5,7 @@ counts nothing. It is used for what is around the requests: credentials and addr
 Source: cloud.google.com/storage/docs/json_api/v1
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import requests
 from google.auth.transport.requests import AuthorizedSession
 
 from app.storage.backend import StoredFile
-from app.storage.gcs_answers import described, stored_file
+from app.storage.gcs_answers import described, raise_for, stored_file
 from app.storage.location import Location
 from app.storage.request_counts import RequestCounts, RequestKind
 from app.storage.retrying import RetryPolicy
@@ -26,7 +27,11 @@ _MOMENT_SECONDS = 10.0
 # cloud.google.com/storage/docs/objects#naming
 _NO_NAMES = ("", ".", "..")
 
+_GONE = (requests.codes.not_found, requests.codes.precondition_failed)
+
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class GcsRequests:
@@ -79,6 +84,20 @@ class GcsRequests:
             return stored_file(location, described(response))
 
         return self.call(location, GET, request)
+
+    def delete(self, file: StoredFile) -> None:
+        """Delete exactly this generation, if it still exists. Raises job errors."""
+
+        def request() -> None:
+            generation = str(file.generation)
+            url = self.resource(file.location)
+            response = self.send("delete", "DELETE", url, params={"ifGenerationMatch": generation})
+            if response.status_code in _GONE:
+                logger.info("%s is gone already, or has been replaced", file.uri)
+                return
+            raise_for(response)
+
+        self.call(file.location, "storage.objects.delete", request)
 
     def call(self, location: Location, permission: str, request: Callable[[], T]) -> T:
         """Call `request` with retries. Raises job errors."""

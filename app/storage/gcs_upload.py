@@ -61,9 +61,11 @@ class Upload:
 
     def finish(self, metadata: Mapping[str, str]) -> StoredFile:
         self._new.metadata.update(metadata)
-        rest = b"".join(self._waiting)
         try:
-            file = self._send_whole(rest) if not self._session else self._session.send_last(rest)
+            if self._session is None:
+                file = self._send_whole()
+            else:
+                file = self._session.send_last(b"".join(self._waiting))
         except StorageFailed:
             # Storage may have done what it was asked for, and only its answers did not come.
             found = self._new.found_whole(self._requests.for_a_moment())
@@ -79,17 +81,18 @@ class Upload:
         if self._session is not None and not self._finished:
             self._session.cancel()
 
-    def _send_whole(self, content: bytes) -> StoredFile:
+    def _send_whole(self) -> StoredFile:
         boundary = secrets.token_hex(16)
         body = b"".join(
             (
                 f"--{boundary}\r\nContent-Type: application/json\r\n\r\n".encode(),
                 orjson.dumps({**self._new.description(), "crc32c": self._new.crc32c_text}),
                 f"\r\n--{boundary}\r\nContent-Type: {self._new.content.type}\r\n\r\n".encode(),
-                content,
+                *self._waiting,
                 f"\r\n--{boundary}--\r\n".encode(),
             )
         )
+        self._waiting.clear()
 
         def request() -> StoredFile:
             response = self._requests.send(
@@ -113,9 +116,13 @@ class Upload:
                 file = found
             if file.crc32c == self._new.crc32c:
                 return file
-            # This writer's object is damaged, so it is sent again in its place.
+            # This writer's object is damaged, so it is sent again in its place. Only a storage that
+            # compares no checksums comes to that.
             self._new.replacing = file
-            raise self._damaged(self._new.damage(file))
+            error = self._damaged(self._new.damage(file))
+            if isinstance(error, StorageFailed):
+                self._requests.for_a_moment().delete(file)
+            raise error
 
         return self._requests.call(self._new.location, CREATE, request)
 

@@ -25,7 +25,9 @@ class ImpatientAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, *args: Any, **options: Any) -> urllib3.PoolManager:
         manager: urllib3.PoolManager = super().proxy_manager_for(*args, **options)
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        # A SOCKS proxy has connection classes of its own.
+        if isinstance(manager, urllib3.ProxyManager):
+            manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
         return manager
 
 

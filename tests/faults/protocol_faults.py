@@ -112,6 +112,13 @@ def uploads_to_the_letter() -> Iterator[Fault]:
             yield Fault(
                 what, where, breaks(matches, disturbances.damages_unnoticed(answers=answers))
             )
+    for (where, matches), complete in zip(_WRITES, ((), ("a.jsonl",)), strict=True):
+        yield Fault(
+            "damaged unnoticed for ever",
+            where,
+            always(matches, disturbances.damages_unnoticed(answers=True)),
+            Outcome(502, "crc32c", complete=complete),
+        )
     yield Fault(
         "503",
         "the second page of the inputs",

@@ -13,9 +13,17 @@ from tests.fakes.buckets import Bucket
 from tests.fakes.cloud_storage import CloudStorage
 from tests.fakes.distant_network import Distance, address, distant_network, listening
 from tests.fakes.error_details import details_of
+from tests.fakes.google_protocol import Answer
 from tests.fakes.processes import RunningService, gunicorn
 from tests.faults.disturbances import answers, does_first
-from tests.faults.storage_proxy import Operation, Request, Rule, StorageProxy, storage_proxy
+from tests.faults.storage_proxy import (
+    Forward,
+    Operation,
+    Request,
+    Rule,
+    StorageProxy,
+    storage_proxy,
+)
 
 FILES = 40
 NAMES = [f"{number:02}.jsonl" for number in range(FILES)]
@@ -193,6 +201,49 @@ def test_stale_errors_that_stay_do_not_hide_the_output(
     assert answer.status_code == 403
     assert "20.jsonl.errors.jsonl: permission denied" in answer.json()["error"]["message"]
     assert "20.jsonl" in reported(details_of(answer.json()))
+
+
+def test_an_output_that_storage_denies_is_reported_with_its_errors(
+    call: Callable[..., requests.Response], proxy: StorageProxy, many: Bucket
+) -> None:
+    """Storage takes it and answers 503; asked again, it says that it may not be written."""
+    many.put("in/20.jsonl", "[1.0]\nnonsense\n")
+    is_output = is_("insert", "20.jsonl")
+
+    def takes_and_denies(_: Request, __: bytes, forward: Forward) -> Answer:
+        forward()
+        return Answer(503, {}, b"")
+
+    proxy.rules.append(Rule(lambda one: is_output(one) and one.count == 0, takes_and_denies))
+    proxy.rules.append(Rule(is_output, answers(403)))
+    try:
+        answer = call(on_error="skip")
+    finally:
+        many.put("in/20.jsonl", "[20.0]\n[20.5]\n")
+    assert proxy.hits() == 2
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["errors"] == 1
+    assert outputs(many) == {*NAMES, "20.jsonl.errors.jsonl"}
+
+
+def test_outputs_that_are_late_at_the_end_of_time_are_reported(
+    call: Callable[..., requests.Response], proxy: StorageProxy, many: Bucket
+) -> None:
+    """Storage has them, and answers after the job's time is up."""
+    late = threading.Event()
+
+    def takes_and_waits(_: Request, __: bytes, forward: Forward) -> Answer:
+        answer = forward()
+        late.wait(6)
+        return answer
+
+    proxy.rules.append(Rule(is_("insert"), takes_and_waits))
+    answer = call(timeout_seconds=4)
+    late.set()
+    assert answer.status_code == 504
+    there = outputs(many)
+    assert len(there) > 1
+    assert set(reported(details_of(answer.json()))) == there
 
 
 def test_distance_and_jitter_change_nothing(

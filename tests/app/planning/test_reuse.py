@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.config.job_spec import parse_job_spec
 from app.job.file_output import FileOutput
 from app.planning.reuse import reuse
 from app.storage import Storage, StoredFile
@@ -12,6 +13,9 @@ from app.telemetry.report import FilesDone
 from tests.fakes.tasks import local_task
 
 ERROR = b'{"line": 2, "instance": 2, "error": {"message": "no"}}\n'
+
+
+SPEC = parse_job_spec({"model": "/m", "input": "/i", "output": "/o", "on_error": "fail"})
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def finish(storage: Storage, folder: Path, *, row_errors: int) -> None:
 def test_finished_output_is_reused(row_errors: int, storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=row_errors)
     done = FilesDone()
-    assert reuse([local_task(storage, tmp_path)], done, storage, "jsonl") == []
+    assert reuse([local_task(storage, tmp_path)], done, storage, SPEC) == []
     (report,) = done.reports()
     assert report.state == "REUSED"
     assert (report.instances, report.predictions, report.errors) == (1 + row_errors, 1, row_errors)
@@ -42,21 +46,21 @@ def test_finished_output_is_reused(row_errors: int, storage: Storage, tmp_path: 
 def test_missing_output_is_made(storage: Storage, tmp_path: Path) -> None:
     task = local_task(storage, tmp_path)
     done = FilesDone()
-    assert reuse([task], done, storage, "jsonl") == [task]
+    assert reuse([task], done, storage, SPEC) == [task]
     assert done.reports() == ()
 
 
 def test_other_fingerprint_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=0)
     task = dataclasses.replace(local_task(storage, tmp_path), fingerprint="0" * 64)
-    assert reuse([task], FilesDone(), storage, "jsonl") == [task]
+    assert reuse([task], FilesDone(), storage, SPEC) == [task]
 
 
 def test_output_without_its_errors_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=2)
     (tmp_path / "out/a.jsonl.errors.jsonl").unlink()
     task = local_task(storage, tmp_path)
-    assert reuse([task], FilesDone(), storage, "jsonl") == [task]
+    assert reuse([task], FilesDone(), storage, SPEC) == [task]
 
 
 def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_changed_output_is_made_again(storage: Storage, tmp_path: Path) -> None:
     finish(storage, tmp_path, row_errors=0)
     (tmp_path / "out/a.jsonl").write_text("1.0\n1.0\n")
     task = local_task(storage, tmp_path)
-    assert reuse([task], FilesDone(), storage, "jsonl") == [task]
+    assert reuse([task], FilesDone(), storage, SPEC) == [task]
 
 
 @pytest.mark.parametrize("row_errors", [0, 2])
@@ -88,6 +92,10 @@ def test_output_without_counts_is_counted(
         old_errors=without_counts(task.old_errors),
     )
     done = FilesDone()
-    assert reuse([task], done, storage, "jsonl") == []
+    assert reuse([task], done, storage, SPEC) == []
     (report,) = done.reports()
     assert (report.instances, report.predictions, report.errors) == (1 + row_errors, 1, row_errors)
+    # Where rows may have been skipped, nothing tells of an errors file that is gone.
+    skipping = dataclasses.replace(SPEC, on_error="skip")
+    task = dataclasses.replace(task, old_errors=None)
+    assert reuse([task], FilesDone(), storage, skipping) == [task]
