@@ -36,8 +36,6 @@ from app.telemetry.report import FileReport
 # The most attempts for a file whose content arrived damaged, or whose upload was lost.
 _ATTEMPTS = 3
 _MAX_CALLS_AHEAD = 3
-# Inputs of about one batch. Threads for its steps would take longer than their overlap saves.
-_SMALL_INPUT_BYTES = MEBIBYTE // 2
 # While storage takes a large upload chunk, the steps before it continue.
 _MAX_PIECES_AHEAD = 256
 _MAX_BYTES_AHEAD = 6 * MEBIBYTE
@@ -185,10 +183,7 @@ class FilePrediction:
                 batch_size=self._job.spec.batch_size,
                 first_only=not self._skip,
             )
-            if self._task.input.size <= _SMALL_INPUT_BYTES:
-                predicted = self._answers(self._send(blocks))
-            else:
-                predicted = self._answers_ahead(pipeline, blocks)
+            predicted = self._answers_ahead(pipeline, blocks)
             for piece in pipeline.prefetch(self._write(predicted), name="upload", max_items=1):
                 self._job.deadline.remaining()
                 self._check()
