@@ -140,7 +140,7 @@ def endings() -> Iterator[Fault]:
         "while the server hangs in a call",
         # The model does not say how long its answers are, so calls begin with two rows each.
         orders({"what": "hangs", "at": 5}),
-        Outcome(504, "the job's time of 3.8 s is up", complete=("a.jsonl",)),
+        Outcome(504, "the job's time of 3.8 s is up", complete=None),
         # A little less than CALL_TIMEOUT_SECONDS of four calls, after which the server is replaced.
         call=lambda world: world.call(timeout_seconds=3.8),
     )
@@ -148,7 +148,7 @@ def endings() -> Iterator[Fault]:
         "out of time",
         "while storage says 503",
         always(is_("read", BIG), disturbances.answers(503)),
-        Outcome(504, "the job's time of 2.6 s is up", complete=("a.jsonl",)),
+        Outcome(504, "the job's time of 2.6 s is up", complete=None),
         # Storage is retried for 2.5 s from when the server has started.
         call=lambda world: world.call(timeout_seconds=2.6),
     )

@@ -22,12 +22,13 @@ class Outcome:
     """What the call answers: a status, words of its message, and which outputs are there then.
 
     Files are published behind each other's prediction: the first one that is not `complete` has the
-    error, and those after it are there or not. What is there is in the report.
+    error, and those after it are there or not. What is there is in the report. `complete` is None
+    where it depends on the machine's speed.
     """
 
     code: int = 200
     words: str = ""
-    complete: tuple[str, ...] = FILES
+    complete: tuple[str, ...] | None = FILES
 
 
 def nothing(_: World) -> None:
@@ -104,8 +105,11 @@ def _judge(answer: requests.Response, outcome: Outcome, there: set[str]) -> str:
     assert outcome.words in message, message
     assert "upload_id" not in answer.text
     assert "/tmp/" not in message
-    assert set(outcome.complete) <= there, there
-    assert next(name for name in FILES if name not in outcome.complete) not in there, there
+    if outcome.complete is None:
+        assert there != set(FILES)
+    else:
+        assert set(outcome.complete) <= there, there
+        assert next(name for name in FILES if name not in outcome.complete) not in there, there
     done = {file["output"].rpartition("/")[2] for file in details_of(body)["files"]}
     assert done == there
     if outcome.code in (409, 502, 503):
