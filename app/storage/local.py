@@ -250,7 +250,11 @@ class _PartFile:
             self._part.replace(self._path)
             self._finished = True
             self._file.close()
-            written = self._path.stat()
+            try:
+                written = self._path.stat()
+            except FileNotFoundError:
+                # Somebody has deleted it since. It was there, which is what counts.
+                written = noted
             if written.st_mtime_ns != noted.st_mtime_ns:
                 # Network file systems may change mtime on close.
                 write_note(self._path, written, metadata)
