@@ -201,6 +201,13 @@ class InvalidModel(JobError):
     status = "FAILED_PRECONDITION"
 
 
+class WarmUpFailed(JobError):
+    """A request of a warm-up file cannot be read, or the model refuses it."""
+
+    code = 422
+    status = "FAILED_PRECONDITION"
+
+
 class InvalidInstance(InputError):
     """A record is not a valid instance of the model."""
 
@@ -315,6 +322,15 @@ class QueueFailed(JobError):
 
 class ServerFailed(JobError):
     """The model server died or hung."""
+
+    code = 503
+    status = "UNAVAILABLE"
+    is_retryable = True
+    retry_after_seconds = 5
+
+
+class NotReady(JobError):
+    """The instance is still loading its model."""
 
     code = 503
     status = "UNAVAILABLE"

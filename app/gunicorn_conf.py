@@ -102,4 +102,4 @@ def post_worker_init(worker: Any) -> None:
         _private_folders, end=partial(os.kill, worker.ppid, signal.SIGTERM)
     )
     threading.Thread(target=service.warm_up, name="warm-up", daemon=True).start()
-    service.start()
+    service.start(on_failure=worker.give_up)

@@ -28,7 +28,7 @@ from tfserving_launcher._errors import (
     TensorError,
 )
 from tfserving_launcher._fork_server import fork_server
-from tfserving_launcher._memory import Memory, memory_left
+from tfserving_launcher._memory import Memory, memory_left, resident_bytes
 from tfserving_launcher._options import ServerOptions, ServerOptionValues
 from tfserving_launcher._orphans import adopt_orphans, end_orphans, protect_this_process
 from tfserving_launcher._program import (
@@ -74,4 +74,5 @@ __all__ = [
     "needs_stand_in",
     "protect_this_process",
     "remove",
+    "resident_bytes",
 ]

@@ -3,9 +3,10 @@
 Source of the formats: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current,
 memory.peak, memory.stat, memory.events), Documentation/admin-guide/cgroup-v1/memory.rst
 (memory.limit_in_bytes, memory.usage_in_bytes, memory.max_usage_in_bytes, memory.oom_control) and
-proc_meminfo(5).
+proc_meminfo(5), proc_pid_statm(5).
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def memory_left(
         key=lambda memory: memory.left,
         default=None,
     )
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory of a process, shared pages included; 0 where it cannot be read."""
+    words = _text(Path(f"/proc/{pid}/statm")).split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)

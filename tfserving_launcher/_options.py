@@ -11,6 +11,8 @@ from tfserving_launcher._program import Program
 # since 2.5 know, functions with jit_compile=True fail: XLA is switched off for the whole process.
 _FLAGS_OF_SOME_BUILDS = ("enable_serialization_as_tensor_content", "xla_cpu_compilation_enabled")
 
+PREFER_TFLITE = "prefer_tflite_model"
+
 # Threads of the server's gRPC pool that poll for work count as well, and a call over the limit
 # is refused, not queued.
 _GRPC_THREADS_BEYOND_CALLS = 8
@@ -77,11 +79,13 @@ def server_argv(
     socket_path: Path,
     cpus: int,
     max_calls_in_flight: int,
+    prefers_tflite: bool = False,
     extra_arguments: tuple[str, ...] = (),
 ) -> list[str]:
     """The command line: one model, on a unix socket alone, a single attempt to load it.
 
-    `base_path` must be absolute and hold exactly one numbered folder.
+    `base_path` must be absolute and hold exactly one numbered folder. With `prefers_tflite` the
+    server loads the `model.tflite` in it.
     """
     flags = [
         "--port=0",
@@ -95,4 +99,6 @@ def server_argv(
         f"--grpc_max_threads={max_calls_in_flight + _GRPC_THREADS_BEYOND_CALLS}",
     ]
     flags += [f"--{flag}=true" for flag in _FLAGS_OF_SOME_BUILDS if program.knows(flag)]
+    if prefers_tflite:
+        flags.append(f"--{PREFER_TFLITE}=true")
     return [*program.command, *flags, *extra_arguments]

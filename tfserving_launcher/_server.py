@@ -17,6 +17,7 @@ from tfserving_launcher._client import ModelServerClient, PredictCall
 from tfserving_launcher._cpus import available_cpus
 from tfserving_launcher._errors import (
     BadVersionFolder,
+    ModelLoadError,
     NotASavedModel,
     PredictError,
     ServerExited,
@@ -25,17 +26,29 @@ from tfserving_launcher._errors import (
     TensorError,
 )
 from tfserving_launcher._forked_process import process_of
-from tfserving_launcher._options import ServerOptions, ServerOptionValues, server_argv
+from tfserving_launcher._options import (
+    PREFER_TFLITE,
+    ServerOptions,
+    ServerOptionValues,
+    server_argv,
+)
 from tfserving_launcher._process import ChildProcess
 from tfserving_launcher._program import Program, find_program
-from tfserving_launcher._readiness import wait_until_ready
+from tfserving_launcher._readiness import Readiness, wait_until_ready
 from tfserving_launcher._removal import remove
 from tfserving_launcher._signatures import Signature, as_tensor, read_signature
-from tfserving_launcher.saved_model import OP_SIGNATURES
+from tfserving_launcher.saved_model import (
+    OP_SIGNATURES,
+    SAVED_MODEL_FILE,
+    SAVED_MODEL_TEXT_FILE,
+    TFLITE_FILE,
+)
 from tfserving_launcher.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
 
+_SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
+_MODEL_FILES = (*_SAVED_MODEL_FILES, TFLITE_FILE)
 _MODEL_NAME = "model"
 _SOCKET_NAME = "s"
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL on Linux, 104 on macOS.
@@ -49,7 +62,8 @@ logger = logging.getLogger(__name__)
 class ModelServer:
     """A model server for one SavedModel, alive between enter and exit.
 
-    `version_dir` is a numbered folder that holds a SavedModel, for example `/models/energy/1`.
+    `version_dir` is a numbered folder that holds a SavedModel, for example `/models/energy/1`, or a
+    TensorFlow Lite model as `model.tflite`.
     Options are fields of ServerOptions, given as that or by name. Entering returns when the model
     is available. It raises BadVersionFolder, NotASavedModel,
     ProgramNotFound, ConfinementFailed, ModelLoadError, ServerExited or ServerTimeout, and leaves
@@ -84,6 +98,7 @@ class ModelServer:
                 socket_path=folder / _SOCKET_NAME,
                 cpus=options.cpus or available_cpus(),
                 max_calls_in_flight=options.max_calls_in_flight,
+                prefers_tflite=_is_tflite(self._version_dir, program),
                 extra_arguments=options.extra_arguments,
             )
             self._process = stack.enter_context(
@@ -123,6 +138,16 @@ class ModelServer:
         """The number of the server's process, and of its process group."""
         return self._process.pid
 
+    def is_ready(self, timeout_seconds: float) -> bool:
+        """Whether the server is there, and says within `timeout_seconds` that it has its model."""
+        if self._process.exited.is_set():
+            return False
+        try:
+            return self._client.probe(timeout_seconds) is Readiness.READY
+        except (ModelLoadError, PredictError) as error:
+            logger.warning("the model server is not ready any more: %s", error)
+            return False
+
     def signature(self, name: str = DEFAULT_SIGNATURE) -> Signature:
         """One signature; raises SignatureNotFound, or TensorError where NumPy cannot hold it."""
         if name not in self._signatures:
@@ -148,11 +173,17 @@ class ModelServer:
         inputs: Mapping[str, object],
         *,
         signature_name: str = DEFAULT_SIGNATURE,
+        output_filter: Sequence[str] = (),
         timeout_seconds: float | None = None,
+        max_answer_bytes: int | None = None,
     ) -> dict[str, Array]:
         """`submit(...).result()`."""
         return self.submit(
-            inputs, signature_name=signature_name, timeout_seconds=timeout_seconds
+            inputs,
+            signature_name=signature_name,
+            output_filter=output_filter,
+            timeout_seconds=timeout_seconds,
+            max_answer_bytes=max_answer_bytes,
         ).result()
 
     def submit(
@@ -258,12 +289,27 @@ def _checked_version(version_dir: Path) -> str:
         raise BadVersionFolder(
             f"a version folder's name must be a whole number, as in .../1; this one is {name!r}"
         )
-    if not any((version_dir / file).is_file() for file in ("saved_model.pb", "saved_model.pbtxt")):
+    if not any((version_dir / file).is_file() for file in _MODEL_FILES):
         what = "an empty or missing folder"
         if version_dir.is_dir() and (found := sorted(path.name for path in version_dir.iterdir())):
             what = f"only {', '.join(found[:5])}" + (", ..." if len(found) > 5 else "")
         raise NotASavedModel(f"{version_dir} is not a SavedModel: no saved_model.pb, {what}")
     return name
+
+
+def _is_tflite(version_dir: Path, program: Program) -> bool:
+    """Whether the server is to load `model.tflite`, which it does only if it is told to.
+
+    A SavedModel beside it goes first, as in a server without the flag.
+    """
+    if any((version_dir / file).is_file() for file in _SAVED_MODEL_FILES):
+        return False
+    if not program.knows(PREFER_TFLITE):
+        raise NotASavedModel(
+            f"{version_dir} holds a {TFLITE_FILE}, and this model server program has no flag"
+            f" --{PREFER_TFLITE} to load it"
+        )
+    return True
 
 
 def _private_folder(stack: ExitStack, wanted: Path | None) -> Path:

@@ -26,6 +26,7 @@ with tensorflow_as_a_plain_folder():
             "get_model_status_pb2",
             "model_service_pb2_grpc",
             "predict_pb2",
+            "prediction_log_pb2",
             "prediction_service_pb2_grpc",
         )
     }
@@ -46,6 +47,7 @@ GetModelStatusRequest: Any = _apis["get_model_status_pb2"].GetModelStatusRequest
 GetModelStatusResponse: Any = _apis["get_model_status_pb2"].GetModelStatusResponse
 ModelVersionStatus: Any = _apis["get_model_status_pb2"].ModelVersionStatus
 PredictRequest: Any = _apis["predict_pb2"].PredictRequest
+PredictionLog: Any = _apis["prediction_log_pb2"].PredictionLog
 PredictResponse: Any = _apis["predict_pb2"].PredictResponse
 ModelServiceStub: Any = _apis["model_service_pb2_grpc"].ModelServiceStub
 PredictionServiceStub: Any = _apis["prediction_service_pb2_grpc"].PredictionServiceStub

@@ -16,6 +16,9 @@ from tfserving_launcher.protos import SignatureDef
 from tfserving_launcher.wire_format import length_fields
 
 SAVED_MODEL_FILE = "saved_model.pb"
+SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
+# Source: kTfLiteModelFilename in servables/tensorflow/saved_model_bundle_factory.cc.
+TFLITE_FILE = "model.tflite"
 # Operations that a SavedModel lists as signatures: python/saved_model/constants.py.
 OP_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 

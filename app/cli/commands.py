@@ -6,7 +6,7 @@ import click
 
 from app import __version__
 
-_COMMANDS = ("fan-out", "inspect", "jobs", "predict", "report", "serve")
+_COMMANDS = ("compress", "fan-out", "inspect", "jobs", "predict", "report", "serve", "warm-up")
 
 
 class _Commands(click.Group):

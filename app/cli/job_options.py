@@ -79,6 +79,12 @@ _PARAMETERS: tuple[Callable[[_Command], _Command], ...] = (
     ),
     click.option("--force", is_flag=True, help="Make outputs again that are there already."),
     click.option("--timeout-seconds", type=float, help="For the whole job."),
+    click.option(
+        "--warm-up-data-path",
+        help="Requests to send before the first row: lines as in an input, or a PredictRequest"
+        " in a file that ends in .bin.",
+    ),
+    click.option("--warm-up-count", type=int, help="How many times to send them.  [default: 5]"),
 )
 
 

@@ -48,6 +48,14 @@ class InstanceFields:
         return lambda name: name not in hidden and (included is None or name in included)
 
 
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """The file of the requests that a model is sent ahead, and how many times."""
+
+    path: Location
+    count: int = 5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """The parameters of one job. None leaves the choice to the instance, or to file names.
@@ -74,6 +82,7 @@ class JobSpec:
     numbered_outputs: bool = False
     force: bool = False
     timeout_seconds: float | None = None
+    warm_up: WarmUp | None = None
 
 
 # A tab is hard to type in URLs and shells.
@@ -98,6 +107,8 @@ OPTIONAL = (
     "output_filter",
     "force",
     "timeout_seconds",
+    "warm_up_data_path",
+    "warm_up_count",
 )
 # A URL may repeat these.
 LISTS_OF_NAMES = ("included_fields", "excluded_fields", "output_filter")
@@ -141,7 +152,7 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
         ),
         output=output.as_folder(),
         signature_name=_text(parameters, "signature_name") or None,
-        batch_size=_batch_size(parameters),
+        batch_size=_whole_number(parameters, "batch_size", "rows"),
         on_error=_choice(parameters, "on_error", ("fail", "skip")) or "fail",
         fields=_fields(parameters),
         input_format=_choice(parameters, "input_format", INPUT_FORMATS),
@@ -154,6 +165,7 @@ def parse_job_spec(parameters: Mapping[str, Any], *, relative_paths: bool = Fals
         output_filter=_field_names(parameters, "output_filter"),
         force=_flag(parameters, "force"),
         timeout_seconds=_timeout_seconds(parameters),
+        warm_up=_warm_up(parameters, relative_paths=relative_paths),
     )
 
 
@@ -176,15 +188,30 @@ def _text(parameters: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _batch_size(parameters: Mapping[str, Any]) -> int | None:
-    value = parameters.get("batch_size")
+def _whole_number(parameters: Mapping[str, Any], name: str, of_what: str) -> int | None:
+    value = parameters.get(name)
     if value is None or value == "":
         return None
     if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _malformed("batch_size", "a whole number of rows above 0", value)
+        raise _malformed(name, f"a whole number of {of_what} above 0", value)
     return value
+
+
+def _warm_up(parameters: Mapping[str, Any], *, relative_paths: bool) -> WarmUp | None:
+    path = _text(parameters, "warm_up_data_path")
+    count = _whole_number(parameters, "warm_up_count", "times")
+    if not path:
+        if count is not None:
+            raise InvalidArgument(
+                "parameter warm_up_count says how often the requests of warm_up_data_path are sent,"
+                " which is missing",
+                {"parameters": ["warm_up_data_path", "warm_up_count"]},
+            )
+        return None
+    location = parse_location(path, parameter="warm_up_data_path", relative=relative_paths)
+    return WarmUp(location) if count is None else WarmUp(location, count)
 
 
 def _texts(parameters: Mapping[str, Any], name: str) -> list[str]:
@@ -325,6 +352,8 @@ def parameters_of(spec: JobSpec) -> dict[str, Any]:
         "constants": dict(spec.constants) or None,
         "output_filter": list(spec.output_filter) or None,
         "force": spec.force or None,
+        "warm_up_data_path": None if spec.warm_up is None else str(spec.warm_up.path),
+        "warm_up_count": None if spec.warm_up is None else spec.warm_up.count,
     }
     for name in _AS_THEY_ARE:
         parameters[name] = getattr(spec, name)

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from selectors import EVENT_READ, DefaultSelector
 from types import FrameType
 from typing import Any
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.errors import ConfigError
 from gunicorn.http.message import Request
@@ -68,6 +70,7 @@ class BufferingWorker(Worker):
 
     on_stop: Callable[[], None] = staticmethod(lambda: None)
     on_end: Callable[[], None] = staticmethod(lambda: None)
+    _gives_up = False
 
     @classmethod
     def check_config(cls, cfg: Config, _log: Any) -> None:
@@ -109,6 +112,15 @@ class BufferingWorker(Worker):
         self.on_stop()
         self._end()
         self.on_end()
+        if self._gives_up:
+            # The master does not start another worker then, and ends with this status.
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def give_up(self) -> None:
+        """End the worker and its master, because it would fail again. For any thread."""
+        self._gives_up = True
+        self.alive = False
+        os.write(self.PIPE[1], b".")
 
     def _turn(self, seconds: float) -> None:
         self.notify()

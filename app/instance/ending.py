@@ -1,7 +1,8 @@
 """Restores a clean instance after each job."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from app.instance.private_folders import PrivateFolders
 from tfserving_launcher import end_orphans
@@ -19,13 +20,14 @@ class Instance:
         self._folders = folders
         self._end = end
 
-    def freshen(self) -> bool:
+    def freshen(self, spared: Iterable[Path] = ()) -> bool:
         """Remove processes and files that a job left outside of its folder.
 
-        Returns False if that failed, and the instance is about to end.
+        Nothing at or below `spared` is touched. Returns False if that failed, and the instance is
+        about to end.
         """
         wrong = [f"process {pid} cannot be ended" for pid in end_orphans()]
-        wrong += self._folders.clean()
+        wrong += self._folders.clean(spared)
         if wrong:
             logger.critical(
                 "this instance ends, for what a job has left in it: %s", "; ".join(wrong)

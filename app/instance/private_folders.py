@@ -3,7 +3,7 @@
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tfserving_launcher import remove
@@ -28,15 +28,15 @@ class PrivateFolders:
         self._spared = tuple(folder.resolve() for folder in spared)
         self._before: dict[Path, _Mark] = dict(self._walk())
 
-    def clean(self) -> list[str]:
-        """Remove new entries.
+    def clean(self, spared: Iterable[Path] = ()) -> list[str]:
+        """Remove new entries that are not at or below `spared`.
 
         Returns messages about entries that could not be removed or have changed.
         """
         wrong: list[str] = []
         new: list[Path] = []
         seen = set()
-        for path, mark in self._walk():
+        for path, mark in self._walk(tuple(folder.resolve() for folder in spared)):
             seen.add(path)
             if path not in self._before:
                 new.append(path)
@@ -49,8 +49,9 @@ class PrivateFolders:
             logger.warning("a job left %d files or folders: %s", len(new), names)
         return wrong
 
-    def _walk(self) -> Iterator[tuple[Path, _Mark]]:
+    def _walk(self, spared: tuple[Path, ...] = ()) -> Iterator[tuple[Path, _Mark]]:
         """Yield all entries; of a new folder only the folder itself."""
+        spared = (*self._spared, *spared)
         waiting = list(self._folders)
         while waiting:
             folder = waiting.pop()
@@ -61,10 +62,10 @@ class PrivateFolders:
                 continue
             for entry in entries:
                 path = Path(entry.path)
-                if any(path.is_relative_to(spared) for spared in self._spared):
+                if any(path.is_relative_to(one) for one in spared):
                     continue
                 status = entry.stat(follow_symlinks=False)
-                leads_to_spared = any(spared.is_relative_to(path) for spared in self._spared)
+                leads_to_spared = any(one.is_relative_to(path) for one in spared)
                 if not leads_to_spared:
                     yield path, _mark(status)
                 if stat.S_ISDIR(status.st_mode) and (leads_to_spared or self._was_there(path)):

@@ -10,6 +10,7 @@ from typing import Any
 from app.concurrency.deadline import Deadline, StopSignal
 from app.config.job_spec import JobSpec
 from app.errors import Aborted, InvalidInstance, InvalidModel, JobError, UnsupportedInput
+from app.serving.model_cache import ModelCache
 from app.settings import Settings
 from app.storage import Connections, Storage
 from app.telemetry.progress import Progress
@@ -22,7 +23,8 @@ logger = logging.getLogger(__name__)
 class JobContext:
     """The parameters of a job, its resources, and its progress.
 
-    `writer_id` marks the outputs that all runs of this job have written.
+    `writer_id` marks the outputs that all runs of this job have written. `model_storage` reads the
+    model: it may lie where nothing else may be read, if it is the instance's own.
     """
 
     job_id: str
@@ -30,6 +32,8 @@ class JobContext:
     spec: JobSpec
     settings: Settings
     storage: Storage
+    model_storage: Storage
+    models: ModelCache
     deadline: Deadline
     progress: Progress
     done: FilesDone = field(default_factory=FilesDone)
@@ -44,6 +48,7 @@ class JobContext:
         writer_id: str | None = None,
         settings: Settings,
         connections: Connections,
+        models: ModelCache,
         progress: Progress,
         stop_signal: StopSignal | None,
     ) -> "JobContext":
@@ -65,6 +70,8 @@ class JobContext:
             spec=spec,
             settings=settings,
             storage=storage,
+            model_storage=storage.unrestricted() if spec.model == settings.model else storage,
+            models=models,
             deadline=deadline,
             progress=progress,
         )

@@ -6,20 +6,21 @@ from app.concurrency.deadline import StopSignal
 from app.concurrency.pipeline import Pipeline
 from app.config.job_spec import JobSpec
 from app.errors import NoValidRows
-from app.instance.workspace import job_folder
 from app.job.context import JobContext
+from app.job.own_model import check_model_is_served
 from app.job.predict_file import FilePrediction
 from app.job.prefetch import PrefetchedInputs
 from app.job.publishing import publisher
 from app.job.served_model import serve_model
+from app.job.warming_up import warm_up
 from app.planning.earlier_outputs import look_for_outputs
 from app.planning.plan import FileTask, LookedUp, Plan, check_locations, plan_files
 from app.planning.reuse import reuse
 from app.planning.selection import select_files
-from app.savedmodel.fetch_model import check_model_fits
 from app.savedmodel.find_model import find_model
 from app.savedmodel.model_files import ModelFiles
 from app.serving.error_translation import model_server_errors
+from app.serving.model_cache import ModelCache
 from app.settings import Settings
 from app.storage import Connections
 from app.telemetry.progress import Progress
@@ -34,15 +35,16 @@ def run_job(
     writer_id: str | None = None,
     settings: Settings,
     connections: Connections,
+    models: ModelCache | None = None,
     progress: Progress,
     stop_signal: StopSignal | None = None,
 ) -> Report:
     """Fetch the model, start a server for it, predict file by file, and clean everything up.
 
     Outputs of an earlier call with the same model, input and parameters are reused. `writer_id` is
-    the same for all runs of one job, by default `job_id`. `stop_signal` ends the job from outside.
-    Raises JobError, whose details list the complete files. These stay, and nothing of the others
-    appears.
+    the same for all runs of one job, by default `job_id`. `models` keeps servers from job to job;
+    by default nothing is kept. `stop_signal` ends the job from outside. Raises JobError, whose
+    details list the complete files. These stay, and nothing of the others appears.
     """
     job = JobContext.begin(
         spec,
@@ -50,6 +52,7 @@ def run_job(
         writer_id=writer_id,
         settings=settings,
         connections=connections,
+        models=models or ModelCache(),
         progress=progress,
         stop_signal=stop_signal,
     )
@@ -57,17 +60,17 @@ def run_job(
         job.ending_its_threads(),
         job.adding_what_is_done_to_errors(),
         model_server_errors(job.deadline),
-        job_folder() as folder,
         Pipeline(job.deadline) as pipeline,
     ):
-        check_locations(spec, job.storage)
+        check_model_is_served(spec, settings)
+        check_locations(spec, job.storage, job.model_storage)
         model, plan = _plan(job)
         pending = _reuse(job, plan)
         if pending:
-            check_model_fits(model, folder, settings.model_memory_bytes)
             inputs = PrefetchedInputs(pending, job.storage, pipeline)
-            with serve_model(job, model, folder) as served:
+            with serve_model(job, model) as served:
                 served.check_formats(job, pending)
+                warm_up(job, served, job.storage)
                 with job.phase("predict", "predicting"), publisher(job) as outputs:
                     for task, blocks in inputs:
                         prediction = FilePrediction(
@@ -84,7 +87,7 @@ def _plan(job: JobContext) -> tuple[ModelFiles, Plan]:
 
     Raises the first error in this order.
     """
-    finding_model = job.deadline.start(find_model, job.spec.model, job.storage)
+    finding_model = job.deadline.start(find_model, job.spec.model, job.model_storage)
     selecting = job.deadline.start(select_files, job.spec, job.storage)
     finding_outputs = job.deadline.start(look_for_outputs, job.spec, job.storage)
     model = finding_model.result()

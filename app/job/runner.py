@@ -9,11 +9,13 @@ import orjson
 
 from app.concurrency.deadline import StopSignal
 from app.config.job_spec import JobSpec
-from app.errors import Busy, JobError, ShuttingDown
+from app.errors import Busy, JobError, NotReady, ShuttingDown
 from app.instance.ending import Instance
 from app.instance.heap import give_back_free_memory, give_back_free_memory_soon
 from app.instance.private_folders import PrivateFolders
+from app.job.own_model import load_own_model
 from app.job.run import run_job
+from app.serving.model_cache import ModelCache
 from app.settings import Settings
 from app.storage import Connections
 from app.telemetry.log import JOB_FIELDS
@@ -24,12 +26,19 @@ logger = logging.getLogger(__name__)
 
 
 class JobRunner:
-    """The lock of the running job, and what it needs. `instance` is set by the program."""
+    """The lock of the running job, and what it needs. `instance` is set by the program.
+
+    `not_ready` says why the instance takes no jobs yet; it is empty once it does.
+    """
 
     def __init__(self, settings: Settings, connections: Connections) -> None:
         self.settings = settings
         self.connections = connections
+        self.models = ModelCache(settings.keep_models, settings.keep_models_bytes)
         self.instance = Instance(PrivateFolders(), end=lambda: None)
+        self.not_ready = (
+            "" if settings.model is None else f"the instance is loading {settings.model}"
+        )
         self._running = threading.Lock()
         self._stop_signal = StopSignal()
         self._ending: JobError | None = None
@@ -46,9 +55,11 @@ class JobRunner:
     def alone(self, *, wait_seconds: float = 0.0) -> Iterator[StopSignal]:
         """No other job runs while the block does. Gives the signal that stops its job.
 
-        If the instance is ending, the signal is set already. Raises Busy if another job is still
-        running after `wait_seconds`.
+        If the instance is ending, the signal is set already. Raises NotReady before the first job
+        may run, and Busy if another one is still running after `wait_seconds`.
         """
+        if self.not_ready:
+            raise NotReady(self.not_ready)
         if not self._running.acquire(blocking=wait_seconds > 0, timeout=wait_seconds or -1):
             raise Busy("another job is running in this instance; it takes one at a time")
         self._stop_signal = StopSignal()
@@ -81,11 +92,12 @@ class JobRunner:
                     writer_id=writer_id,
                     settings=settings or self.settings,
                     connections=self.connections,
+                    models=self.models,
                     progress=progress,
                     stop_signal=stop_signal,
                 )
         finally:
-            if not self.instance.freshen():
+            if not self.instance.freshen(spared=self.models.folders()):
                 self.end()
             give_back_free_memory()
             give_back_free_memory_soon()
@@ -93,6 +105,16 @@ class JobRunner:
         seconds = orjson.dumps(fields["seconds"]).decode()
         logger.info("job succeeded: %s", seconds, extra={JOB_FIELDS: fields})
         return report
+
+    def load_own_model(self) -> None:
+        """Load MODEL, before any job may run. Raises JobError."""
+        with self._errors_as_seen_by_callers():
+            load_own_model(self.settings, self.connections, self.models, self._stop_signal)
+        self.not_ready = ""
+
+    def close(self) -> None:
+        """Stop the kept model servers."""
+        self.models.close()
 
     def end(self) -> None:
         """End the running job and all later ones. Safe in signal handlers."""

@@ -1,9 +1,10 @@
 """The served model of a job: its server, its signature and its batch limits."""
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,10 +26,16 @@ from app.framing.batches import BatchLimits
 from app.framing.records import RowErrorSink
 from app.job.context import JobContext
 from app.planning.plan import FileTask
-from app.savedmodel.fetch_model import drop_variables, fetch_model
+from app.savedmodel.fetch_model import (
+    check_model_fits,
+    check_sources,
+    drop_variables,
+    fetch_model,
+)
 from app.savedmodel.model_files import ModelFiles
 from app.serving.answer_size import AnswerSize
 from app.serving.environment import server_environment
+from app.serving.loaded_model import LoadedModel
 from app.serving.model_faults import FailuresSoFar
 from app.serving.predict_batch import ModelAnswers
 from app.serving.supervised_server import SupervisedServer
@@ -53,7 +60,8 @@ class ServedModel:
     """A model that is ready for calls.
 
     `fixed_rows` is the batch size that the signature fixes, or None. `parse_spec` reads the
-    features that the graph parses, for the readers that need them.
+    features that the graph parses, for the readers that need them. `warmed_up` marks the requests
+    that the server was sent ahead.
     """
 
     server: SupervisedServer
@@ -64,6 +72,7 @@ class ServedModel:
     writer: PredictionWriter
     row_signatures: tuple[str, ...]
     parse_spec: Callable[[], FeatureTypes | None]
+    warmed_up: set[object]
 
     def open_reader(
         self,
@@ -113,17 +122,52 @@ class ServedModel:
 
 
 @contextmanager
-def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[ServedModel]:
-    """Fetch the model into `folder`, and serve it while the block runs.
+def serve_model(job: JobContext, model: ModelFiles) -> Iterator[ServedModel]:
+    """Serve the model while the block runs, by a kept server if there is one.
 
-    Raises InvalidModel or InvalidArgument if the signature cannot be called as requested, and what
-    storage and the launcher raise.
+    Raises TooLarge if the model does not fit, InvalidModel or InvalidArgument if the signature
+    cannot be called as requested, and what storage and the launcher raise.
     """
+    with borrowed_model(job, model) as loaded, supervised_server(job, model, loaded) as server:
+        yield served_by(job, server, loaded)
+
+
+def borrowed_model(job: JobContext, model: ModelFiles) -> AbstractContextManager[LoadedModel]:
+    """The model as it was kept, or a new folder for it. See ModelCache."""
+
+    def check_room(folder: Path) -> None:
+        check_model_fits(model, folder, job.settings.model_memory_bytes)
+
+    return job.models.borrow(
+        model,
+        job.spec.model,
+        job.settings,
+        check_room=check_room,
+        pin=job.spec.model == job.settings.model,
+    )
+
+
+@contextmanager
+def supervised_server(
+    job: JobContext, model: ModelFiles, loaded: LoadedModel
+) -> Iterator[SupervisedServer]:
+    """A server of the model while the block runs: the one that was kept, or a new one.
+
+    After the block the last one stays in `loaded`, unless it may have to do with an error.
+    """
+    if loaded.server is not None:
+        check_sources(model, job.model_storage)
+    first, loaded.server = loaded.server, None
+    servers_before = itertools.count(0 if first is None else 1)
 
     def fetch() -> Path:
-        return fetch_model(model, job.storage, folder, job.deadline.remaining)
+        return fetch_model(model, job.model_storage, loaded.folder, job.deadline.remaining)
 
     def launch() -> ModelServer:
+        if next(servers_before) > 0:
+            # The last one may have died for want of memory.
+            job.models.drop_all()
+        loaded.warmed_up.clear()
         # The first server finds the complete model. For later ones, fetch dropped variables
         # again.
         return ModelServer(
@@ -132,31 +176,46 @@ def serve_model(job: JobContext, model: ModelFiles, folder: Path) -> Iterator[Se
             call_timeout_seconds=job.settings.call_timeout_seconds,
             stop_grace_seconds=_STOP_GRACE_SECONDS,
             check_while_waiting=job.deadline.remaining,
-            temporary_folder=folder,
-            environment=server_environment(os.environ, job.settings.server_environment, folder),
+            temporary_folder=loaded.folder,
+            environment=server_environment(
+                os.environ, job.settings.server_environment, loaded.folder
+            ),
             confine=job.settings.confine_model,
         )
 
-    def loaded() -> None:
-        if not job.settings.keep_variables:
-            drop_variables(model, version_dir)
+    def drop_what_is_loaded() -> None:
+        if not job.settings.keep_variables and loaded.version_dir is not None:
+            drop_variables(model, loaded.version_dir)
 
-    with job.phase("model_download", f"fetching the model {job.spec.model}"):
-        version_dir = job.deadline.run(fetch)
     server = SupervisedServer(
         launch,
-        loaded=loaded,
+        loaded=drop_what_is_loaded,
         restarts=job.settings.server_restarts,
         call_timeout_seconds=job.settings.call_timeout_seconds,
         deadline=job.deadline,
+        first=first,
     )
-    with ExitStack() as stack:
-        with job.phase("server_start", f"starting a model server for version {model.version}"):
-            stack.enter_context(server)
-        yield _served(job, server, version_dir)
+    try:
+        with ExitStack() as stack:
+            if first is None:
+                with job.phase("model_download", f"fetching the model {job.spec.model}"):
+                    loaded.version_dir = job.deadline.run(fetch)
+                sentence = f"starting a model server for version {model.version}"
+                with job.phase("server_start", sentence):
+                    stack.enter_context(server)
+            else:
+                stack.enter_context(server)
+            yield server
+    finally:
+        loaded.server = server.kept
+        if server.first_call_seconds is not None:
+            job.stopwatch.note("first_call", server.first_call_seconds)
 
 
-def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> ServedModel:
+def served_by(job: JobContext, server: SupervisedServer, loaded: LoadedModel) -> ServedModel:
+    """The model as the job calls it. For errors see `serve_model`."""
+    version_dir = loaded.version_dir
+    assert version_dir is not None
     name = job.spec.signature_name or default_signature(server.signature_names())
     job.done.signature_name = name
     signature = server.signature(name)
@@ -183,6 +242,7 @@ def _served(job: JobContext, server: SupervisedServer, version_dir: Path) -> Ser
         writer=prediction_writer(job.spec.output_format, signature),
         row_signatures=_row_signatures(server),
         parse_spec=parse_spec,
+        warmed_up=loaded.warmed_up,
     )
 
 

@@ -56,13 +56,16 @@ class Plan:
     left_out: int
 
 
-def check_locations(spec: JobSpec, storage: Storage) -> None:
-    """Raise PermissionDenied for locations that may not be used.
+def check_locations(spec: JobSpec, storage: Storage, model_storage: Storage) -> None:
+    """Raise PermissionDenied for locations that may not be used; `model_storage` is the model's.
 
     Raises InvalidArgument for an output inside the model.
     """
-    for location in (spec.model, *spec.inputs, spec.output):
+    model_storage.check_allowed(spec.model)
+    for location in (*spec.inputs, spec.output):
         storage.check_allowed(location)
+    if spec.warm_up is not None:
+        storage.check_allowed(spec.warm_up.path)
     _check_outside_model(spec.output, spec.model)
 
 

@@ -13,7 +13,7 @@ from app.errors import InvalidModel
 from app.savedmodel.graph_variables import variables_needed
 from app.savedmodel.model_files import (
     INDEX,
-    SAVED_MODEL_FILES,
+    MODEL_FILES,
     SAVED_MODEL_PB,
     ModelFiles,
     a_few,
@@ -21,6 +21,7 @@ from app.savedmodel.model_files import (
 )
 from app.savedmodel.saved_model_file import fault_of, restores_variables
 from app.savedmodel.tensor_bundle import DamagedIndex, UnreadIndex, shard_sizes
+from tfserving_launcher.saved_model import TFLITE_FILE
 
 _POINTER = b"version https://git-lfs.github.com/spec/v1"
 LONGEST_POINTER = 1024
@@ -28,6 +29,10 @@ LONGEST_POINTER = 1024
 _READ_FOLDERS = ("variables/", "assets/", "assets.extra/")
 # The index of a model with 200,000 variables has about this size.
 _LONGEST_INDEX = 16 * 1024 * 1024
+
+# The file identifier of a TensorFlow Lite model, after an offset of four bytes: schema.fbs.
+_TFLITE_MARK = b"TFL3"
+_TFLITE_BEGINNING = 8
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +58,7 @@ def _check_pointers(model: ModelFiles, version_dir: Path) -> None:
         for name, size in model.sizes().items()
         if len(_POINTER) <= size <= LONGEST_POINTER and _is_pointer(version_dir / name)
     ]
-    read = [
-        name for name in pointers if name in SAVED_MODEL_FILES or name.startswith(_READ_FOLDERS)
-    ]
+    read = [name for name in pointers if name in MODEL_FILES or name.startswith(_READ_FOLDERS)]
     if read:
         raise _bad(
             model,
@@ -76,9 +79,14 @@ def _is_pointer(path: Path) -> bool:
 
 
 def _faults(sizes: Mapping[str, int], version_dir: Path) -> Iterator[str]:
-    graph = next(name for name in SAVED_MODEL_FILES if name in sizes)
+    graph = next(name for name in MODEL_FILES if name in sizes)
     if sizes[graph] == 0:
         yield f"{graph} is empty"
+    if graph == TFLITE_FILE:
+        with (version_dir / graph).open("rb") as file:
+            if file.read(_TFLITE_BEGINNING)[-len(_TFLITE_MARK) :] != _TFLITE_MARK:
+                yield f"{graph} is no TensorFlow Lite model: {_TFLITE_MARK.decode()} is not in it"
+        return
     if graph == SAVED_MODEL_PB and (fault := fault_of(version_dir / graph)):
         yield f"{graph} {fault}"
     data = [name for name in sizes if is_data(name)]

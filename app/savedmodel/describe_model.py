@@ -24,7 +24,7 @@ from app.savedmodel.model_files import SAVED_MODEL_PB, ModelFiles
 from app.storage import Location, Storage
 from tfserving_launcher import NotASavedModel, Signature, TensorError, TensorSpec
 from tfserving_launcher.parse_spec import FeatureTypes, read_parse_spec
-from tfserving_launcher.saved_model import read_signatures
+from tfserving_launcher.saved_model import TFLITE_FILE, read_signatures
 from tfserving_launcher.tensors import dtype_name, family
 
 # The size of an open dimension in examples.
@@ -92,6 +92,10 @@ def describe_model(
     path = folder / SAVED_MODEL_PB
     location = model.folder.below(SAVED_MODEL_PB)
     file = next((one for one in model.files if one.location == location), None)
+    if file is None and model.is_tflite:
+        raise InvalidModel(
+            f"model: {model.folder} holds a {TFLITE_FILE}, whose signatures only a server reads"
+        )
     if file is None:
         raise InvalidModel(f"model: {model.folder} holds its graph as text, which is not read here")
     storage.fetch(file, path, lambda: None)

@@ -12,7 +12,7 @@ _KINDS = {
     ".hdf5": ("a Keras model in HDF5", _KERAS),
     ".tflite": (
         "a TensorFlow Lite model",
-        "no SavedModel can be made of it: export the model that it was converted from",
+        "it is served from a folder with a number, under the name model.tflite",
     ),
     ".onnx": ("an ONNX model", "the package onnx2tf makes a SavedModel of it"),
     ".pt": ("a PyTorch model", "it must be exported to a SavedModel, through ONNX for example"),

@@ -60,8 +60,7 @@ def fetch_model(
     """
     # Leading zeros may make the name too long for a local folder.
     version_dir = target / (model.version.lstrip("0") or "0")
-    for file in model.files:
-        storage.check_source(file.location)
+    check_sources(model, storage)
     if model.folder.scheme == "file":
         if not version_dir.is_symlink():
             version_dir.symlink_to(model.folder.path, target_is_directory=True)
@@ -77,6 +76,12 @@ def fetch_model(
             raise
         check_model(model, version_dir)
     return version_dir
+
+
+def check_sources(model: ModelFiles, storage: Storage) -> None:
+    """Raise PermissionDenied for links out of the allowed folders."""
+    for file in model.files:
+        storage.check_source(file.location)
 
 
 def _local_paths(model: ModelFiles, version_dir: Path) -> list[tuple[StoredFile, Path]]:

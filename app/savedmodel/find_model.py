@@ -8,8 +8,15 @@ from pathlib import PurePosixPath
 
 from app.errors import InvalidModel, JobError, NotFound, PermissionDenied
 from app.savedmodel.export_help import how_to_export
-from app.savedmodel.model_files import SAVED_MODEL_FILES, ModelFiles, a_few, is_whole
+from app.savedmodel.model_files import (
+    MODEL_FILES,
+    SAVED_MODEL_FILES,
+    ModelFiles,
+    a_few,
+    is_whole,
+)
 from app.storage import Location, Storage, StoredFile
+from tfserving_launcher.saved_model import TFLITE_FILE
 
 # The version number of a folder that directly holds a SavedModel.
 _ONLY_VERSION = "1"
@@ -28,8 +35,9 @@ _Files = dict[str, StoredFile]
 def find_model(model: Location, storage: Storage) -> ModelFiles:
     """Find the SavedModel in the folder, or in its subfolder with the highest number.
 
-    Raises NotFound if the folder is empty, and InvalidModel if there is no SavedModel, none in the
-    highest version, or if two folders have the highest number (`1` and `01`).
+    A `model.tflite` takes the place of a SavedModel where there is none. Raises NotFound if the
+    folder is empty, and InvalidModel if there is no SavedModel, none in the highest version, or if
+    two folders have the highest number (`1` and `01`).
     """
     files = [file for file in storage.list_below(model) if not file.is_placeholder]
     names = [file.location.path.removeprefix(model.path) for file in files]
@@ -53,11 +61,13 @@ def find_model(model: Location, storage: Storage) -> ModelFiles:
             }
     versions = _by_number(model, folders)
     if not versions:
+        if TFLITE_FILE in names:
+            return ModelFiles(model, _ONLY_VERSION, files)
         raise _no_model(model, names, storage)
     highest = max(versions)
     version = _only_name(model, versions[highest])
     older = _older(model, highest, versions, folders)
-    if folders[version].keys().isdisjoint(SAVED_MODEL_FILES):
+    if folders[version].keys().isdisjoint(MODEL_FILES):
         raise _no_model_in_version(model, version, older, names, folders[version])
     return ModelFiles(
         model.below(f"{version}/"),

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.storage import Location, StoredFile
+from tfserving_launcher.saved_model import TFLITE_FILE
 
 SAVED_MODEL_PB = "saved_model.pb"
 SAVED_MODEL_FILES = (SAVED_MODEL_PB, "saved_model.pbtxt")
+# What a server loads of a version folder: a SavedModel, or else this one.
+MODEL_FILES = (*SAVED_MODEL_FILES, TFLITE_FILE)
 INDEX = "variables/variables.index"
 
 _SHARD = re.compile(r"variables/variables\.data-(\d{5})-of-(\d{5})", re.ASCII)
@@ -36,6 +39,12 @@ class ModelFiles:
             return sum(file.size for file in self.files)
         return sum({os.path.realpath(one.location.path): one.size for one in self.files}.values())
 
+    @property
+    def is_tflite(self) -> bool:
+        """Whether a server loads the model's `model.tflite`."""
+        names = self.sizes().keys()
+        return TFLITE_FILE in names and names.isdisjoint(SAVED_MODEL_FILES)
+
     def sizes(self) -> dict[str, int]:
         """The sizes of the files by relative name."""
         return {file.location.path.removeprefix(self.folder.path): file.size for file in self.files}
@@ -48,8 +57,9 @@ def is_data(name: str) -> bool:
 
 def is_whole(sizes: Mapping[str, int]) -> bool:
     """Whether the names and sizes show no missing file. A model may have no variables."""
-    if not any(sizes.get(name) for name in SAVED_MODEL_FILES):
-        return False
+    graph = next((name for name in MODEL_FILES if sizes.get(name)), None)
+    if graph is None or graph == TFLITE_FILE:
+        return graph is not None
     shards = {(int(match[1]), int(match[2])) for match in _shards(sizes)}
     if not sizes.get(INDEX):
         return INDEX not in sizes and not shards

@@ -6,16 +6,19 @@ a time. If that server dies on a batch, too, it is the poison batch.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 from app.concurrency.deadline import Deadline
-from app.errors import ServerFailed
+from app.errors import Cancelled, JobError, ServerFailed
 from app.serving.error_translation import without_own_paths
+from app.settings import MEBIBYTE
 from tfserving_launcher import (
     ModelServer,
     PredictError,
@@ -30,6 +33,8 @@ from tfserving_launcher.tensors import Array
 _MAX_CRASHES = 2
 # The most calls in flight; a server computes them concurrently.
 _CALLS_AT_ONCE = 4
+# The largest answer to a replayed request.
+_MOST_DROPPED_BYTES = 16 * MEBIBYTE
 
 Tensors = dict[str, Array]
 
@@ -52,12 +57,14 @@ class WrongRowCount(Exception):
 class Call:
     """A batch that is in flight or still to be sent.
 
-    `generation` is that of its server. An answer of more than `max_answer_bytes` is refused.
+    `sent_at` is on the monotonic clock, `generation` that of its server. An answer of more than
+    `max_answer_bytes` is refused.
     """
 
     tensors: Tensors
     max_answer_bytes: int
     future: PredictFuture | None = None
+    sent_at: float = 0.0
     generation: int = 0
     crashes: int = 0
     is_cancelled: bool = False
@@ -71,9 +78,10 @@ class SupervisedServer:
     """Serves one model while the block runs, with a new server after each crash.
 
     `launch` makes a server that is not entered yet. `loaded` is called whenever one has loaded the
-    model. There are at most `restarts` new servers. One thread may call `submit` and another one
-    `result`, in the same order. Entering and waiting raise the launcher's errors once no restart is
-    left.
+    model. There are at most `restarts` new servers. `first` is a running server to begin with, if
+    there is one. After the block `kept` is the last server if it may serve other jobs, still
+    running; all others are stopped. One thread may call `submit` and another one `result`, in the
+    same order. Entering and waiting raise the launcher's errors once no restart is left.
     """
 
     def __init__(
@@ -84,7 +92,12 @@ class SupervisedServer:
         restarts: int,
         call_timeout_seconds: float,
         deadline: Deadline,
+        first: ModelServer | None = None,
     ) -> None:
+        self.kept: ModelServer | None = None
+        # Until the answer to the first batch is there.
+        self.first_call_seconds: float | None = None
+        self._server = first
         self._launch = launch
         self._loaded = loaded
         self._restarts_left = restarts
@@ -100,17 +113,24 @@ class SupervisedServer:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # A server dies with the thread that started it, so one thread starts all of them.
+            # A signal may interrupt the main thread at any step. It does not interrupt this one.
             self._starter = stack.enter_context(
                 ThreadPoolExecutor(1, thread_name_prefix="model-server")
             )
             stack.callback(self._stop)
-            self._server: ModelServer | None = None
-            self._start_with_retries()
+            if self._server is None:
+                self._start_with_retries()
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None or _is_about_the_input(exc):
+            self.kept, self._server = self._server, None
         self._stack.close()
 
     def signature(self, name: str) -> Signature:
@@ -130,6 +150,11 @@ class SupervisedServer:
     def set_for_all_calls(self, constants: Tensors, output_filter: tuple[str, ...]) -> None:
         """Set the constant inputs of all calls, and the outputs to request; () requests all."""
         self._constants, self._output_filter = constants, output_filter
+
+    @property
+    def for_all_calls(self) -> tuple[Tensors, tuple[str, ...]]:
+        """What `set_for_all_calls` was given."""
+        return self._constants, self._output_filter
 
     def submit(self, call: Call) -> Call:
         """Send a batch without waiting for its answer, for the signature that was read last."""
@@ -159,9 +184,8 @@ class SupervisedServer:
         while True:
             if call.future is None and not self._send_now(call):
                 continue
-            assert call.future is not None
             try:
-                outputs = call.future.result()
+                outputs = self._answer_to(call)
                 _check_rows(outputs, call.rows, self._signature)
             except (ServerExited, ServerTimeout, WrongRowCount, PredictError) as error:
                 self._deadline.remaining()
@@ -183,6 +207,27 @@ class SupervisedServer:
                 # The future holds the whole response message.
                 call.future = None
                 return outputs
+
+    def _answer_to(self, call: Call) -> Tensors:
+        assert call.future is not None
+        outputs = call.future.result()
+        if self.first_call_seconds is None:
+            self.first_call_seconds = time.monotonic() - call.sent_at
+        return outputs
+
+    def replay(self, tensors: Tensors, signature_name: str, output_filter: tuple[str, ...]) -> None:
+        """Send a request once, with its own signature and without constants; drop the answer.
+
+        Raises the launcher's errors.
+        """
+        assert self._server is not None
+        self._server.predict(
+            tensors,
+            signature_name=signature_name,
+            output_filter=output_filter,
+            timeout_seconds=min(self._call_timeout_seconds, self._deadline.remaining()),
+            max_answer_bytes=_MOST_DROPPED_BYTES,
+        )
 
     def cancel(self, call: Call) -> None:
         """Cancel a call, even if it is not sent yet."""
@@ -207,6 +252,7 @@ class SupervisedServer:
         if call.is_cancelled or self._server is None:
             raise CallAbandoned
         call.generation = self._generation
+        call.sent_at = time.monotonic()
         call.future = self._server.submit(
             {**self._constants, **call.tensors},
             signature_name=self._signature.name,
@@ -259,6 +305,13 @@ class SupervisedServer:
     def _stop(self) -> None:
         self._is_closed = True
         self._starter.submit(self._stop_server).result()
+
+
+def _is_about_the_input(error: BaseException) -> bool:
+    """Whether the error says nothing against the server. A cancelled job may leave a call that
+    hangs.
+    """
+    return isinstance(error, JobError) and error.code < 500 and not isinstance(error, Cancelled)
 
 
 def _final_error(error: Exception, otherwise: Exception) -> Exception:

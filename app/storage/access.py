@@ -95,6 +95,16 @@ class Storage:
             counts=self._counts,
         )
 
+    def unrestricted(self) -> "Storage":
+        """A copy for what the instance's settings name: any folder may be read."""
+        return Storage(
+            connections=self._connections,
+            deadline=self._deadline,
+            limits=self._limits,
+            reserved=self._reserved,
+            counts=self._counts,
+        )
+
     def requests(self) -> dict[str, int]:
         """The number of requests so far by kind; local files take none."""
         return self._counts.by_kind()

@@ -141,6 +141,10 @@ class Stopwatch:
         finally:
             self._seconds[name] = time.monotonic() - started
 
+    def note(self, name: str, seconds: float) -> None:
+        """Record what was measured elsewhere."""
+        self._seconds[name] = seconds
+
     def seconds(self) -> dict[str, float]:
         """The seconds of all phases so far, and `total`."""
         return {**self._seconds, "total": time.monotonic() - self._started}

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from app.concurrency.deadline import StopSignal
-from app.config.job_spec import JobSpec, parse_job_spec
+from app.config.job_spec import JobSpec
 from app.settings import Settings
 from app.telemetry.progress import LoggedProgress
 from app.telemetry.report import Report
@@ -36,8 +36,11 @@ def create_app(settings: Settings) -> Flask:
 
 @routes.get("/health", strict_slashes=False)
 def health() -> Response:
-    """Report the state of the instance, also while a job runs."""
-    return answer_json({"status": "ok", "busy": the_service().runner.is_busy})
+    """Report the state of the instance, also while a job runs. 503 before it takes jobs."""
+    runner = the_service().runner
+    if runner.not_ready:
+        return answer_json({"status": "loading", "reason": runner.not_ready}, 503)
+    return answer_json({"status": "ok", "busy": runner.is_busy})
 
 
 @routes.route("/", methods=["GET", "POST"])
@@ -52,7 +55,7 @@ def predict() -> Response:
         parameters = job_parameters()
         if not parameters and _is_browser():
             return Response(render_template("usage.html"))
-        return answer_json(_run_alone(parse_job_spec(parameters), job_id).as_json())
+        return answer_json(_run_alone(the_service().parse(parameters), job_id).as_json())
 
     return answered(answer)
 

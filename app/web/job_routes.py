@@ -4,7 +4,6 @@ import logging
 
 from flask import Blueprint, Response, request
 
-from app.config.job_spec import parse_job_spec
 from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
 from app.jobs.listing import wanted_jobs
@@ -102,7 +101,7 @@ def submit() -> Response:
     record = the_service().jobs.submit(
         JobRecord(
             job_id=check_job_id(job_id) if job_id else new_job_id(),
-            spec=parse_job_spec(parameters),
+            spec=the_service().parse(parameters),
             create_time=created,
             update_time=created,
         ),

@@ -1,11 +1,17 @@
 """What requests share: settings, storage, the lock of the running job, and jobs that last."""
 
 import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from flask import current_app
 
-from app.errors import FailedPrecondition, JobError
+from app.config.job_spec import JobSpec, parse_job_spec
+from app.errors import FailedPrecondition, JobError, ShuttingDown
 from app.instance.workspace import sweep
+from app.job.own_model import check_model_is_served, with_own_model
 from app.job.runner import JobRunner
 from app.jobs.opening import open_jobs
 from app.jobs.operations import JobOperations
@@ -53,8 +59,39 @@ class Service:
             except (JobError, ProgramNotFound) as error:
                 logger.warning("%s", error)
 
-    def start(self) -> None:
-        """Begin to run jobs that wait, where no queue delivers them."""
+    def parse(self, parameters: Mapping[str, Any]) -> JobSpec:
+        """The job that a call describes. Raises InvalidArgument or PermissionDenied."""
+        spec = parse_job_spec(with_own_model(parameters, self.settings))
+        check_model_is_served(spec, self.settings)
+        return spec
+
+    def start(self, on_failure: Callable[[], None]) -> None:
+        """Load MODEL, if there is one, and then run the jobs that wait.
+
+        Calls `on_failure` if it cannot be loaded: the instance is of no use then.
+        """
+        if self.settings.model is None:
+            self._take_jobs()
+            return
+        loading = partial(self._load_and_take_jobs, on_failure)
+        threading.Thread(target=loading, name="load-model", daemon=True).start()
+
+    def _load_and_take_jobs(self, on_failure: Callable[[], None]) -> None:
+        try:
+            self.runner.load_own_model()
+        except ShuttingDown:
+            return
+        except JobError as error:
+            logger.critical("MODEL cannot be loaded, so the instance ends: %s", error)
+            on_failure()
+        except BaseException:
+            logger.critical("MODEL cannot be loaded, so the instance ends", exc_info=True)
+            on_failure()
+            raise
+        else:
+            self._take_jobs()
+
+    def _take_jobs(self) -> None:
         if self._jobs is not None and self._jobs.instance_queue is not None:
             self._jobs.instance_queue.start()
 
@@ -63,9 +100,10 @@ class Service:
         self.runner.end()
 
     def close(self) -> None:
-        """Wait a moment until the end of the running job is recorded."""
+        """Wait a moment until the end of the running job is recorded; stop kept servers."""
         if self._jobs is not None and self._jobs.instance_queue is not None:
             self._jobs.instance_queue.stop()
+        self.runner.close()
 
 
 def the_service() -> Service:

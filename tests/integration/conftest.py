@@ -1,12 +1,15 @@
 """What tests of jobs over HTTP share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import RunningService
+from tests.fakes.processes import RunningService, gunicorn
+from tests.integration.one_row_jobs import Start
 
 FormatsCall = Callable[..., requests.Response]
 
@@ -26,3 +29,21 @@ def formats(service: RunningService, bucket: Bucket) -> FormatsCall:
         return requests.post(service.url, json=parameters, timeout=50)
 
     return post
+
+
+@pytest.fixture
+def start(gcs_url: str, temporary_folder: Path, local_root: Path) -> Start:
+    """Starts a service of one's own, with settings of one's own."""
+
+    @contextmanager
+    def start_with(**settings: str) -> Iterator[RunningService]:
+        environment = {
+            "STORAGE_EMULATOR_HOST": gcs_url,
+            "TMPDIR": str(temporary_folder),
+            "LOCAL_ROOTS": str(local_root),
+            **settings,
+        }
+        with gunicorn(environment) as service:
+            yield service
+
+    return start_with

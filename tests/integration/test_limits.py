@@ -8,9 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -19,32 +17,14 @@ import requests
 
 from tests.fakes.buckets import Bucket
 from tests.fakes.error_details import details_of
-from tests.fakes.processes import NOT_FORKED, RunningService, gunicorn
+from tests.fakes.processes import NOT_FORKED
 from tests.fakes.waiting import until
 from tests.faults.model_server import PROGRAM_FILE
 from tests.faults.world import model_servers
+from tests.integration.one_row_jobs import Start
 from tfserving_launcher import find_program
 
 ROW = "[1,2,3]"
-Start = Callable[..., AbstractContextManager[RunningService]]
-
-
-@pytest.fixture
-def start(gcs_url: str, temporary_folder: Path, local_root: Path) -> Start:
-    """A service of one's own, with settings of one's own."""
-
-    @contextmanager
-    def start_with(**settings: str) -> Iterator[RunningService]:
-        environment = {
-            "STORAGE_EMULATOR_HOST": gcs_url,
-            "TMPDIR": str(temporary_folder),
-            "LOCAL_ROOTS": str(local_root),
-            **settings,
-        }
-        with gunicorn(environment) as service:
-            yield service
-
-    return start_with
 
 
 def job(bucket: Bucket, folder: str, **changes: object) -> dict[str, object]:

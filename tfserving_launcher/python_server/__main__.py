@@ -11,9 +11,16 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfserving_launcher.python_server.flags import USAGE_EXIT_STATUS, Flags, parse_flags, usage
 
+if TYPE_CHECKING:
+    from tfserving_launcher.python_server.services import ServableModel
+    from tfserving_launcher.python_server.tensorflow_runtime import TensorFlowRuntime
+
+# As in tfserving_launcher.saved_model, whose import takes longer than --help may.
+TFLITE_FILE = "model.tflite"
 _NAME = "embedded-tf Python model server (a stand-in for tensorflow_model_server)"
 
 
@@ -55,21 +62,18 @@ def _serve(flags: Flags) -> int:
     started = time.monotonic()
 
     # Imported only here: --help and --version must not wait for TensorFlow.
-    from tfserving_launcher.python_server.saved_model import LoadedModel
     from tfserving_launcher.python_server.services import Servable, start_server
     from tfserving_launcher.python_server.tensorflow_runtime import load_runtime
+    from tfserving_launcher.python_server.warm_up import replay_warm_up_requests
 
     runtime = load_runtime(
         [sys.executable, "-m", "tfserving_launcher.python_server", *sys.argv[1:]]
     )
     try:
-        model = LoadedModel(
-            versions[version],
-            runtime,
-            tags=flags.saved_model_tags.split(","),
-            intra_op_threads=flags.tensorflow_intra_op_parallelism,
-            inter_op_threads=flags.tensorflow_inter_op_parallelism,
-        )
+        model = _load(versions[version], flags, runtime)
+        if flags.enable_model_warmup:
+            replayed = replay_warm_up_requests(model, versions[version])
+            _log(f"Number of warmup records read: {replayed}.")
     # Whatever stops the load is reported as the real program reports it: as the reason why the
     # servable did not become available.
     except Exception as error:
@@ -92,6 +96,22 @@ def _serve(flags: Flags) -> int:
     return 0
 
 
+def _load(version_dir: Path, flags: Flags, runtime: "TensorFlowRuntime") -> "ServableModel":
+    if flags.prefer_tflite_model and (version_dir / TFLITE_FILE).exists():
+        from tfserving_launcher.python_server.tflite_model import TfLiteModel
+
+        return TfLiteModel(version_dir / TFLITE_FILE)
+    from tfserving_launcher.python_server.saved_model import LoadedModel
+
+    return LoadedModel(
+        version_dir,
+        runtime,
+        tags=flags.saved_model_tags.split(","),
+        intra_op_threads=flags.tensorflow_intra_op_parallelism,
+        inter_op_threads=flags.tensorflow_inter_op_parallelism,
+    )
+
+
 def _versions(base_path: Path) -> dict[int, Path]:
     if not base_path.is_dir():
         return {}
@@ -100,6 +120,8 @@ def _versions(base_path: Path) -> dict[int, Path]:
 
 def _status(error: Exception) -> str:
     """`CODE: message` on one line, as a status prints."""
+    if status := getattr(error, "status", None):
+        return " ".join(status.split())
     # Errors of TensorFlow's C++ side carry the name of their class, NotFoundError and so on.
     name = type(error).__name__.removesuffix("Error")
     code = "".join(f"_{c}" if c.isupper() else c.upper() for c in name).removeprefix("_")

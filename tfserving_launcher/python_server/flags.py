@@ -33,6 +33,12 @@ class Flags:
     enable_serialization_as_tensor_content: bool = field(
         default=False, metadata={"help": "answers carry tensor_content"}
     )
+    enable_model_warmup: bool = field(
+        default=True, metadata={"help": "replay assets.extra/tf_serving_warmup_requests"}
+    )
+    prefer_tflite_model: bool = field(
+        default=False, metadata={"help": "load model.tflite where there is one"}
+    )
     saved_model_tags: str = field(default="serve", metadata={"help": "tags of the meta graph"})
     version: bool = field(default=False, metadata={"help": "print the version and exit"})
     help: bool = field(default=False, metadata={"help": "print this and exit"})

@@ -29,7 +29,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tfserving_launcher.python_server import services  # noqa: F401  # imported before the forks
+from tfserving_launcher.python_server import (  # noqa: F401  # imported before the forks
+    services,
+    warm_up,
+)
 from tfserving_launcher.python_server.__main__ import main as serve
 from tfserving_launcher.python_server.__main__ import tensorflow_version
 from tfserving_launcher.python_server.limits import Limits, apply_limits, limits_of

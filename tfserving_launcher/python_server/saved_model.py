@@ -47,7 +47,7 @@ class LoadedModel:
             loader.restore_variables(self._session, saver)
         loader.run_init_ops(self._session, tags)
         meta_graph = loader.get_meta_graph_def_from_tags(tags)
-        self.signature_defs = dict(meta_graph.signature_def)
+        self.signature_defs: Mapping[str, Any] = dict(meta_graph.signature_def)
         self._callables: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Callable[..., Any]] = {}
         self._lock = threading.Lock()
 

@@ -4,10 +4,10 @@ Source of codes and messages: model_servers/grpc_status_util.cc, servables/tenso
 predict_impl.cc and get_model_metadata_impl.cc, model_servers/get_model_status_impl.cc.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
 import numpy as np
@@ -22,7 +22,7 @@ from tfserving_launcher.protos import (
     model_service,
     prediction_service,
 )
-from tfserving_launcher.python_server.saved_model import LoadedModel, Refusal
+from tfserving_launcher.python_server.saved_model import Refusal
 from tfserving_launcher.tensors import (
     Array,
     from_proto,
@@ -35,13 +35,24 @@ _LONGEST_MESSAGE = 1024
 TensorEncoder = Callable[[Array], Any]
 
 
+class ServableModel(Protocol):
+    """A loaded model of any kind."""
+
+    signature_defs: Mapping[str, Any]
+
+    def predict(
+        self, signature_name: str, inputs: Mapping[str, Array], output_filter: list[str]
+    ) -> dict[str, Array]:
+        """Outputs by name. Raises Refusal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Servable:
     """The one model that is served."""
 
     name: str
     version: int
-    model: LoadedModel
+    model: ServableModel
 
 
 def start_server(

@@ -1,0 +1,154 @@
+"""Keeps model servers after their jobs, so that the next job of a model starts nothing."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.errors import TooLarge
+from app.savedmodel.model_files import ModelFiles
+from app.serving.loaded_model import LoadedModel, ModelKey
+from app.settings import Settings
+from app.storage import Location
+from tfserving_launcher import memory_left
+
+logger = logging.getLogger(__name__)
+
+
+class ModelCache:
+    """Up to KEEP_MODELS loaded models, the least recently used out first.
+
+    A model is known by the generations of its files, so a changed one is another one. Pinned models
+    do not count, and stay as long as they answer. Safe for several threads.
+    """
+
+    def __init__(self, keep: int = 0, most_bytes: int | None = None) -> None:
+        self._keep = keep
+        self._most_bytes = most_bytes
+        # The most recently used is the last one.
+        self._kept: list[LoadedModel] = []
+        self._lent: set[LoadedModel] = set()
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def borrow(
+        self,
+        model: ModelFiles,
+        asked_for: Location,
+        settings: Settings,
+        *,
+        check_room: Callable[[Path], None],
+        pin: bool = False,
+    ) -> Iterator[LoadedModel]:
+        """The model as it was kept, or a new folder for it. After the block it is kept, if it has
+        a server then.
+
+        `check_room` raises TooLarge if the model does not fit into memory or the folder. Others are
+        dropped for it, and if that is not enough, its error is raised.
+        """
+        key = ModelKey.of(model, settings)
+        loaded = self._take(key, asked_for)
+        if loaded is None:
+            loaded = LoadedModel.in_new_folder(model, key, asked_for)
+        with self._lock:
+            self._lent.add(loaded)
+        try:
+            if loaded.server is None:
+                self._make_room(lambda: check_room(loaded.folder))
+            yield loaded
+        finally:
+            loaded.is_pinned = loaded.is_pinned or pin
+            self._give_back(loaded)
+
+    def drop_all(self) -> None:
+        """Stop all kept servers that are not pinned, such as when memory has run out."""
+        while self._drop_one():
+            pass
+
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of all loaded models."""
+        with self._lock:
+            return tuple(one.folder for one in [*self._kept, *self._lent])
+
+    def close(self) -> None:
+        """Stop all kept servers. What is lent is stopped when it is given back."""
+        with self._lock:
+            self._is_closed = True
+            kept, self._kept = self._kept, []
+        _close(kept)
+
+    def _take(self, key: ModelKey, asked_for: Location) -> LoadedModel | None:
+        """Take the model out, if it still answers. Drop what the same location held before."""
+        with self._lock:
+            found = [one for one in self._kept if one.key == key]
+            stale = [one for one in self._kept if one.key != key and one.asked_for == asked_for]
+            self._kept = [one for one in self._kept if one not in found and one not in stale]
+        for one in stale:
+            logger.info("%s has changed: its kept server is stopped", one.model.folder)
+        taken = found[0] if found else None
+        if taken is not None and not taken.is_ready():
+            logger.warning("the kept server of %s is gone, or hangs", taken.model.folder)
+            stale.append(taken)
+            taken = None
+        _close(stale)
+        if taken is not None:
+            taken.asked_for = asked_for
+        return taken
+
+    def _give_back(self, loaded: LoadedModel) -> None:
+        with self._lock:
+            self._lent.discard(loaded)
+            is_kept = loaded.server is not None and not self._is_closed
+            if is_kept:
+                self._kept.append(loaded)
+            dropped = self._excess() if is_kept else [loaded]
+            self._kept = [one for one in self._kept if one not in dropped]
+        _close(dropped)
+
+    def _excess(self) -> list[LoadedModel]:
+        """What must go so that the others are within the number and the memory."""
+        others = [one for one in self._kept if not one.is_pinned]
+        dropped, rest = others[: -self._keep or None], others[-self._keep or len(others) :]
+        left = self._bytes_for_kept()
+        if left is None:
+            return dropped
+        left -= sum(one.memory_bytes() for one in self._kept if one.is_pinned)
+        for number, one in enumerate(reversed(rest)):
+            left -= one.memory_bytes()
+            if left < 0:
+                return dropped + rest[: len(rest) - number]
+        return dropped
+
+    def _bytes_for_kept(self) -> int | None:
+        if self._most_bytes is not None:
+            return self._most_bytes
+        memory = memory_left()
+        return None if memory is None else memory.limit // 2
+
+    def _make_room(self, check_room: Callable[[], None]) -> None:
+        while True:
+            try:
+                check_room()
+            except TooLarge:
+                if not self._drop_one():
+                    raise
+            else:
+                return
+
+    def _drop_one(self) -> bool:
+        """Drop the least recently used model. False if there is none."""
+        with self._lock:
+            found = next((one for one in self._kept if not one.is_pinned), None)
+            if found is None:
+                return False
+            self._kept.remove(found)
+        logger.info("the kept server of %s makes room", found.model.folder)
+        found.close()
+        return True
+
+
+def _close(models: list[LoadedModel]) -> None:
+    for one in models:
+        one.close()
