@@ -82,7 +82,7 @@ def compress_model(
     ):
         folder = Path(temporary)
         batches = _batches([request.tensors for request in requests_of(job, found, rows)])
-        source = fetch_model(found, job.storage, folder / "original", job.deadline.remaining)
+        source = fetch_model(found, job.storage, folder, job.deadline.remaining)
         with timed_server(job, source) as original:
             name = signature_name or default_signature(original.server.signature_names())
             predictions = list(_predictions(original, batches, name))

@@ -121,9 +121,12 @@ def _signatures_in(model: Any, flexbuffers: Any) -> dict[str, Any]:
         metadata = model.Metadata(index)
         if metadata.Name() == _SIGNATURES_METADATA:
             content = model.Buffers(metadata.Buffer()).DataAsNumpy().tobytes()
+            found = flexbuffers.GetRoot(content).AsMap
             return {
-                name: SignatureDef.FromString(bytes(value.AsStringBytes))
-                for name, value in flexbuffers.GetRoot(content).AsMap.Items
+                found.Keys[number].AsKey: SignatureDef.FromString(
+                    bytes(found.Values[number].AsStringBytes)
+                )
+                for number in range(len(found))
             }
     return {}
 
