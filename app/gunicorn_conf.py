@@ -16,6 +16,7 @@ from app.instance.ending import Instance
 from app.instance.heap import share_heaps
 from app.instance.private_folders import PrivateFolders
 from app.instance.workspace import sweep
+from app.serving.environment import server_environment
 from app.settings import settings_or_exit
 from tfserving_launcher import (
     FORK_SERVER_VARIABLE,
@@ -38,6 +39,11 @@ if _settings.jobs_uri is None:
 _spared = _settings.local_roots or ()
 if _settings.jobs_uri is not None and _settings.jobs_uri.scheme == "file":
     _spared = (*_spared, Path(_settings.jobs_uri.path))
+# The socket of the process that forks model servers, and what it writes.
+_fork_folder = None
+if needs_stand_in() and FORK_SERVER_VARIABLE not in os.environ:
+    _fork_folder = Path(_own_jobs.enter_context(TemporaryDirectory(prefix="embedded-tf-fork-")))
+    _spared = (*_spared, _fork_folder)
 _private_folders = PrivateFolders(_settings.private_folders, spared=_spared)
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104  # a container answers on all its addresses
@@ -66,20 +72,26 @@ logconfig_dict = {
 }
 
 
-# Model servers of a stand-in, on a laptop, start sooner when they are forked.
+# Model servers on TensorFlow start sooner when they are forked.
 _fork_server = ExitStack()
 
 
 def on_starting(_server: Any) -> None:
-    # Its socket in the temporary folder would be taken for what a job has left.
-    if FORK_SERVER_VARIABLE in os.environ or _settings.private_folders or not needs_stand_in():
+    if _fork_folder is None:
         return
-    os.environ[FORK_SERVER_VARIABLE] = str(_fork_server.enter_context(fork_server()))
+    socket_path = _fork_server.enter_context(
+        fork_server(
+            temporary_folder=_fork_folder,
+            environment=server_environment(os.environ, _settings.server_environment, _fork_folder),
+            own_session_only=True,
+        )
+    )
+    os.environ[FORK_SERVER_VARIABLE] = str(socket_path)
 
 
 def on_exit(_server: Any) -> None:
-    _own_jobs.close()
     _fork_server.close()
+    _own_jobs.close()
 
 
 def child_exit(_server: Any, _worker: Any) -> None:

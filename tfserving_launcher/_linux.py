@@ -32,6 +32,12 @@ def prctl(option: int, value: int) -> None:
     _checked(_libc().prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0))))
 
 
+def allow_dumps() -> None:
+    """Opens this process to others of its user again, as a program that was executed is."""
+    if IS_LINUX:
+        prctl(PR_SET_DUMPABLE, 1)
+
+
 def drop_capabilities() -> None:
     """Takes from this thread what root may do and others may not. Raises OSError.
 

@@ -17,6 +17,9 @@ from tfserving_launcher._errors import ProgramNotFound
 
 PROGRAM_VARIABLE = "TENSORFLOW_MODEL_SERVER"
 PROGRAM_NAME = "tensorflow_model_server"
+# Which of them to take: TENSORFLOW means the Python model server, whatever else there is.
+KIND_VARIABLE = "MODEL_SERVER"
+_TENSORFLOW = "tensorflow"
 PYTHON_SERVER_MODULE = "tfserving_launcher.python_server"
 # The socket of a fork server, which the Python model server is then forked from.
 FORK_SERVER_VARIABLE = "TENSORFLOW_FORK_SERVER"
@@ -55,11 +58,18 @@ class Program:
 
 def find_program(environ: Mapping[str, str] | None = None) -> Program:
     """The program to run: `TENSORFLOW_MODEL_SERVER` (a command line), else the one on PATH, else
-    the Python model server where TensorFlow is installed. Raises ProgramNotFound.
+    the Python model server where TensorFlow is installed. `MODEL_SERVER=tensorflow` asks for the
+    last one. Raises ProgramNotFound.
 
     The answer is kept for the life of this process: asking a program for its usage starts it.
     """
     environ = os.environ if environ is None else environ
+    if _asks_for_tensorflow(environ):
+        if not _tensorflow_is_installed():
+            raise ProgramNotFound(
+                f"{KIND_VARIABLE} is {_TENSORFLOW}, and TensorFlow is not installed"
+            )
+        return _python_program(environ, f"{KIND_VARIABLE}={_TENSORFLOW}")
     named = environ.get(PROGRAM_VARIABLE, "").strip()
     if named:
         return _program(_split(named), PROGRAM_VARIABLE)
@@ -67,14 +77,28 @@ def find_program(environ: Mapping[str, str] | None = None) -> Program:
         return _program((on_path,), "found on PATH")
     if _tensorflow_is_installed():
         _warn_of_stand_in()
-        fork_server = environ.get(FORK_SERVER_VARIABLE)
-        found = _program(_python_server(fork_server), "stand-in on TensorFlow")
-        return replace(found, fork_server=Path(fork_server)) if fork_server else found
+        return _python_program(environ, "stand-in on TensorFlow")
     raise ProgramNotFound(
         f"no model server program: {PROGRAM_VARIABLE} is not set, {PROGRAM_NAME} is not on PATH,"
         " and TensorFlow is not installed for the Python model server; set"
         f" {PROGRAM_VARIABLE} to the program's command line, or install tensorflow-cpu"
     )
+
+
+def _python_program(environ: Mapping[str, str], found_by: str) -> Program:
+    fork_server = environ.get(FORK_SERVER_VARIABLE)
+    found = _program(_python_server(fork_server), found_by)
+    return replace(found, fork_server=Path(fork_server)) if fork_server else found
+
+
+def _asks_for_tensorflow(environ: Mapping[str, str]) -> bool:
+    kind = environ.get(KIND_VARIABLE, "").strip()
+    if kind not in ("", _TENSORFLOW):
+        raise ProgramNotFound(
+            f"{KIND_VARIABLE} must be {_TENSORFLOW} or empty, it is {kind!r}; {PROGRAM_VARIABLE}"
+            " names a program"
+        )
+    return kind == _TENSORFLOW
 
 
 @cache
@@ -90,6 +114,8 @@ def _warn_of_stand_in() -> None:
 def needs_stand_in(environ: Mapping[str, str] | None = None) -> bool:
     """Whether `find_program` takes the Python model server; starts nothing."""
     environ = os.environ if environ is None else environ
+    if environ.get(KIND_VARIABLE, "").strip() == _TENSORFLOW:
+        return _tensorflow_is_installed()
     is_there = environ.get(PROGRAM_VARIABLE, "").strip() or _on_path(environ)
     return not is_there and _tensorflow_is_installed()
 

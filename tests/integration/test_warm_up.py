@@ -1,13 +1,15 @@
 """Requests that a model is sent before its first row."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.framing.tfrecord import frame
+from app.framing.tfrecord import frame, read_frames
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
 from tests.integration.one_row_jobs import FIRST, Jobs, Start, copy, was_kept
@@ -189,3 +191,50 @@ def test_the_server_replays_the_file_in_the_model(
     else:
         with pytest.raises(ModelLoadError, match=reason), ModelServer(folder):
             pass
+
+
+def test_the_command_writes_the_file_and_checks_it(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "linear", tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("[1,2,3,4]\n" * 20)
+    made = command("make", "--model", str(tmp_path / "model"), "--rows", str(rows))
+    assert made.returncode == 0, made.stderr
+    file = tmp_path / "model" / "10" / "assets.extra" / "tf_serving_warmup_requests"
+    assert "10 requests" in made.stdout
+    assert str(file) in made.stdout
+    (frames,) = read_frames([file.read_bytes()], max_bytes=10_000)
+    logs = [PredictionLog.FromString(content) for content in frames.contents]
+    assert len(logs) == 10
+    assert logs[0].predict_log.request.model_spec.signature_name == "serving_default"
+    with ModelServer(file.parent.parent) as server:
+        assert server.predict({"x": ROW})
+    checked = command("check", "--model", str(tmp_path / "model"))
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.count("first call") == 2
+    again = command(
+        *("make", "--model", str(tmp_path / "model"), "--rows", str(rows), "--requests", "1")
+    )
+    assert "1 requests" in again.stdout
+
+
+def test_the_command_writes_nothing_that_does_not_load(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models / "linear", tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("[1,2,3]\n")
+    made = command("make", "--model", str(tmp_path / "model"), "--rows", str(rows))
+    assert made.returncode == 1
+    assert "line 1" in made.stderr
+    assert not (tmp_path / "model" / "10" / "assets.extra").exists()
+    none = command("check", "--model", str(tmp_path / "model"))
+    assert none.returncode == 1
+    assert "nothing at" in none.stderr
+
+
+def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli", "warm-up", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )

@@ -185,3 +185,35 @@ def test_without_fork_server_the_client_says_so(models: Path, tmp_path: Path) ->
         ModelServer(models / "linear" / "10", program=program),
     ):
         pass
+
+
+def test_one_that_serves_its_session_turns_others_away(
+    temporary_folder: Path, models: Path
+) -> None:
+    """A model server has a session of its own, so it cannot have itself forked unconfined."""
+    usage = find_program().usage
+    with fork_server(temporary_folder=temporary_folder, own_session_only=True) as socket_path:
+        command = (sys.executable, "-I", "-S", str(CLIENT), str(socket_path))
+        program = Program(command, "a test", usage, fork_server=socket_path)
+        with ModelServer(models / "linear" / "9", program=program) as server:
+            assert server.predict({"x": [[1, 2, 3, 4]]})
+        elsewhere = subprocess.run(
+            [*command, "--version"],
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert elsewhere.returncode == 255
+        assert "has ended" in elsewhere.stdout
+        here = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+        assert here.returncode == 0
+        assert "TensorFlow" in here.stdout
+
+
+def test_it_gets_no_more_environment_than_it_is_given(temporary_folder: Path) -> None:
+    """A model could read what the process had at its start."""
+    before = set(psutil.Process().children())
+    with fork_server(temporary_folder=temporary_folder, environment={"PATH": os.environ["PATH"]}):
+        (process,) = set(psutil.Process().children()) - before
+        assert process.environ().keys() <= {"PATH", "TMPDIR", "TF_CPP_MIN_LOG_LEVEL"}

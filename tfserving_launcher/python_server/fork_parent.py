@@ -1,13 +1,16 @@
 """A process that has imported TensorFlow, and forks a model server for each client.
 
-    python -m tfserving_launcher.python_server.fork_parent DESCRIPTOR
+    python -m tfserving_launcher.python_server.fork_parent DESCRIPTOR [own-session-only]
 
-DESCRIPTOR is that of a listening socket.
+DESCRIPTOR is that of a listening socket. With `own-session-only` clients of other sessions are
+turned away: a model server, which has a session of its own, could have itself forked without
+confinement otherwise.
 
 A fork saves the seconds of the import, and shares its pages. So the parent loads a graph, which
 fills tables that each model needs, and then freezes what the garbage collector would touch in each
 child. It has one thread and never runs an operation: a fork after one hangs. It ends when its
-standard input does, and what it has forked ends with it.
+standard input does, and what it has forked ends with it. What a model server leaves ends with that
+server, where `own-session-only` is set.
 
 On a stream socket, the client sends one line of JSON with the descriptors for standard output and
 standard error, then a byte for each signal. The answers are two lines: the number of the model
@@ -23,12 +26,16 @@ import resource
 import selectors
 import signal
 import socket
+import struct
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tfserving_launcher._linux import allow_dumps
+from tfserving_launcher._orphans import end_orphans, protect_this_process
+from tfserving_launcher._process import running_servers
 from tfserving_launcher.python_server import (  # noqa: F401  # imported before the forks
     services,
     warm_up,
@@ -42,6 +49,9 @@ _READ_BYTES = 64 * 1024
 _OUTPUTS = 2
 _FAILED = 255
 _TAG = "serve"
+_OWN_SESSION_ONLY = "own-session-only"
+# struct ucred: the process, the user and the group.
+_CREDENTIALS = struct.Struct("iII")
 _DT_FLOAT = 1  # tensorflow/core/framework/types.proto
 
 
@@ -67,8 +77,9 @@ class _Client:
 class ForkParent:
     """Serves clients of `listener` until standard input ends."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, *, own_session_only: bool) -> None:
         self._listener = listener
+        self._own_session_only = own_session_only
         self._selector = selectors.DefaultSelector()
         self._clients: dict[int, _Client] = {}
         self._wake_up, wake_up_end = os.pipe()
@@ -95,6 +106,9 @@ class ForkParent:
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
+        if self._own_session_only and not _is_of_this_session(connection):
+            connection.close()
+            return
         self._selector.register(connection, selectors.EVENT_READ, _Client(connection))
 
     def _read(self, client: _Client) -> None:
@@ -121,6 +135,7 @@ class ForkParent:
             self._become_server(client)
         client.pid = pid
         self._clients[pid] = client
+        running_servers.add(pid)
         with suppress(OSError):  # the client is gone, which its connection tells
             client.connection.sendall(b"%d\n" % pid)
         for descriptor in client.outputs:
@@ -143,6 +158,7 @@ class ForkParent:
             os.environ.clear()
             os.environ.update(request["environment"])
             os.chdir(request["folder"])
+            allow_dumps()
             limits = request.get("limits")
             arguments = request["arguments"]
             apply_limits(
@@ -171,6 +187,9 @@ class ForkParent:
             if client is not None:
                 client.signal_group(signal.SIGKILL)
             os.waitpid(end.si_pid, 0)
+            running_servers.discard(end.si_pid)
+            if self._own_session_only:
+                end_orphans()
             if client is not None:
                 exited = end.si_code == os.CLD_EXITED
                 with suppress(OSError):
@@ -184,6 +203,16 @@ class ForkParent:
         with suppress(KeyError, ValueError):
             self._selector.unregister(client.connection)
         client.connection.close()
+
+
+def _is_of_this_session(connection: socket.socket) -> bool:
+    """Source: SO_PEERCRED in unix(7), getsid(2)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, _, _ = _CREDENTIALS.unpack(credentials)
+    try:
+        return os.getsid(pid) == os.getsid(0)
+    except OSError:
+        return False  # it has ended
 
 
 def _load_a_graph(runtime: TensorFlowRuntime) -> None:
@@ -200,16 +229,19 @@ def _load_a_graph(runtime: TensorFlowRuntime) -> None:
         runtime.saved_model_loader(folder).load_graph(runtime.graph(), [_TAG])
 
 
-def main(descriptor: str) -> None:
-    command = [sys.executable, "-m", "tfserving_launcher.python_server.fork_parent", descriptor]
-    _load_a_graph(load_runtime(command))
+def main(descriptor: str, *options: str) -> None:
+    module = "tfserving_launcher.python_server.fork_parent"
+    _load_a_graph(load_runtime([sys.executable, "-m", module, descriptor, *options]))
+    own_session_only = _OWN_SESSION_ONLY in options
+    if own_session_only:
+        protect_this_process()
     tensorflow_version()  # looked up once, for all children
     # A collection writes to each object, so that a child would copy all pages that it shares.
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=int(descriptor)) as listener:
-        ForkParent(listener).run()
+        ForkParent(listener, own_session_only=own_session_only).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
