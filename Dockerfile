@@ -30,9 +30,8 @@ RUN printf '#!/opt/embedded-tf/bin/python\nfrom app.cli import main\n\nmain()\n'
 RUN /opt/embedded-tf/bin/python -m compileall -q /opt/embedded-tf \
  && /opt/embedded-tf/bin/python -c "import app.web.handler, app.cli.predict, app.storage.gcs"
 
-FROM ${PYTHON_IMAGE}
-COPY --from=serving /usr/bin/tensorflow_model_server /usr/bin/tensorflow_model_server
-COPY --from=build /opt/embedded-tf /opt/embedded-tf
+# What all images of the service have in common.
+FROM ${PYTHON_IMAGE} AS service
 # hadolint ignore=DL3064 # PRIVATE_FOLDERS are this instance's own; nothing in it is a secret
 ENV PATH=/opt/embedded-tf/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/embedded-tf/src \
@@ -48,3 +47,19 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["python", "-c", 
 # `docker run IMAGE predict --model ...` runs one job and ends, as Cloud Run jobs do.
 ENTRYPOINT ["embedded-tf"]
 CMD ["serve", "--host", "0.0.0.0"]
+
+# `--target tensorflow`: TensorFlow in place of the server program. It starts any model in a fraction of
+# the time, and is larger. docs/latency.md compares the two.
+FROM build AS build-tensorflow
+RUN python -m pip --python /opt/embedded-tf/bin/python install --no-compile --no-deps --require-hashes \
+        --requirement requirements/tensorflow.txt \
+ && /opt/embedded-tf/bin/python -m compileall -q /opt/embedded-tf \
+ && /opt/embedded-tf/bin/python -c "from tfserving_launcher.python_server.tensorflow_runtime import load_runtime; load_runtime([])"
+
+FROM service AS tensorflow
+COPY --from=build-tensorflow /opt/embedded-tf /opt/embedded-tf
+ENV MODEL_SERVER=tensorflow
+
+FROM service
+COPY --from=serving /usr/bin/tensorflow_model_server /usr/bin/tensorflow_model_server
+COPY --from=build /opt/embedded-tf /opt/embedded-tf

@@ -55,6 +55,12 @@ class ForkedProcess(ChildProcess):
             message = json.dumps(self._request()).encode() + b"\n"
             sent = socket.send_fds(self._connection, [message], [written, written])
             self._connection.sendall(message[sent:])
+        except OSError as error:
+            os.close(self._output)
+            self._forget()
+            raise _gone(
+                f"the fork server at {self._fork_server} does not listen: {error.strerror}"
+            ) from None
         finally:
             os.close(written)
         self._answers = self._connection.makefile("rb")

@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from app.codec.signatures import default_signature
-from app.errors import FailedPrecondition, InvalidModel
+from app.errors import AlreadyExists, FailedPrecondition, InvalidModel
 from app.job.context import JobContext
 from app.job.warm_up_file import TimedServer, loading, requests_of, timed_server
 from app.savedmodel.fetch_model import fetch_model
+from app.savedmodel.model_files import ModelFiles
 from app.savedmodel.tflite_conversion import ConversionRequest
 from app.serving.error_translation import without_own_paths
 from app.serving.supervised_server import Tensors
@@ -81,6 +82,8 @@ def compress_model(
         TemporaryDirectory(prefix="embedded-tf-") as temporary,
     ):
         folder = Path(temporary)
+        if job.storage.find(target := output.below(f"{_version(found)}/{TFLITE_FILE}")):
+            raise AlreadyExists(f"output: {target} is there already; delete it, or name another")
         batches = _batches([request.tensors for request in requests_of(job, found, rows)])
         source = fetch_model(found, job.storage, folder, job.deadline.remaining)
         with timed_server(job, source) as original:
@@ -101,7 +104,7 @@ def compress_model(
             others = list(_predictions(compressed, batches, name))
             size = converted.stat().st_size
             comparison = Comparison(
-                target=output.below(f"{source.name}/{TFLITE_FILE}"),
+                target=target,
                 rows=sum(map(_rows, batches)),
                 original=figures,
                 compressed=_figures(size, compressed, batches, name),
@@ -115,6 +118,10 @@ def compress_model(
 
 def _has_converter() -> bool:
     return importlib.util.find_spec("tensorflow.lite.python.lite") is not None
+
+
+def _version(model: ModelFiles) -> str:
+    return model.version.lstrip("0") or "0"
 
 
 def _batches(requests: Sequence[Tensors]) -> list[Tensors]:

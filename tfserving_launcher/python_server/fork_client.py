@@ -39,13 +39,16 @@ def main(socket_path: str, arguments: list[str]) -> int:
             "folder": str(Path.cwd()),
         }
         message = json.dumps({**request, "client": os.getpid()}).encode() + b"\n"
-        sent = socket.send_fds(connection, [message], [1, 2])
-        connection.sendall(message[sent:])
-        lines = connection.makefile("rb")
-        lines.readline()  # the number of the model server's process
-        answer = lines.readline()
+        try:
+            sent = socket.send_fds(connection, [message], [1, 2])
+            connection.sendall(message[sent:])
+            lines = connection.makefile("rb")
+            lines.readline()  # the number of the model server's process
+            answer = lines.readline()
+        except OSError:
+            answer = b""
     if not answer:
-        print("the fork server has ended", flush=True)
+        print("the fork server has ended, or serves only its own session", flush=True)
         return _NOT_STARTED
     status = int(answer)
     if status < 0:
