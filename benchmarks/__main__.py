@@ -17,6 +17,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.contestants import ceiling_of, run_script, run_service, same_predictions
 from benchmarks.distant_storage import DistantCase, distant_cases
 from benchmarks.formats import format_costs
+from benchmarks.latency import first_rows
 from benchmarks.night import compare_nights
 from benchmarks.results import CaseResult, Cost, print_tables, write_results
 from benchmarks.run_page import run_page
@@ -36,6 +37,7 @@ COSTS: tuple[str, ...] = (
     "memory",
     "formats",
     "large model",
+    "before the first row",
     "distant storage",
 )
 _NAMES = [case.name for case in CASES] + list(COSTS)
@@ -165,6 +167,20 @@ def large_model_cost(url: str, *, rounds: int) -> Cost:
     return Cost("a model of 300 MB, one row", words, "", None)
 
 
+def first_row_costs(url: str, bucket: Bucket, models: Path, *, rounds: int) -> Iterator[Cost]:
+    for row in first_rows(url, bucket, models, rounds=rounds):
+        phases = ", ".join(f"{name} {1000 * value:.0f}" for name, value in row.phases.items())
+        words = f"{1000 * row.seconds:.0f} ms: {phases}"
+        cost = Cost(f"{row.model}, {row.way}", words, "", None)
+        if row.floor is not None:
+            ratio = sum(row.phases.values()) / row.floor
+            words += f"; {ratio:.2f} of the floor's {1000 * row.floor:.0f}"
+            cost = replace(cost, value=words, target="1.15 of the floor", met=ratio <= 1.15)
+        elif (row.model, row.way) == ("network", "kept server"):
+            cost = replace(cost, target="60 ms", met=row.seconds <= 0.06)
+        yield cost
+
+
 def night_cost(*, rounds: int, quick: bool) -> Cost:
     jobs = 50 if quick else 300
     night = compare_nights(jobs=jobs, rounds=rounds)
@@ -273,6 +289,8 @@ def run_costs(
         costs += memory_costs(url, bucket, wide, quick=quick)
     if "formats" in chosen:
         costs += format_costs(url, bucket, rounds=rounds, quick=quick)
+    if "before the first row" in chosen and not quick:
+        costs += first_row_costs(url, bucket, models, rounds=max(5, rounds))
     if "large model" in chosen and not quick:
         costs.append(large_model_cost(url, rounds=rounds))
     return costs

@@ -46,9 +46,9 @@ def run_service(storage_url: str, model: str, source: str) -> ServiceRun:
         return call(service, model, source)
 
 
-def call(service: RunningService, model: str, source: str) -> ServiceRun:
-    """One job of a service that runs."""
-    parameters = {
+def call(service: RunningService, model: str, source: str, **parameters: str) -> ServiceRun:
+    """One job of a service that runs, with more `parameters`."""
+    parameters |= {
         "model": f"gs://bench/models/{model}/",
         "input": f"gs://bench/{source}",
         "output": "gs://bench/ours/",
