@@ -21,6 +21,7 @@ DOCUMENTS = sorted(
 # Read by libraries of their own, before there are settings.
 _OTHER_VARIABLES = {
     "CLOUD_TASKS_EMULATOR_HOST",
+    "MODEL_SERVER",
     "STORAGE_EMULATOR_HOST",
     "TENSORFLOW_MODEL_SERVER",
 }

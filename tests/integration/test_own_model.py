@@ -16,6 +16,7 @@ from tests.faults.world import model_servers
 from tests.integration.one_row_jobs import FIRST, SECOND, Jobs, Start, copy, was_kept
 
 
+@pytest.mark.readme("model in the image")
 def test_a_model_in_the_image_is_served_from_the_first_call(
     start: Start, bucket: Bucket, models: Path, tmp_path: Path, temporary_folder: Path
 ) -> None:

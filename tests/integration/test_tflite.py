@@ -118,6 +118,7 @@ def test_a_program_without_the_flag_is_told(converted: Path) -> None:
         pass
 
 
+@pytest.mark.readme("compressed models")
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_compress_writes_and_compares(precision: str, models: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"

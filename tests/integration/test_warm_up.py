@@ -50,6 +50,7 @@ FORMS = {
 }
 
 
+@pytest.mark.readme("warm-up")
 @pytest.mark.parametrize("name", FORMS)
 def test_each_form_is_replayed(
     name: str, service: RunningService, bucket: Bucket, model: str
