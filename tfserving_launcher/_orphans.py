@@ -21,7 +21,7 @@ from tfserving_launcher._linux import (
     PR_SET_DUMPABLE,
     prctl,
 )
-from tfserving_launcher._process import running_servers
+from tfserving_launcher._process import running_servers, starting
 
 _PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.002
@@ -82,12 +82,14 @@ def _orphans() -> list[_Process]:
         return []
     own, own_session = os.getpid(), os.getsid(0)
     children: dict[int, list[_Process]] = {}
-    for process in _processes():
-        children.setdefault(process.parent, []).append(process)
+    with starting:
+        for process in _processes():
+            children.setdefault(process.parent, []).append(process)
+        servers = set(running_servers)
     found = [
         process
         for process in children.get(own, [])
-        if process.session != own_session and process.pid not in running_servers
+        if process.session != own_session and process.pid not in servers
     ]
     for process in found:  # which grows meanwhile
         found.extend(children.get(process.pid, []))

@@ -31,6 +31,8 @@ UNKNOWN_EXIT_CODE = 255
 
 # The children of this process that are meant to live.
 running_servers: set[int] = set()
+# Held while one is started, until it is among them.
+starting = threading.Lock()
 
 # TensorFlow's own lines begin with a time and a letter, those of Abseil with a letter and a day:
 # xla/tsl/platform/default/logging.cc, absl/log/internal/log_format.cc.
@@ -162,17 +164,18 @@ class ChildProcess:
 
     def _launch(self) -> None:
         """Sets `_pid`, and `_output` to the descriptor of what the child prints."""
-        self._popen = subprocess.Popen(
-            [*_dies_with_this_thread(), *self._argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,
-        )
-        assert self._popen.stdout is not None
-        self._pid, self._output = self._popen.pid, self._popen.stdout.fileno()
-        running_servers.add(self.pid)
+        with starting:
+            self._popen = subprocess.Popen(
+                [*_dies_with_this_thread(), *self._argv],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+            assert self._popen.stdout is not None
+            self._pid, self._output = self._popen.pid, self._popen.stdout.fileno()
+            running_servers.add(self.pid)
 
     def _start_thread(self, name: str, target: object) -> threading.Thread:
         # The thread's log records belong to the job that started it.

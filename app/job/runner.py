@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import orjson
 
@@ -13,6 +14,7 @@ from app.errors import Busy, JobError, NotReady, ShuttingDown
 from app.instance.ending import Instance
 from app.instance.heap import give_back_free_memory, give_back_free_memory_soon
 from app.instance.private_folders import PrivateFolders
+from app.job.load_model import load_model
 from app.job.own_model import load_own_model
 from app.job.run import run_job
 from app.serving.model_cache import ModelCache
@@ -21,6 +23,8 @@ from app.storage import Connections
 from app.telemetry.log import JOB_FIELDS
 from app.telemetry.progress import Progress
 from app.telemetry.report import Report, log_fields
+
+_JOIN_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +45,8 @@ class JobRunner:
         )
         self._running = threading.Lock()
         self._stop_signal = StopSignal()
+        self._prepare_signal = StopSignal()
+        self._preparing: threading.Thread | None = None
         self._ending: JobError | None = None
 
     @property
@@ -112,14 +118,43 @@ class JobRunner:
             load_own_model(self.settings, self.connections, self.models, self._stop_signal)
         self.not_ready = ""
 
+    def prepare(self, spec: JobSpec) -> None:
+        """Load the model of the next job in the background, while another one runs.
+
+        Whatever fails is left to the job itself to tell. For an instance without private folders.
+        """
+        if self._preparing is not None and self._preparing.is_alive():
+            return
+        self._preparing = threading.Thread(
+            target=self._prepare, args=(replace(spec, warm_up=None),), name="prepare", daemon=True
+        )
+        self._preparing.start()
+
+    def _prepare(self, spec: JobSpec) -> None:
+        try:
+            load_model(
+                spec,
+                settings=self.settings,
+                connections=self.connections,
+                models=self.models,
+                stop_signal=self._prepare_signal,
+                reserve=True,
+            )
+        except JobError as error:
+            logger.info("%s is not loaded ahead: %s", spec.model, error)
+
     def close(self) -> None:
         """Stop the kept model servers."""
+        self._prepare_signal.stop(ShuttingDown("the instance is shutting down"))
+        if self._preparing is not None:
+            self._preparing.join(_JOIN_SECONDS)
         self.models.close()
 
     def end(self) -> None:
         """End the running job and all later ones. Safe in signal handlers."""
         self._ending = ShuttingDown("the instance is shutting down; the job was stopped")
         self._stop_signal.stop(self._ending)
+        self._prepare_signal.stop(self._ending)
 
     def as_seen_by_callers(self, error: Exception) -> Exception:
         """Translate a job's error into ShuttingDown if the instance is ending.

@@ -132,7 +132,9 @@ def serve_model(job: JobContext, model: ModelFiles) -> Iterator[ServedModel]:
         yield served_by(job, server, loaded)
 
 
-def borrowed_model(job: JobContext, model: ModelFiles) -> AbstractContextManager[LoadedModel]:
+def borrowed_model(
+    job: JobContext, model: ModelFiles, *, reserve: bool = False
+) -> AbstractContextManager[LoadedModel]:
     """The model as it was kept, or a new folder for it. See ModelCache."""
 
     def check_room(folder: Path) -> None:
@@ -144,6 +146,7 @@ def borrowed_model(job: JobContext, model: ModelFiles) -> AbstractContextManager
         job.settings,
         check_room=check_room,
         pin=job.spec.model == job.settings.model,
+        reserve=reserve,
     )
 
 

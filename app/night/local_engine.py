@@ -69,6 +69,7 @@ def workers_that_fit() -> int:
 class LocalEngine:
     """Some worker processes, each of which runs one job at a time.
 
+    A worker is told its next job ahead, and loads the model of that one meanwhile.
     A worker that dies is replaced, and its job tried again once its lease has ended. So is one that
     has not answered long after `job_seconds`, the most that a job may take. For `refill` see
     Schedule.
@@ -118,16 +119,23 @@ class LocalEngine:
 
     def _work(self, environment: Mapping[str, str], begun: Begun, changed: Changed) -> None:
         worker: WorkerProcess | None = None
-        while (draft := self._schedule.take()) is not None:
+        following: JobRecord | None = None
+        while (draft := following or self._schedule.take()) is not None:
+            if self._schedule.is_stopped:
+                self._schedule.done()
+                break
             if worker is None:
                 worker = self._start(environment)
+            following = self._schedule.take_ahead(self._workers)
             begun(draft.job_id)
-            answer = worker.ask(draft, self._answer_seconds)
+            answer = worker.ask(draft, following, self._answer_seconds)
             if answer is None:
                 self._forget(worker)
                 worker = None
                 if self._is_terminated:
                     self._schedule.done()
+                    if following is not None:
+                        self._schedule.done()
                     return
                 logger.warning("a worker is gone; job %s is tried again", draft.job_id)
                 self._schedule.again(draft, 1.0)

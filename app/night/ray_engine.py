@@ -173,7 +173,7 @@ def _run_in_worker(
     """In a process of the cluster, which keeps its worker for the next task."""
     worker = _worker(records, tuple(sorted(environment.items())))
     try:
-        answer = worker.ask(parse_record(draft), seconds)
+        answer = worker.ask(parse_record(draft), None, seconds)
     except BaseException:  # cancelled
         worker.terminate()
         raise

@@ -41,6 +41,24 @@ class Schedule:
                     return None
             return None
 
+    def take_ahead(self, others: int) -> JobRecord | None:
+        """A job that is due, for later, if enough are left for the `others` who take jobs.
+
+        It counts as taken. So nobody waits for a job that somebody only holds.
+        """
+        with self._changed:
+            now = time.monotonic()
+            due = [draft for draft, when in self._waiting.values() if when <= now]
+            if self._stopped or len(due) <= others:
+                return None
+            del self._waiting[due[0].job_id]
+            self._running += 1
+            return due[0]
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopped
+
     def done(self) -> None:
         """A job that was taken has ended."""
         with self._changed:

@@ -1,8 +1,9 @@
 """A process that runs one job after the other, as another process asks.
 
-Reads the record of a new job from each line of standard input, and writes a line of JSON for each:
-its record at its end, or when to try again. Ends with its input: a job that runs then is given
-back, since whoever asked for it is gone.
+Each line of standard input is a list: the record of a new job and, if there is one, that of the
+next job, whose model is loaded meanwhile. For each it writes a line of JSON: the record of the job
+at its end, or when to try again. Ends with its input: a job that runs then is given back, since
+whoever asked for it is gone.
 """
 
 import os
@@ -20,7 +21,7 @@ from app.errors import JobError, LeaseHeld
 from app.job.runner import JobRunner
 from app.jobs.executor import JobExecutor
 from app.jobs.record import JobRecord
-from app.jobs.record_json import as_json, decoded, now
+from app.jobs.record_json import as_json, now, parse_record
 from app.jobs.store import JobStore
 from app.settings import settings_or_exit
 from app.storage import Connections, parse_location
@@ -45,15 +46,20 @@ def main(records: str, log_level: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: runner.end())
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines, runner), name="input", daemon=True).start()
-    while line := lines.get():
-        told = _run(decoded(line), executor, runner)
-        try:
+    try:
+        while line := lines.get():
+            draft, *following = map(parse_record, orjson.loads(line))
+            for one in following:
+                runner.prepare(one.spec)
+            told = _run(draft, executor, runner)
             sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            return  # nobody listens any more
-        if runner.is_ending:
-            return
+            if runner.is_ending:
+                return
+    except BrokenPipeError:
+        return  # nobody listens any more
+    finally:
+        runner.close()
 
 
 def _read(lines: "queue.SimpleQueue[bytes]", runner: JobRunner) -> None:

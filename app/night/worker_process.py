@@ -31,13 +31,19 @@ class WorkerProcess:
             start_new_session=True,
         )
 
-    def ask(self, draft: JobRecord, seconds: float) -> dict[str, Any] | None:
-        """The worker's answer to a job; None if it is gone, or does not answer in time."""
+    def ask(
+        self, draft: JobRecord, following: JobRecord | None, seconds: float
+    ) -> dict[str, Any] | None:
+        """The worker's answer to a job; None if it is gone, or does not answer in time.
+
+        It may prepare the `following` one meanwhile.
+        """
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(orjson.dumps(as_json(draft)) + b"\n")
+            asked = [as_json(one) for one in (draft, following) if one is not None]
+            process.stdin.write(orjson.dumps(asked) + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             return None

@@ -48,7 +48,8 @@ class LoadedModel:
     """A temporary folder with a model's files, and the server that has loaded them.
 
     `asked_for` is the location that the last job has named. `server` is None until there is one,
-    and while a job does not want it to be kept. `warmed_up` names the requests that it was sent.
+    and while a job does not want it to be kept. `is_pinned` keeps it for good, `is_reserved` for
+    one job that comes. `warmed_up` marks the requests that it was sent.
     """
 
     model: ModelFiles
@@ -58,6 +59,7 @@ class LoadedModel:
     server: ModelServer | None = None
     version_dir: Path | None = None
     is_pinned: bool = False
+    is_reserved: bool = False
     warmed_up: set[object] = field(default_factory=set)
     _stack: ExitStack = field(default_factory=ExitStack)
 

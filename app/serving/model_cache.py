@@ -13,6 +13,8 @@ from app.settings import Settings
 from app.storage import Location
 from tfserving_launcher import memory_left
 
+_MOST_RESERVED = 2
+
 logger = logging.getLogger(__name__)
 
 
@@ -20,7 +22,8 @@ class ModelCache:
     """Up to KEEP_MODELS loaded models, the least recently used out first.
 
     A model is known by the generations of its files, so a changed one is another one. Pinned models
-    do not count, and stay as long as they answer. Safe for several threads.
+    do not count, and stay as long as they answer; reserved ones stay until a job takes them. Safe
+    for several threads.
     """
 
     def __init__(self, keep: int = 0, most_bytes: int | None = None) -> None:
@@ -41,12 +44,14 @@ class ModelCache:
         *,
         check_room: Callable[[Path], None],
         pin: bool = False,
+        reserve: bool = False,
     ) -> Iterator[LoadedModel]:
         """The model as it was kept, or a new folder for it. After the block it is kept, if it has
         a server then.
 
-        `check_room` raises TooLarge if the model does not fit into memory or the folder. Others are
-        dropped for it, and if that is not enough, its error is raised.
+        With `reserve` it is kept for the job that takes it next, and others do not make room for
+        it. `check_room` raises TooLarge if the model does not fit into memory or the folder. Others
+        are dropped for it, and if that is not enough, its error is raised.
         """
         key = ModelKey.of(model, settings)
         loaded = self._take(key, asked_for)
@@ -56,10 +61,11 @@ class ModelCache:
             self._lent.add(loaded)
         try:
             if loaded.server is None:
-                self._make_room(lambda: check_room(loaded.folder))
+                self._make_room(lambda: check_room(loaded.folder), may_drop=not reserve)
             yield loaded
         finally:
             loaded.is_pinned = loaded.is_pinned or pin
+            loaded.is_reserved = reserve
             self._give_back(loaded)
 
     def drop_all(self) -> None:
@@ -109,12 +115,15 @@ class ModelCache:
 
     def _excess(self) -> list[LoadedModel]:
         """What must go so that the others are within the number and the memory."""
-        others = [one for one in self._kept if not one.is_pinned]
+        reserved = [one for one in self._kept if one.is_reserved]
+        # One for the next job, and one that a job was about to take.
+        spared = [*reserved[-_MOST_RESERVED:], *(one for one in self._kept if one.is_pinned)]
+        others = [one for one in self._kept if one not in spared]
         dropped, rest = others[: -self._keep or None], others[-self._keep or len(others) :]
         left = self._bytes_for_kept()
         if left is None:
             return dropped
-        left -= sum(one.memory_bytes() for one in self._kept if one.is_pinned)
+        left -= sum(one.memory_bytes() for one in spared)
         for number, one in enumerate(reversed(rest)):
             left -= one.memory_bytes()
             if left < 0:
@@ -127,12 +136,12 @@ class ModelCache:
         memory = memory_left()
         return None if memory is None else memory.limit // 2
 
-    def _make_room(self, check_room: Callable[[], None]) -> None:
+    def _make_room(self, check_room: Callable[[], None], *, may_drop: bool) -> None:
         while True:
             try:
                 check_room()
             except TooLarge:
-                if not self._drop_one():
+                if not (may_drop and self._drop_one()):
                     raise
             else:
                 return
