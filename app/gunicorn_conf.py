@@ -9,7 +9,8 @@ import threading
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from app.instance.ending import Instance
@@ -31,10 +32,19 @@ protect_this_process()
 # What was there before the first job. A worker that takes the place of a dead one would see what
 # that one's job has left.
 _settings = settings_or_exit(os.environ)
+_own_folders = ExitStack()
+
+
+def _own_folder(prefix: str) -> str:
+    """A folder until the master ends. A TemporaryDirectory would go with the first worker."""
+    folder = mkdtemp(prefix=prefix)
+    _own_folders.callback(rmtree, folder, ignore_errors=True)
+    return folder
+
+
 # Records of jobs, where the instance keeps its own. All its workers have the same.
-_own_jobs = ExitStack()
 if _settings.jobs_uri is None:
-    os.environ["JOBS_URI"] = _own_jobs.enter_context(TemporaryDirectory(prefix="embedded-tf-jobs-"))
+    os.environ["JOBS_URI"] = _own_folder("embedded-tf-jobs-")
     _settings = settings_or_exit(os.environ)
 _spared = _settings.local_roots or ()
 if _settings.jobs_uri is not None and _settings.jobs_uri.scheme == "file":
@@ -42,7 +52,7 @@ if _settings.jobs_uri is not None and _settings.jobs_uri.scheme == "file":
 # The socket of the process that forks model servers, and what it writes.
 _fork_folder = None
 if needs_stand_in() and FORK_SERVER_VARIABLE not in os.environ:
-    _fork_folder = Path(_own_jobs.enter_context(TemporaryDirectory(prefix="embedded-tf-fork-")))
+    _fork_folder = Path(_own_folder("embedded-tf-fork-"))
     _spared = (*_spared, _fork_folder)
 _private_folders = PrivateFolders(_settings.private_folders, spared=_spared)
 
@@ -84,6 +94,7 @@ def on_starting(_server: Any) -> None:
             temporary_folder=_fork_folder,
             environment=server_environment(os.environ, _settings.server_environment, _fork_folder),
             own_session_only=True,
+            on_end=partial(os.kill, os.getpid(), signal.SIGTERM),
         )
     )
     os.environ[FORK_SERVER_VARIABLE] = str(socket_path)
@@ -91,7 +102,7 @@ def on_starting(_server: Any) -> None:
 
 def on_exit(_server: Any) -> None:
     _fork_server.close()
-    _own_jobs.close()
+    _own_folders.close()
 
 
 def child_exit(_server: Any, _worker: Any) -> None:

@@ -3,7 +3,7 @@
 Source of the formats: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current,
 memory.peak, memory.stat, memory.events), Documentation/admin-guide/cgroup-v1/memory.rst
 (memory.limit_in_bytes, memory.usage_in_bytes, memory.max_usage_in_bytes, memory.oom_control) and
-proc_meminfo(5), proc_pid_statm(5).
+proc_meminfo(5), proc_pid_smaps(5), proc_pid_statm(5).
 """
 
 import os
@@ -40,7 +40,12 @@ def memory_left(
 
 
 def resident_bytes(pid: int) -> int:
-    """The memory of a process, shared pages included; 0 where it cannot be read."""
+    """The memory of a process, with its share of shared pages; 0 where it cannot be read.
+
+    Forked model servers share most of theirs.
+    """
+    if (proportional := _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")) is not None:
+        return proportional * _KIBIBYTE
     words = _text(Path(f"/proc/{pid}/statm")).split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
 

@@ -20,11 +20,11 @@ class Instance:
         self._folders = folders
         self._end = end
 
-    def freshen(self, spared: Iterable[Path] = ()) -> bool:
+    def freshen(self, spared: Callable[[], Iterable[Path]] = tuple) -> bool:
         """Remove processes and files that a job left outside of its folder.
 
-        Nothing at or below `spared` is touched. Returns False if that failed, and the instance is
-        about to end.
+        Nothing at or below what `spared` returns is touched. Returns False if that failed, and the
+        instance is about to end.
         """
         wrong = [f"process {pid} cannot be ended" for pid in end_orphans()]
         wrong += self._folders.clean(spared)

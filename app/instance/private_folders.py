@@ -3,7 +3,7 @@
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tfserving_launcher import remove
@@ -28,30 +28,34 @@ class PrivateFolders:
         self._spared = tuple(folder.resolve() for folder in spared)
         self._before: dict[Path, _Mark] = dict(self._walk())
 
-    def clean(self, spared: Iterable[Path] = ()) -> list[str]:
-        """Remove new entries that are not at or below `spared`.
+    def clean(self, spared: Callable[[], Iterable[Path]] = tuple) -> list[str]:
+        """Remove new entries but those that `spared` returns, and what is below or above them.
+
+        It is called once the new entries are known, so that a folder that is made meanwhile stays.
 
         Returns messages about entries that could not be removed or have changed.
         """
         wrong: list[str] = []
         new: list[Path] = []
         seen = set()
-        for path, mark in self._walk(tuple(folder.resolve() for folder in spared)):
+        for path, mark in self._walk():
             seen.add(path)
             if path not in self._before:
                 new.append(path)
             elif self._before[path] != mark:
                 wrong.append(f"{path} was changed")
         wrong += [f"{path} was removed" for path in self._before if path not in seen]
+        living = [folder.resolve() for folder in spared()]
+        new = [path for path in new if not any(_are_in_line(path, one) for one in living)]
         wrong += [f"{path} cannot be removed" for path in new if not _is_removed(path)]
         if new:
             names = ", ".join(str(path) for path in new[:_SHOWN_NAMES])
             logger.warning("a job left %d files or folders: %s", len(new), names)
         return wrong
 
-    def _walk(self, spared: tuple[Path, ...] = ()) -> Iterator[tuple[Path, _Mark]]:
+    def _walk(self) -> Iterator[tuple[Path, _Mark]]:
         """Yield all entries; of a new folder only the folder itself."""
-        spared = (*self._spared, *spared)
+        spared = self._spared
         waiting = list(self._folders)
         while waiting:
             folder = waiting.pop()
@@ -73,6 +77,10 @@ class PrivateFolders:
 
     def _was_there(self, path: Path) -> bool:
         return not hasattr(self, "_before") or path in self._before
+
+
+def _are_in_line(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _mark(status: os.stat_result) -> _Mark:

@@ -16,15 +16,18 @@ from app.codec.signatures import default_signature
 from app.errors import AlreadyExists, FailedPrecondition, InvalidModel
 from app.job.context import JobContext
 from app.job.warm_up_file import TimedServer, loading, requests_of, timed_server
+from app.job.warming_up import of_size
 from app.savedmodel.fetch_model import fetch_model
 from app.savedmodel.model_files import ModelFiles
 from app.savedmodel.tflite_conversion import ConversionRequest
 from app.serving.error_translation import without_own_paths
 from app.serving.supervised_server import Tensors
+from app.serving.warm_up_requests import MOST_REQUESTS
 from app.settings import Settings
 from app.storage import Connections, ContentType, Location
 from app.telemetry.progress import Progress
 from tfserving_launcher.saved_model import TFLITE_FILE
+from tfserving_launcher.tensors import Array
 
 Precision = Literal["float16", "int8"]
 
@@ -82,9 +85,16 @@ def compress_model(
         TemporaryDirectory(prefix="embedded-tf-") as temporary,
     ):
         folder = Path(temporary)
+        if found.is_tflite:
+            raise InvalidModel(f"model: {found.folder} is a TensorFlow Lite model already")
         if job.storage.find(target := output.below(f"{_version(found)}/{TFLITE_FILE}")):
             raise AlreadyExists(f"output: {target} is there already; delete it, or name another")
-        batches = _batches([request.tensors for request in requests_of(job, found, rows)])
+        batches = _batches(
+            [
+                of_size(request.tensors, request.rows)
+                for request in requests_of(job, found, rows, MOST_REQUESTS)
+            ]
+        )
         source = fetch_model(found, job.storage, folder, job.deadline.remaining)
         with timed_server(job, source) as original:
             name = signature_name or default_signature(original.server.signature_names())
@@ -156,19 +166,32 @@ def _figures(size: int, timed: TimedServer, batches: Sequence[Tensors], name: st
 def _convert(job: JobContext, request: ConversionRequest, samples: Tensors) -> None:
     np.savez(request.samples, **samples)  # type: ignore[arg-type]  # names are those of inputs
     with job.phase("convert", f"converting to {request.precision}"):
-        done = subprocess.run(
-            [sys.executable, "-m", "app.savedmodel.tflite_conversion", request.as_argument()],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=job.deadline.remaining(),
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "app.savedmodel.tflite_conversion", request.as_argument()],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=job.deadline.remaining(),
+            )
+        except subprocess.TimeoutExpired:
+            job.deadline.remaining()
+            raise
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise InvalidModel(
             "model: TensorFlow Lite's converter does not take it:"
             f" {without_own_paths(' '.join(lines[-_SHOWN_LINES:]))}"
         )
+
+
+def _largest_difference(array: Array, other: Array) -> float:
+    """Infinite where one is NaN or infinite, and the other is not the same."""
+    one, two = array.astype(np.float64), other.astype(np.float64)
+    is_same = (one == two) | (np.isnan(one) & np.isnan(two))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(is_same, 0.0, np.abs(one - two))
+    return float(np.nan_to_num(difference, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def _differences(predictions: list[Tensors], others: list[Tensors]) -> dict[str, float]:
@@ -182,9 +205,7 @@ def _differences(predictions: list[Tensors], others: list[Tensors]) -> dict[str,
                     f" {list(found.shape)} once it is compressed"
                 )
             if array.dtype.kind in "fiu":
-                difference = np.abs(array.astype(np.float64) - found.astype(np.float64)).max(
-                    initial=0.0
-                )
+                difference = _largest_difference(array, found)
             else:
                 difference = np.mean(array != found) if array.size else 0.0
             differences[name] = max(differences.get(name, 0.0), float(difference))

@@ -6,7 +6,7 @@ from app.concurrency.deadline import StopSignal
 from app.config.job_spec import JobSpec
 from app.job.context import JobContext
 from app.job.served_model import borrowed_model, served_by, supervised_server
-from app.job.warming_up import warm_up
+from app.job.warming_up import has_warm_up, warm_up
 from app.savedmodel.find_model import find_model
 from app.serving.error_translation import model_server_errors
 from app.serving.model_cache import ModelCache
@@ -26,7 +26,7 @@ def load_model(
     stop_signal: StopSignal,
     reserve: bool = False,
 ) -> None:
-    """Load the model of a job, warm it up as the job asks, and leave it in `models`.
+    """Load the model of a job, warm it up as the job would, and leave it in `models`.
 
     With `reserve` it stays there for one job. Neither inputs nor the output are looked at. Raises
     JobError.
@@ -46,7 +46,7 @@ def load_model(
             borrowed_model(job, model, reserve=reserve) as loaded,
             supervised_server(job, model, loaded) as server,
         ):
-            if spec.warm_up is not None:
-                warm_up(job, served_by(job, server, loaded), job.model_storage)
+            if has_warm_up(job):
+                warm_up(job, served_by(job, server, loaded))
     seconds = ", ".join(f"{name} {value:.3f} s" for name, value in job.stopwatch.seconds().items())
     logger.info("%s is loaded, version %s: %s", spec.model, model.version, seconds)

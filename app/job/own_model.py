@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.concurrency.deadline import StopSignal
-from app.config.job_spec import JobSpec, WarmUp
+from app.config.job_spec import JobSpec
 from app.errors import PermissionDenied
 from app.job.load_model import load_model
 from app.serving.model_cache import ModelCache
@@ -33,10 +33,8 @@ def load_own_model(
 ) -> None:
     """Load MODEL, warm it up, and leave it in `models`. Raises JobError."""
     assert settings.model is not None
-    path = settings.warm_up_data_path
-    warm_up = None if path is None else WarmUp(path, settings.warm_up_count)
     load_model(
-        JobSpec(model=settings.model, inputs=(), output=settings.model, warm_up=warm_up),
+        JobSpec(model=settings.model, inputs=(), output=settings.model),
         settings=settings,
         connections=connections,
         models=models,

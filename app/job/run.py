@@ -70,7 +70,7 @@ def run_job(
             inputs = PrefetchedInputs(pending, job.storage, pipeline)
             with serve_model(job, model) as served:
                 served.check_formats(job, pending)
-                warm_up(job, served, job.storage)
+                warm_up(job, served)
                 with job.phase("predict", "predicting"), publisher(job) as outputs:
                     for task, blocks in inputs:
                         prediction = FilePrediction(

@@ -103,10 +103,15 @@ class JobRunner:
                     stop_signal=stop_signal,
                 )
         finally:
-            if not self.instance.freshen(spared=self.models.folders()):
+            if not self.instance.freshen(spared=self.models.folders):
                 self.end()
             give_back_free_memory()
             give_back_free_memory_soon()
+            if self.settings.model is not None and not self.models.holds_pinned:
+                # The server was of no more use after this job. The next one need not wait for it.
+                self.prepare(
+                    JobSpec(model=self.settings.model, inputs=(), output=self.settings.model)
+                )
         fields = log_fields(report.as_json())
         seconds = orjson.dumps(fields["seconds"]).decode()
         logger.info("job succeeded: %s", seconds, extra={JOB_FIELDS: fields})
@@ -119,10 +124,12 @@ class JobRunner:
         self.not_ready = ""
 
     def prepare(self, spec: JobSpec) -> None:
-        """Load the model of the next job in the background, while another one runs.
+        """Load the model of the next job in the background.
 
-        Whatever fails is left to the job itself to tell. For an instance without private folders.
+        Whatever fails is left to the job itself to tell.
         """
+        if self._ending is not None:
+            return
         if self._preparing is not None and self._preparing.is_alive():
             return
         self._preparing = threading.Thread(
@@ -138,7 +145,7 @@ class JobRunner:
                 connections=self.connections,
                 models=self.models,
                 stop_signal=self._prepare_signal,
-                reserve=True,
+                reserve=spec.model != self.settings.model,
             )
         except JobError as error:
             logger.info("%s is not loaded ahead: %s", spec.model, error)

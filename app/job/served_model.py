@@ -40,6 +40,7 @@ from app.serving.model_faults import FailuresSoFar
 from app.serving.predict_batch import ModelAnswers
 from app.serving.supervised_server import SupervisedServer
 from app.settings import MEBIBYTE
+from app.telemetry.log import log_into
 from tfserving_launcher import ModelServer, Signature
 from tfserving_launcher.parse_spec import FeatureTypes, read_parse_spec
 from tfserving_launcher.saved_model import SAVED_MODEL_FILE
@@ -152,11 +153,12 @@ def borrowed_model(
 
 @contextmanager
 def supervised_server(
-    job: JobContext, model: ModelFiles, loaded: LoadedModel
+    job: JobContext, model: ModelFiles, loaded: LoadedModel, arguments: tuple[str, ...] = ()
 ) -> Iterator[SupervisedServer]:
     """A server of the model while the block runs: the one that was kept, or a new one.
 
-    After the block the last one stays in `loaded`, unless it may have to do with an error.
+    A new one is started with more `arguments`. After the block the last one stays in `loaded`,
+    unless it may have to do with an error.
     """
     if loaded.server is not None:
         check_sources(model, job.model_storage)
@@ -171,6 +173,8 @@ def supervised_server(
             # The last one may have died for want of memory.
             job.models.drop_all()
         loaded.warmed_up.clear()
+        # This thread's context goes with the server, which may serve other jobs later.
+        log_into(loaded.log)
         # The first server finds the complete model. For later ones, fetch dropped variables
         # again.
         return ModelServer(
@@ -184,6 +188,7 @@ def supervised_server(
                 os.environ, job.settings.server_environment, loaded.folder
             ),
             confine=job.settings.confine_model,
+            extra_arguments=arguments,
         )
 
     def drop_what_is_loaded() -> None:

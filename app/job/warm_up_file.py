@@ -18,7 +18,7 @@ from app.errors import NotFound, WarmUpFailed
 from app.framing.tfrecord import frame
 from app.job.context import JobContext
 from app.job.served_model import borrowed_model, served_by, supervised_server
-from app.job.warming_up import read_requests
+from app.job.warming_up import of_size, read_requests
 from app.savedmodel.fetch_model import fetch_model
 from app.savedmodel.find_model import find_model
 from app.savedmodel.model_files import ModelFiles
@@ -61,7 +61,7 @@ def make_warm_up_file(
     with it before it appears. Raises JobError.
     """
     with loading(model, signature_name, settings, connections, progress) as (job, found):
-        requests = requests_of(job, found, rows)[:most_requests]
+        requests = requests_of(job, found, rows, most_requests)
         content = b"".join(frame(_log(request)) for request in requests)
         target = found.folder.below(WARM_UP_FILE)
         _check_that_it_loads(job, found, content)
@@ -128,15 +128,19 @@ def loading(
         yield job, job.deadline.run(find_model, model, job.storage)
 
 
-def requests_of(job: JobContext, found: ModelFiles, rows: Location) -> list[WarmUpRequest]:
+def requests_of(
+    job: JobContext, found: ModelFiles, rows: Location, most: int
+) -> list[WarmUpRequest]:
+    """The first rows of a file, each as a request to the model."""
     file = job.storage.find(rows)
     if file is None:
         raise NotFound(f"rows: nothing at {rows}")
     with (
         borrowed_model(job, found) as loaded,
-        supervised_server(job, found, loaded) as server,
+        # The model may have a warm-up file that is to be mended.
+        supervised_server(job, found, loaded, (_NO_REPLAY,)) as server,
     ):
-        return read_requests(job, served_by(job, server, loaded), file, job.storage)
+        return read_requests(job, served_by(job, server, loaded), file, job.storage, most=most)
 
 
 def _log(request: WarmUpRequest) -> bytes:
@@ -144,7 +148,7 @@ def _log(request: WarmUpRequest) -> bytes:
     message = log.predict_log.request
     message.model_spec.signature_name = request.signature_name
     message.output_filter.extend(request.output_filter)
-    for name, array in request.tensors.items():
+    for name, array in of_size(request.tensors, request.rows).items():
         message.inputs[name].CopyFrom(to_proto(array))
     serialized: bytes = log.SerializeToString()
     return serialized

@@ -50,7 +50,9 @@ def main(records: str, log_level: str) -> None:
         while line := lines.get():
             draft, *following = map(parse_record, orjson.loads(line))
             for one in following:
-                runner.prepare(one.spec)
+                # What is on this machine takes computing, and no waiting that could be shared.
+                if one.spec.model.scheme == "gs":
+                    runner.prepare(one.spec)
             told = _run(draft, executor, runner)
             sys.stdout.buffer.write(orjson.dumps(told) + b"\n")
             sys.stdout.buffer.flush()

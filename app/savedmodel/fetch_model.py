@@ -43,7 +43,12 @@ def check_model_fits(model: ModelFiles, target: Path, model_memory_bytes: int | 
                 f" {_megabytes(needed)} of memory are needed, and {_megabytes(memory.left)} are"
                 f" left of {_megabytes(memory.limit)}; give the instance more memory, or set"
                 " MODEL_MEMORY_BYTES to the size of the largest model that it can take",
-                {"model_bytes": size, "needed_bytes": needed, "left_bytes": memory.left},
+                {
+                    "model_bytes": size,
+                    "needed_bytes": needed,
+                    "left_bytes": memory.left,
+                    "limit_bytes": memory.limit,
+                },
             )
     if model.folder.scheme == "gs" and size > shutil.disk_usage(target).free:
         raise _no_room(model, target)

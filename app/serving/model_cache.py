@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from app.errors import TooLarge
@@ -11,6 +11,7 @@ from app.savedmodel.model_files import ModelFiles
 from app.serving.loaded_model import LoadedModel, ModelKey
 from app.settings import Settings
 from app.storage import Location
+from app.telemetry.log import current_job
 from tfserving_launcher import memory_left
 
 _MOST_RESERVED = 2
@@ -56,17 +57,25 @@ class ModelCache:
         key = ModelKey.of(model, settings)
         loaded = self._take(key, asked_for)
         if loaded is None:
-            loaded = LoadedModel.in_new_folder(model, key, asked_for)
-        with self._lock:
-            self._lent.add(loaded)
+            # Whoever asks for all folders waits until a new one is among them.
+            with self._lock:
+                loaded = LoadedModel.in_new_folder(model, key, asked_for)
+                self._lent.add(loaded)
         try:
+            loaded.log.context = current_job()
             if loaded.server is None:
                 self._make_room(lambda: check_room(loaded.folder), may_drop=not reserve)
             yield loaded
         finally:
-            loaded.is_pinned = loaded.is_pinned or pin
+            loaded.log.context = None
             loaded.is_reserved = reserve
-            self._give_back(loaded)
+            self._give_back(loaded, pin=pin)
+
+    @property
+    def holds_pinned(self) -> bool:
+        """Whether a pinned model is there or lent."""
+        with self._lock:
+            return any(one.is_pinned for one in [*self._kept, *self._lent])
 
     def drop_all(self) -> None:
         """Stop all kept servers that are not pinned, such as when memory has run out."""
@@ -89,27 +98,37 @@ class ModelCache:
         """Take the model out, if it still answers. Drop what the same location held before."""
         with self._lock:
             found = [one for one in self._kept if one.key == key]
-            stale = [one for one in self._kept if one.key != key and one.asked_for == asked_for]
+            stale = [one for one in self._kept if one.key != key and asked_for in one.asked_for]
             self._kept = [one for one in self._kept if one not in found and one not in stale]
+            self._lent.update(found)
         for one in stale:
             logger.info("%s has changed: its kept server is stopped", one.model.folder)
         taken = found[0] if found else None
         if taken is not None and not taken.is_ready():
             logger.warning("the kept server of %s is gone, or hangs", taken.model.folder)
+            with self._lock:
+                self._lent.discard(taken)
             stale.append(taken)
             taken = None
         _close(stale)
         if taken is not None:
-            taken.asked_for = asked_for
+            taken.asked_for.add(asked_for)
         return taken
 
-    def _give_back(self, loaded: LoadedModel) -> None:
+    def _give_back(self, loaded: LoadedModel, *, pin: bool) -> None:
         with self._lock:
             self._lent.discard(loaded)
-            is_kept = loaded.server is not None and not self._is_closed
-            if is_kept:
+            dropped = [loaded]
+            if loaded.server is not None and not self._is_closed:
+                # Two jobs may have loaded it at the same time.
+                twins = [one for one in self._kept if one.key == loaded.key]
+                self._kept = [one for one in self._kept if one not in twins]
+                loaded.is_pinned = pin or loaded.is_pinned or any(one.is_pinned for one in twins)
+                if pin:
+                    for one in self._kept:
+                        one.is_pinned = False
                 self._kept.append(loaded)
-            dropped = self._excess() if is_kept else [loaded]
+                dropped = [*twins, *self._excess()]
             self._kept = [one for one in self._kept if one not in dropped]
         _close(dropped)
 
@@ -124,10 +143,12 @@ class ModelCache:
         if left is None:
             return dropped
         left -= sum(one.memory_bytes() for one in spared)
-        for number, one in enumerate(reversed(rest)):
-            left -= one.memory_bytes()
-            if left < 0:
-                return dropped + rest[: len(rest) - number]
+        for one in reversed(rest):
+            size = one.memory_bytes()
+            if size > left:
+                dropped.append(one)
+            else:
+                left -= size
         return dropped
 
     def _bytes_for_kept(self) -> int | None:
@@ -140,8 +161,8 @@ class ModelCache:
         while True:
             try:
                 check_room()
-            except TooLarge:
-                if not (may_drop and self._drop_one()):
+            except TooLarge as error:
+                if not (may_drop and _would_fit_alone(error) and self._drop_one()):
                     raise
             else:
                 return
@@ -158,6 +179,14 @@ class ModelCache:
         return True
 
 
-def _close(models: list[LoadedModel]) -> None:
-    for one in models:
-        one.close()
+def _would_fit_alone(error: TooLarge) -> bool:
+    """Whether memory is short only because others have it."""
+    needed, limit = error.details.get("needed_bytes"), error.details.get("limit_bytes")
+    return needed is not None and limit is not None and needed <= limit
+
+
+def _close(models: Iterable[LoadedModel]) -> None:
+    """Close all of them, also if one fails."""
+    with ExitStack() as stack:
+        for one in models:
+            stack.callback(one.close)

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from app.concurrency.deadline import Deadline
-from app.errors import Cancelled, JobError, ServerFailed
+from app.errors import Cancelled, JobError, ServerFailed, StorageFailed
 from app.serving.error_translation import without_own_paths
 from app.settings import MEBIBYTE
 from tfserving_launcher import (
@@ -26,6 +26,8 @@ from tfserving_launcher import (
     ServerExited,
     ServerTimeout,
     Signature,
+    SignatureNotFound,
+    TensorError,
 )
 from tfserving_launcher.tensors import Array
 
@@ -129,7 +131,7 @@ class SupervisedServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc is None or _is_about_the_input(exc):
+        if exc is None or _clears_the_server(exc):
             self.kept, self._server = self._server, None
         self._stack.close()
 
@@ -307,10 +309,12 @@ class SupervisedServer:
         self._starter.submit(self._stop_server).result()
 
 
-def _is_about_the_input(error: BaseException) -> bool:
+def _clears_the_server(error: BaseException) -> bool:
     """Whether the error says nothing against the server. A cancelled job may leave a call that
     hangs.
     """
+    if isinstance(error, SignatureNotFound | TensorError | StorageFailed):
+        return True
     return isinstance(error, JobError) and error.code < 500 and not isinstance(error, Cancelled)
 
 

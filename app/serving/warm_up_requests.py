@@ -5,19 +5,21 @@ Their forms are a PredictRequest, a TFRecord file of those, and TF Serving's own
 Source: tensorflow.org/tfx/serving/saved_model_warmup.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from app.errors import WarmUpFailed
+from app.errors import TooLarge, WarmUpFailed
 from app.framing.tfrecord import FrameLost, is_frame, read_frames
 from app.serving.supervised_server import Tensors
 from app.settings import MEBIBYTE
 from tfserving_launcher import DEFAULT_SIGNATURE, TensorError
 from tfserving_launcher.protos import PredictionLog, PredictRequest
-from tfserving_launcher.tensors import from_proto
+from tfserving_launcher.tensors import dtype_of, from_proto
 
 # The limits of a file. TF Serving has the same number of requests (saved_model_warmup_util.h).
 MOST_REQUESTS = 1000
@@ -29,11 +31,15 @@ _REQUEST_SUFFIX = ".bin"
 
 @dataclass(frozen=True, slots=True)
 class WarmUpRequest:
-    """A request for one signature. `output_filter` names the outputs; () means all."""
+    """A request for one signature. `output_filter` names the outputs; () means all. The rows are
+    repeated until there are `rows`, if that is given; `constants` are sent beside them.
+    """
 
     tensors: Tensors
     signature_name: str = DEFAULT_SIGNATURE
     output_filter: tuple[str, ...] = ()
+    rows: int | None = None
+    constants: Tensors = field(default_factory=dict)
 
 
 def holds_messages(name: str) -> bool:
@@ -44,10 +50,21 @@ def holds_messages(name: str) -> bool:
 
 
 def parse_requests(content: bytes, file: str) -> Iterator[WarmUpRequest]:
-    """The requests in a file, in order. Raises WarmUpFailed, with the number of the request."""
+    """The requests in a file, in order. Raises WarmUpFailed, with the number of the request, and
+    TooLarge if their tensors take more than MOST_BYTES.
+    """
+    left = MOST_BYTES
     for number, message in enumerate(_messages(content, file), 1):
         try:
-            yield _request(message, is_log=not file.endswith(_REQUEST_SUFFIX))
+            request = _parsed(message, is_log=not file.endswith(_REQUEST_SUFFIX))
+            # A short message may say that one value fills a large tensor.
+            left -= sum(map(_tensor_bytes, request.inputs.values()))
+            if left < 0:
+                raise TooLarge(
+                    f"warm-up: {file}, request {number}: the tensors so far take more than"
+                    f" {MOST_BYTES} bytes"
+                )
+            yield _request(request)
         except (DecodeError, TensorError, ValueError) as error:
             raise WarmUpFailed(f"warm-up: {file}, request {number}: {error}") from None
 
@@ -75,8 +92,8 @@ def _messages(content: bytes, file: str) -> Iterator[bytes]:
         ) from None
 
 
-def _request(message: bytes, *, is_log: bool) -> WarmUpRequest:
-    """Raises DecodeError, TensorError and ValueError."""
+def _parsed(message: bytes, *, is_log: bool) -> Any:
+    """The PredictRequest. Raises DecodeError and ValueError."""
     if is_log:
         log = PredictionLog.FromString(message)
         kind = log.WhichOneof("log_type")
@@ -87,6 +104,18 @@ def _request(message: bytes, *, is_log: bool) -> WarmUpRequest:
         request = PredictRequest.FromString(message)
     if not request.inputs:
         raise ValueError("expected a PredictRequest with inputs, it has none")
+    return request
+
+
+def _tensor_bytes(tensor: Any) -> int:
+    """Raises TensorError."""
+    sizes = (dimension.size for dimension in tensor.tensor_shape.dim)
+    elements: int = math.prod(max(0, size) for size in sizes)
+    return elements * dtype_of(tensor.dtype).itemsize
+
+
+def _request(request: Any) -> WarmUpRequest:
+    """Raises TensorError and ValueError."""
     return WarmUpRequest(
         {name: from_proto(tensor) for name, tensor in request.inputs.items()},
         request.model_spec.signature_name or DEFAULT_SIGNATURE,

@@ -40,17 +40,36 @@ class LogContext:
 
 logger = logging.getLogger(__name__)
 
-_current: ContextVar[LogContext | None] = ContextVar("job_context", default=None)
+
+@dataclass(slots=True)
+class LogSlot:
+    """Holds the job to which log records belong. A kept server's threads see when it changes."""
+
+    context: LogContext | None = None
+
+
+_current: ContextVar[LogSlot | None] = ContextVar("job_context", default=None)
 
 
 @contextmanager
 def job_context(context: LogContext) -> Iterator[None]:
     """Log records in the block, and in threads that copy its context, belong to the job."""
-    token = _current.set(context)
+    token = _current.set(LogSlot(context))
     try:
         yield
     finally:
         _current.reset(token)
+
+
+def current_job() -> LogContext | None:
+    """The job to which log records belong here."""
+    slot = _current.get()
+    return None if slot is None else slot.context
+
+
+def log_into(slot: LogSlot) -> None:
+    """From now on log records of this context belong to the job in `slot`."""
+    _current.set(slot)
 
 
 class JsonFormatter(logging.Formatter):
@@ -76,7 +95,7 @@ class JsonFormatter(logging.Formatter):
             entry[JOB_FIELDS] = job
         if run := getattr(record, RUN_FIELDS, None):
             entry[RUN_FIELDS] = run
-        if context := _current.get():
+        if context := current_job():
             entry["job_id"] = context.job_id
             entry.update(_trace_fields(context.trace, self._project))
         return orjson.dumps(entry, default=str).decode()

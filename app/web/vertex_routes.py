@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 
 from app.errors import InvalidArgument, NotFound, shortened
 from app.http_server.request_body import body_of
+from app.job.own_model import check_model_is_served
 from app.jobs.record import JobRecord, new_job_id
 from app.jobs.record_json import now, timestamp
 from app.web.answers import answer_json, answered
@@ -58,6 +59,7 @@ def create_batch_prediction_job(parent: str = "") -> Response:
             # Two jobs may be created in one millisecond.
             folder_suffix=f"{timestamp(created)}-{job_id[:6]}",
         )
+        check_model_is_served(job.spec, service.settings)
         record = service.jobs.submit(
             JobRecord(
                 job_id=job_id,

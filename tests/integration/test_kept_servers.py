@@ -1,15 +1,21 @@
 """Model servers that are kept after their jobs: KEEP_MODELS."""
 
+import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pytest
 
 from tests.fakes.buckets import Bucket
-from tests.fakes.processes import NOT_FORKED
+from tests.fakes.processes import NOT_FORKED, answers
 from tests.fakes.waiting import until
 from tests.faults.world import model_servers
 from tests.integration.one_row_jobs import FIRST, SECOND, Jobs, Start, copy, was_kept
+from tfserving_launcher import FORK_SERVER_VARIABLE, needs_stand_in
 
 
 def test_the_next_job_of_a_model_starts_nothing(
@@ -69,6 +75,55 @@ def test_a_local_model_that_changed_is_replaced(
         new = jobs.run(str(folder))
         assert not was_kept(new)
         assert new["prediction"] != old["prediction"]
+
+
+def test_a_local_model_of_the_same_sizes_and_times_is_noticed(
+    start: Start, bucket: Bucket, models: Path, local_root: Path
+) -> None:
+    """As archives leave it that are made to be the same each time."""
+    folder = local_root / "kept-same-times"
+
+    def put(version: str) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(models / "linear" / version, folder / "1")
+        (folder / "1" / "fingerprint.pb").unlink()
+        for path in folder.rglob("*"):
+            os.utime(path, (0, 0))
+
+    with start(KEEP_MODELS="1") as service:
+        jobs = Jobs(bucket, service, "kept-same-times")
+        put(FIRST)
+        old = jobs.run(str(folder))
+        put(SECOND)
+        new = jobs.run(str(folder))
+        assert not was_kept(new)
+        assert new["prediction"] != old["prediction"]
+
+
+def test_what_does_not_fit_costs_no_kept_server(start: Start, bucket: Bucket, models: Path) -> None:
+    small = copy(bucket, models, "kept/fits")
+    size = sum(path.stat().st_size for path in (models / "linear" / FIRST).rglob("*"))
+    with start(KEEP_MODELS="2", MODEL_MEMORY_BYTES=str(2 * size)) as service:
+        jobs = Jobs(bucket, service, "kept-fits")
+        jobs.run(small)
+        assert jobs.call(f"{bucket.uri}/models/zoo/").status_code == 413
+        assert was_kept(jobs.run(small))
+
+
+def test_output_of_a_kept_server_belongs_to_the_job_that_runs(
+    start: Start, bucket: Bucket, models: Path
+) -> None:
+    model = copy(bucket, models, "kept/log")
+    with start(KEEP_MODELS="1", **NOT_FORKED) as service:
+        jobs = Jobs(bucket, service, "kept-log")
+        first, second = jobs.run(model), jobs.run(model)
+        (server,) = model_servers(service)
+        assert first["job_id"] != second["job_id"]
+        server.terminate()
+        until(lambda: model_servers(service) == [])
+        records = [json.loads(line) for line in service.output().splitlines() if line[:1] == "{"]
+    of_server = [one for one in records if one["logger"] == "tfserving_launcher.output"]
+    assert {one.get("job_id") for one in of_server} == {first["job_id"]}
 
 
 def test_the_least_recently_used_is_stopped(start: Start, bucket: Bucket, models: Path) -> None:
@@ -159,6 +214,46 @@ def test_links_out_of_the_allowed_folders_stay_refused(
                 assert jobs.call(str(local_root / "kept-link")).status_code == 403
     finally:
         (local_root / "kept-link").unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_instance_goes_on_without_its_worker(
+    number: signal.Signals, start: Start, bucket: Bucket, models: Path, monkeypatch: Any
+) -> None:
+    """The folders of the master, and the process that forks model servers, outlive a worker."""
+    monkeypatch.delenv(FORK_SERVER_VARIABLE, raising=False)
+    model = copy(bucket, models, "kept/worker")
+    with start(KEEP_MODELS="1") as service:
+        jobs = Jobs(bucket, service, "kept-worker")
+        before = jobs.run(model)
+        (worker,) = [
+            process
+            for process in psutil.Process(service.process.pid).children()
+            if "gunicorn" in " ".join(process.cmdline())
+        ]
+        worker.send_signal(number)
+        until(lambda: not worker.is_running())
+        until(lambda: answers(f"{service.url}/health"))
+        after = jobs.run(model)
+        assert not was_kept(after)
+        assert after["prediction"] == before["prediction"]
+
+
+@pytest.mark.skipif(not needs_stand_in(), reason="there is no process that forks model servers")
+def test_an_instance_ends_with_what_forks_its_servers(
+    start: Start, bucket: Bucket, models: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.delenv(FORK_SERVER_VARIABLE, raising=False)
+    with start() as service:
+        Jobs(bucket, service, "kept-forks").run(copy(bucket, models, "kept/forks"))
+        (parent,) = [
+            process
+            for process in psutil.Process(service.process.pid).children()
+            if "fork_parent" in " ".join(process.cmdline())
+        ]
+        parent.kill()
+        service.process.wait(20)
+        assert "forks model servers has ended" in service.output()
 
 
 def test_a_worker_that_is_killed_leaves_nothing(

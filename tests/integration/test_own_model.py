@@ -93,6 +93,37 @@ def test_a_new_version_is_taken(start: Start, bucket: Bucket, models: Path) -> N
         assert was_kept(jobs.run(None))
 
 
+def test_its_older_versions_are_not_kept(start: Start, bucket: Bucket, models: Path) -> None:
+    """Also if jobs have named their folders."""
+    own = copy(bucket, models, "own/versions")
+    with start(MODEL=own, **NOT_FORKED) as service:
+        jobs = Jobs(bucket, service, "own-versions")
+        jobs.run(f"{own}{FIRST}/")
+        for version in (SECOND, "11", "12"):
+            bucket.put_folder(f"own/versions/{version}", models / "linear" / SECOND)
+            assert jobs.run(None)["model_version"] == version
+            jobs.run(f"{own}{version}/")
+        assert len(model_servers(service)) == 1
+
+
+def test_a_mistake_of_a_caller_costs_it_nothing(start: Start, bucket: Bucket, models: Path) -> None:
+    own = copy(bucket, models, "own/mistakes")
+    with start(MODEL=own) as service:
+        jobs = Jobs(bucket, service, "own-mistakes")
+        assert jobs.call(None, signature_name="other").status_code == 422
+        assert was_kept(jobs.run(None))
+
+
+def test_it_is_loaded_again_after_a_job_that_ran_out_of_time(start: Start, bucket: Bucket) -> None:
+    with start(MODEL=f"{bucket.uri}/models/zoo/") as service:
+        jobs = Jobs(bucket, service, "own-time")
+        bucket.put("own-time/in.jsonl", "1000\n")
+        assert jobs.call(None, signature_name="slow", timeout_seconds=1).status_code == 504
+        until(lambda: service.output().count("models/zoo/ is loaded") == 2)
+        bucket.put("own-time/in.jsonl", "0\n")
+        assert was_kept(jobs.run(None, signature_name="slow"))
+
+
 def test_its_server_is_replaced_when_it_dies(start: Start, bucket: Bucket, models: Path) -> None:
     own = copy(bucket, models, "own/dies")
     with start(MODEL=own, **NOT_FORKED) as service:

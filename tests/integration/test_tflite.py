@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.job.compress_model import _differences
 from app.savedmodel.tflite_conversion import ConversionRequest
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
@@ -133,6 +134,12 @@ def test_compress_writes_and_compares(precision: str, models: Path, tmp_path: Pa
     again = compress(models / "linear", tmp_path / "small", rows, precision)
     assert again.returncode == 1
     assert "model.tflite" in again.stderr
+
+
+def test_a_difference_that_is_no_number_is_told() -> None:
+    numbers, no_numbers = np.array([1, np.inf, np.nan]), np.array([np.nan, np.inf, np.nan])
+    assert _differences([{"y": numbers}], [{"y": numbers}]) == {"y": 0.0}
+    assert _differences([{"y": numbers}], [{"y": no_numbers}]) == {"y": np.inf}
 
 
 def test_compress_tells_what_it_cannot_convert(models: Path, tmp_path: Path) -> None:

@@ -96,7 +96,23 @@ def test_a_kept_server_is_warmed_up_once(start: Start, bucket: Bucket, model: st
         first, second = (jobs.run(model, warm_up_data_path=path) for _ in range(2))
         assert "warm_up" in first["seconds"]
         assert was_kept(second)
-        assert "warm_up" not in second["seconds"]
+        reads = [report["storage_requests"]["read"] for report in (first, second)]
+        assert reads[1] < reads[0] - 1, "the file was read again"
+        # Another file is another warm-up.
+        bucket.put("warm-up/once.jsonl", "[1,2,3]\n")
+        assert jobs.call(model, warm_up_data_path=path).status_code == 422
+
+
+def broadcast(shape: list[int]) -> bytes:
+    """A short message for a large tensor."""
+    message = PredictRequest()
+    tensor = message.inputs["x"]
+    tensor.dtype = 1
+    for size in shape:
+        tensor.tensor_shape.dim.add(size=size)
+    tensor.float_val.append(1.0)
+    serialized: bytes = message.SerializeToString()
+    return serialized
 
 
 REFUSED = {
@@ -127,6 +143,8 @@ REFUSED = {
         422,
         "request 1 is damaged",
     ),
+    "one_value_for_many.bin": (broadcast([40_000_000, 4]), 413, "request 1: the tensors so far"),
+    "no_such_memory.bin": (broadcast([10**12, 4]), 413, "request 1: the tensors so far"),
     "too_many.jsonl": (b"[1,2,3,4]\n" * 1001, 413, "more than 1000 requests"),
     "huge.jsonl": (b"[1,2,3,4]\n" * 7_000_000, 413, "at most"),
 }
@@ -154,11 +172,18 @@ def test_a_missing_file_is_404(service: RunningService, bucket: Bucket, model: s
     assert path in answer.json()["error"]["message"]
 
 
-def test_an_instance_warms_its_own_model_up(start: Start, bucket: Bucket, model: str) -> None:
+def test_an_instance_warms_its_own_model_up(
+    start: Start, bucket: Bucket, models: Path, model: str
+) -> None:
     bucket.put("warm-up/own.jsonl", "[1,2,3,4]\n")
     with start(MODEL=model, WARM_UP_DATA_PATH=f"{bucket.uri}/warm-up/own.jsonl") as service:
         assert "warm_up" in service.output()
-        assert was_kept(Jobs(bucket, service, "warm-up-own").run(None))
+        jobs = Jobs(bucket, service, "warm-up-own")
+        assert was_kept(jobs.run(None))
+        bucket.put_folder("warm-up/model/10", models / "linear" / "10")
+        assert "warm_up" in jobs.run(None)["seconds"]
+    for name in bucket.names("warm-up/model/10/"):
+        bucket.delete(name)
     bucket.put("warm-up/own-bad.jsonl", "[1,2,3]\n")
     with (
         pytest.raises(RuntimeError, match="line 1"),
@@ -212,6 +237,8 @@ def test_the_command_writes_the_file_and_checks_it(models: Path, tmp_path: Path)
     checked = command("check", "--model", str(tmp_path / "model"))
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.count("first call") == 2
+    # One that is broken is mended.
+    file.write_bytes(b"broken")
     again = command(
         *("make", "--model", str(tmp_path / "model"), "--rows", str(rows), "--requests", "1")
     )

@@ -7,7 +7,7 @@ import pytest
 from app.concurrency.deadline import Deadline, StopSignal
 from app.concurrency.pipeline import Pipeline
 from app.errors import Cancelled, DeadlineExceeded, ShuttingDown
-from app.telemetry.log import LogContext, _current, job_context
+from app.telemetry.log import LogContext, current_job, job_context
 
 
 def threads() -> set[str]:
@@ -150,7 +150,7 @@ def test_stopped_job_says_that_instance_ends() -> None:
 
 def test_threads_log_for_the_job_that_started_them() -> None:
     def items() -> Iterator[str]:
-        context = _current.get()
+        context = current_job()
         assert context is not None
         yield context.job_id
 
