@@ -105,6 +105,12 @@ def on_exit(_server: Any) -> None:
     _own_folders.close()
 
 
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Removes the folders that a killed master has left."""
+    if os.getppid() != worker.ppid:
+        _own_folders.close()
+
+
 def child_exit(_server: Any, _worker: Any) -> None:
     """Ends what a worker has left that was killed; this one runs in the process above it."""
     sweep()

@@ -131,7 +131,7 @@ class SupervisedServer:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if exc is None or _clears_the_server(exc):
+        if self._server is not None and (exc is None or _clears_the_server(exc)):
             self.kept, self._server = self._server, None
         self._stack.close()
 

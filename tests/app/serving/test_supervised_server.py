@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from app.concurrency.deadline import Deadline, StopSignal
-from app.errors import ServerFailed, ShuttingDown
+from app.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidInstance,
+    ServerFailed,
+    ShuttingDown,
+    StorageFailed,
+)
 from app.serving.supervised_server import (
     Call,
     CallAbandoned,
@@ -20,7 +27,14 @@ from app.serving.supervised_server import (
     Tensors,
 )
 from tests.faults.model_server import POISON, PROGRAM_FILE
-from tfserving_launcher import ModelServer, PredictError, Program, ServerExited, find_program
+from tfserving_launcher import (
+    ModelServer,
+    PredictError,
+    Program,
+    ServerExited,
+    SignatureNotFound,
+    find_program,
+)
 
 Start = Callable[..., AbstractContextManager[SupervisedServer]]
 
@@ -29,6 +43,11 @@ Start = Callable[..., AbstractContextManager[SupervisedServer]]
 def launches() -> list[ModelServer]:
     """All servers that were launched in a test."""
     return []
+
+
+def _stop_kept(server: SupervisedServer) -> None:
+    if server.kept is not None:
+        server.kept.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -56,13 +75,17 @@ def start(models: Path, tmp_path: Path, launches: list[ModelServer]) -> Start:
     ) -> Iterator[SupervisedServer]:
         for number, order in enumerate(orders):
             (folder / f"{number}.json").write_text(json.dumps(order))
-        with SupervisedServer(
-            launch,
-            loaded=lambda: None,
-            restarts=restarts,
-            call_timeout_seconds=call_timeout_seconds,
-            deadline=deadline or Deadline.never(),
-        ) as server:
+        with (
+            ExitStack() as stack,
+            SupervisedServer(
+                launch,
+                loaded=lambda: None,
+                restarts=restarts,
+                call_timeout_seconds=call_timeout_seconds,
+                deadline=deadline or Deadline.never(),
+            ) as server,
+        ):
+            stack.callback(_stop_kept, server)
             server.signature("vector_float32")
             yield server
 
@@ -175,3 +198,25 @@ def test_start_is_retried(start: Start, launches: list[ModelServer]) -> None:
     with start({"at_start": "exits"}) as server:
         server.predict(batch(1.0))
     assert len(launches) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (InvalidInstance("a bad row"), True),
+        (StorageFailed("no storage"), True),
+        (SignatureNotFound("x", []), True),
+        (Cancelled("no more"), False),
+        (DeadlineExceeded("time is up"), False),
+        (ServerFailed("it died"), False),
+        (KeyError("a bug"), False),
+    ],
+)
+def test_an_error_tells_whether_its_server_may_serve_others(
+    error: Exception, start: Start, *, is_kept: bool
+) -> None:
+    with start() as server:
+        server.__exit__(type(error), error, None)
+        assert (server.kept is not None) is is_kept
+        if server.kept is not None:
+            assert server.kept.is_ready(5.0)
