@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from app.telemetry.log import current_job
 from tfserving_launcher import memory_left
 
 _MOST_RESERVED = 2
+# To measure the memory of a server takes about 10 ms, which a job would wait for. Servers grow with
+# their first calls, and little later.
+_MEASURE_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,7 @@ class ModelCache:
         self._kept: list[LoadedModel] = []
         self._lent: set[LoadedModel] = set()
         self._is_closed = False
+        self._measured_at = 0.0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -61,6 +66,7 @@ class ModelCache:
             with self._lock:
                 loaded = LoadedModel.in_new_folder(model, key, asked_for)
                 self._lent.add(loaded)
+        is_new = loaded.server is None
         try:
             loaded.log.context = current_job()
             if loaded.server is None:
@@ -69,7 +75,7 @@ class ModelCache:
         finally:
             loaded.log.context = None
             loaded.is_reserved = reserve
-            self._give_back(loaded, pin=pin)
+            self._give_back(loaded, pin=pin, is_new=is_new)
 
     @property
     def holds_pinned(self) -> bool:
@@ -115,7 +121,7 @@ class ModelCache:
             taken.asked_for.add(asked_for)
         return taken
 
-    def _give_back(self, loaded: LoadedModel, *, pin: bool) -> None:
+    def _give_back(self, loaded: LoadedModel, *, pin: bool, is_new: bool) -> None:
         with self._lock:
             self._lent.discard(loaded)
             dropped = [loaded]
@@ -128,20 +134,24 @@ class ModelCache:
                     for one in self._kept:
                         one.is_pinned = False
                 self._kept.append(loaded)
-                dropped = [*twins, *self._excess()]
+                dropped = [*twins, *self._excess(measures=is_new or self._is_measure_old())]
             self._kept = [one for one in self._kept if one not in dropped]
         _close(dropped)
 
-    def _excess(self) -> list[LoadedModel]:
-        """What must go so that the others are within the number and the memory."""
+    def _is_measure_old(self) -> bool:
+        return time.monotonic() - self._measured_at > _MEASURE_SECONDS
+
+    def _excess(self, *, measures: bool) -> list[LoadedModel]:
+        """What must go so that the others are within the number and, if measured, the memory."""
         reserved = [one for one in self._kept if one.is_reserved]
         # One for the next job, and one that a job was about to take.
         spared = [*reserved[-_MOST_RESERVED:], *(one for one in self._kept if one.is_pinned)]
         others = [one for one in self._kept if one not in spared]
         dropped, rest = others[: -self._keep or None], others[-self._keep or len(others) :]
-        left = self._bytes_for_kept()
+        left = self._bytes_for_kept() if measures else None
         if left is None:
             return dropped
+        self._measured_at = time.monotonic()
         left -= sum(one.memory_bytes() for one in spared)
         for one in reversed(rest):
             size = one.memory_bytes()
