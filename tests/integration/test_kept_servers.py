@@ -1,6 +1,5 @@
 """Model servers that are kept after their jobs: KEEP_MODELS."""
 
-import json
 import os
 import shutil
 import signal
@@ -108,22 +107,6 @@ def test_what_does_not_fit_costs_no_kept_server(start: Start, bucket: Bucket, mo
         jobs.run(small)
         assert jobs.call(f"{bucket.uri}/models/zoo/").status_code == 413
         assert was_kept(jobs.run(small))
-
-
-def test_output_of_a_kept_server_belongs_to_the_job_that_runs(
-    start: Start, bucket: Bucket, models: Path
-) -> None:
-    model = copy(bucket, models, "kept/log")
-    with start(KEEP_MODELS="1", **NOT_FORKED) as service:
-        jobs = Jobs(bucket, service, "kept-log")
-        first, second = jobs.run(model), jobs.run(model)
-        (server,) = model_servers(service)
-        assert first["job_id"] != second["job_id"]
-        server.terminate()
-        until(lambda: model_servers(service) == [])
-        records = [json.loads(line) for line in service.output().splitlines() if line[:1] == "{"]
-    of_server = [one for one in records if one["logger"] == "tfserving_launcher.output"]
-    assert {one.get("job_id") for one in of_server} == {first["job_id"]}
 
 
 def test_the_least_recently_used_is_stopped(start: Start, bucket: Bucket, models: Path) -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
@@ -9,8 +10,11 @@ import pytest
 from app.telemetry.log import (
     JsonFormatter,
     LogContext,
+    LogSlot,
     TextFormatter,
+    current_job,
     job_context,
+    log_into,
     printable,
     set_up_logging,
 )
@@ -96,3 +100,26 @@ def test_nothing_steers_a_terminal(text: str, printed: str) -> None:
     """Neither a message of ours nor a line of the model server."""
     assert printable(text) == printed
     assert TextFormatter().format(record("%s", text)).endswith(printed)
+
+
+def test_output_of_a_kept_server_belongs_to_the_job_that_runs() -> None:
+    """Its thread began in the first job, and sees who has it now."""
+    slot = LogSlot()
+    seen = []
+
+    def job_of_record() -> str | None:
+        job_id: str | None = json.loads(JsonFormatter().format(record())).get("job_id")
+        return job_id
+
+    with job_context(LogContext("first")):
+        slot.context = current_job()
+        thread = copy_context()
+        thread.run(log_into, slot)
+        seen.append(thread.run(job_of_record))
+        assert job_of_record() == "first"
+    slot.context = None
+    seen.append(thread.run(job_of_record))
+    with job_context(LogContext("second")):
+        slot.context = current_job()
+        seen.append(thread.run(job_of_record))
+    assert seen == ["first", None, "second"]
