@@ -1,7 +1,5 @@
 """From the call to the first row: a job of one row, by what is there before the call."""
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -11,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import requests
 
-from app.savedmodel.tflite_conversion import ConversionRequest
 from benchmarks.contestants import ServiceRun, call
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import NOT_FORKED, gunicorn
+from tests.fakes.tflite import converted
 from tfserving_launcher import ModelServer, needs_stand_in
 
 _WARM_UP = "gs://bench/warm-up.jsonl"
@@ -41,13 +39,14 @@ def first_rows(
 ) -> Iterator[FirstRow]:
     """For a small model, one of 300 MB, and the small one as TensorFlow Lite."""
     bucket.put("warm-up.jsonl", bucket.get("one.jsonl"))
+    rows = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
-        converted = _converted(models / "network" / "1", Path(folder))
-        bucket.put_folder("models/lite/1", converted)
+        lite = converted(models / "network" / "1", Path(folder), rows)
+        bucket.put_folder("models/lite/1", lite)
         for model, version_dir in (
             ("network", models / "network" / "1"),
             ("large", models / "large" / "1"),
-            ("lite", converted),
+            ("lite", lite),
         ):
             floor = _floor(storage_url, bucket, model, version_dir, rounds=rounds)
             yield from _of_model(storage_url, model, floor, rounds=rounds)
@@ -120,23 +119,3 @@ def _floor(
         with ModelServer(version_dir):
             seconds.append(time.monotonic() - started)
     return float(np.median(seconds))
-
-
-def _converted(source: Path, folder: Path) -> Path:
-    target = folder / "1"
-    target.mkdir()
-    samples = folder / "samples.npz"
-    np.savez(samples, x=np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32))
-    request = ConversionRequest(
-        source=str(source),
-        target=str(target / "model.tflite"),
-        signature_name="serving_default",
-        precision="float16",
-        samples=str(samples),
-    )
-    subprocess.run(
-        [sys.executable, "-m", "app.savedmodel.tflite_conversion", request.as_argument()],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
-    return target

@@ -16,9 +16,7 @@ from typing import Any, Self, Unpack
 from tfserving_launcher._client import ModelServerClient, PredictCall
 from tfserving_launcher._cpus import available_cpus
 from tfserving_launcher._errors import (
-    BadVersionFolder,
     ModelLoadError,
-    NotASavedModel,
     PredictError,
     ServerExited,
     ServerTimeout,
@@ -26,29 +24,18 @@ from tfserving_launcher._errors import (
     TensorError,
 )
 from tfserving_launcher._forked_process import process_of
-from tfserving_launcher._options import (
-    PREFER_TFLITE,
-    ServerOptions,
-    ServerOptionValues,
-    server_argv,
-)
+from tfserving_launcher._options import ServerOptions, ServerOptionValues, server_argv
 from tfserving_launcher._process import ChildProcess
 from tfserving_launcher._program import Program, find_program
 from tfserving_launcher._readiness import Readiness, wait_until_ready
 from tfserving_launcher._removal import remove
 from tfserving_launcher._signatures import Signature, as_tensor, read_signature
-from tfserving_launcher.saved_model import (
-    OP_SIGNATURES,
-    SAVED_MODEL_FILE,
-    SAVED_MODEL_TEXT_FILE,
-    TFLITE_FILE,
-)
+from tfserving_launcher._version_folder import checked_version, is_tflite
+from tfserving_launcher.saved_model import OP_SIGNATURES
 from tfserving_launcher.tensors import Array
 
 DEFAULT_SIGNATURE = "serving_default"
 
-_SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
-_MODEL_FILES = (*_SAVED_MODEL_FILES, TFLITE_FILE)
 _MODEL_NAME = "model"
 _SOCKET_NAME = "s"
 # sockaddr_un.sun_path holds 108 bytes with its closing NUL on Linux, 104 on macOS.
@@ -87,7 +74,7 @@ class ModelServer:
 
     def __enter__(self) -> Self:
         options = self._options
-        version = _checked_version(self._version_dir)
+        version = checked_version(self._version_dir)
         program = self._program or find_program()
         with ExitStack() as stack:
             folder = _private_folder(stack, options.temporary_folder)
@@ -98,7 +85,7 @@ class ModelServer:
                 socket_path=folder / _SOCKET_NAME,
                 cpus=options.cpus or available_cpus(),
                 max_calls_in_flight=options.max_calls_in_flight,
-                prefers_tflite=_is_tflite(self._version_dir, program),
+                prefers_tflite=is_tflite(self._version_dir, program),
                 extra_arguments=options.extra_arguments,
             )
             self._process = stack.enter_context(
@@ -274,42 +261,6 @@ def _tensors(inputs: Mapping[str, object], signature: Signature) -> dict[str, Ar
             f" it has {', '.join(signature.inputs)}"
         )
     return {name: as_tensor(value, signature.inputs[name], name) for name, value in inputs.items()}
-
-
-def _checked_version(version_dir: Path) -> str:
-    """Check the version folder, and return its name.
-
-    The server would wait forever for an invalid one.
-    """
-    name = version_dir.name
-    digits = name.lstrip("0")
-    # int() refuses the longest names.
-    is_short = len(digits) <= len(str(2**63))
-    if not (name.isascii() and name.isdigit() and is_short and int(digits or "0") < 2**63):
-        raise BadVersionFolder(
-            f"a version folder's name must be a whole number, as in .../1; this one is {name!r}"
-        )
-    if not any((version_dir / file).is_file() for file in _MODEL_FILES):
-        what = "an empty or missing folder"
-        if version_dir.is_dir() and (found := sorted(path.name for path in version_dir.iterdir())):
-            what = f"only {', '.join(found[:5])}" + (", ..." if len(found) > 5 else "")
-        raise NotASavedModel(f"{version_dir} is not a SavedModel: no saved_model.pb, {what}")
-    return name
-
-
-def _is_tflite(version_dir: Path, program: Program) -> bool:
-    """Whether the server is to load `model.tflite`, which it does only if it is told to.
-
-    A SavedModel beside it goes first, as in a server without the flag.
-    """
-    if any((version_dir / file).is_file() for file in _SAVED_MODEL_FILES):
-        return False
-    if not program.knows(PREFER_TFLITE):
-        raise NotASavedModel(
-            f"{version_dir} holds a {TFLITE_FILE}, and this model server program has no flag"
-            f" --{PREFER_TFLITE} to load it"
-        )
-    return True
 
 
 def _private_folder(stack: ExitStack, wanted: Path | None) -> Path:

@@ -85,6 +85,11 @@ class JobSpec:
     warm_up: WarmUp | None = None
 
 
+def spec_of_model(model: Location, signature_name: str | None = None) -> JobSpec:
+    """For steps that only a model takes part in: no inputs, and an output that is never used."""
+    return JobSpec(model=model, inputs=(), output=model, signature_name=signature_name)
+
+
 # A tab is hard to type in URLs and shells.
 _DELIMITER_NAMES = {"tab": "\t", "\\t": "\t"}
 _WHOLE_NUMBER = re.compile("[0-9]{1,18}")

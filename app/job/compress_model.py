@@ -18,7 +18,6 @@ from app.job.context import JobContext
 from app.job.warm_up_file import TimedServer, loading, requests_of, timed_server
 from app.job.warming_up import of_size
 from app.savedmodel.fetch_model import fetch_model
-from app.savedmodel.model_files import ModelFiles
 from app.savedmodel.tflite_conversion import ConversionRequest
 from app.serving.error_translation import without_own_paths
 from app.serving.supervised_server import Tensors
@@ -87,7 +86,7 @@ def compress_model(
         folder = Path(temporary)
         if found.is_tflite:
             raise InvalidModel(f"model: {found.folder} is a TensorFlow Lite model already")
-        if job.storage.find(target := output.below(f"{_version(found)}/{TFLITE_FILE}")):
+        if job.storage.find(target := output.below(f"{found.version_name}/{TFLITE_FILE}")):
             raise AlreadyExists(f"output: {target} is there already; delete it, or name another")
         batches = _batches(
             [
@@ -128,10 +127,6 @@ def compress_model(
 
 def _has_converter() -> bool:
     return importlib.util.find_spec("tensorflow.lite.python.lite") is not None
-
-
-def _version(model: ModelFiles) -> str:
-    return model.version.lstrip("0") or "0"
 
 
 def _batches(requests: Sequence[Tensors]) -> list[Tensors]:

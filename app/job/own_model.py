@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.concurrency.deadline import StopSignal
-from app.config.job_spec import JobSpec
+from app.config.job_spec import JobSpec, spec_of_model
 from app.errors import PermissionDenied
 from app.job.load_model import load_model
 from app.serving.model_cache import ModelCache
@@ -34,7 +34,7 @@ def load_own_model(
     """Load MODEL, warm it up, and leave it in `models`. Raises JobError."""
     assert settings.model is not None
     load_model(
-        JobSpec(model=settings.model, inputs=(), output=settings.model),
+        spec_of_model(settings.model),
         settings=settings,
         connections=connections,
         models=models,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import orjson
 
 from app.concurrency.deadline import StopSignal
-from app.config.job_spec import JobSpec
+from app.config.job_spec import JobSpec, spec_of_model
 from app.errors import Busy, JobError, NotReady, ShuttingDown
 from app.instance.ending import Instance
 from app.instance.heap import give_back_free_memory, give_back_free_memory_soon
@@ -109,9 +109,7 @@ class JobRunner:
             give_back_free_memory_soon()
             if self.settings.model is not None and not self.models.holds_pinned:
                 # The server was of no more use after this job. The next one need not wait for it.
-                self.prepare(
-                    JobSpec(model=self.settings.model, inputs=(), output=self.settings.model)
-                )
+                self.prepare(spec_of_model(self.settings.model))
         fields = log_fields(report.as_json())
         seconds = orjson.dumps(fields["seconds"]).decode()
         logger.info("job succeeded: %s", seconds, extra={JOB_FIELDS: fields})

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,25 +89,31 @@ class ServedModel:
         if the signature cannot take rows of that format.
         """
         by_content = is_tfrecord and job.spec.input_format is None
-        context = ReaderContext(
-            file=task.input.uri,
-            signature=self.signature,
-            fields=job.spec.fields,
-            on_row_error=on_row_error,
-            max_line_bytes=job.settings.max_line_bytes,
-            integer_strings=job.spec.integer_strings,
-            row_signatures=self.row_signatures,
-            dialect=CsvDialect(
-                job.spec.csv_delimiter or delimiter_of_name(task.input.uri), job.spec.csv_header
-            ),
-            parse_spec=self.parse_spec,
+        dialect = CsvDialect(
+            job.spec.csv_delimiter or delimiter_of_name(task.input.uri), job.spec.csv_header
         )
+        context = replace(self.reader_context(job, task.input.uri, on_row_error), dialect=dialect)
         return open_reader(
             "tfrecord" if by_content else task.format,
             context,
             output_format=job.spec.output_format,
             manifest=task.manifest,
             storage=job.storage,
+        )
+
+    def reader_context(
+        self, job: JobContext, file: str, on_row_error: RowErrorSink
+    ) -> ReaderContext:
+        """What a reader of rows for this model is made with. `file` is the URI for errors."""
+        return ReaderContext(
+            file=file,
+            signature=self.signature,
+            fields=job.spec.fields,
+            on_row_error=on_row_error,
+            max_line_bytes=job.settings.max_line_bytes,
+            integer_strings=job.spec.integer_strings,
+            row_signatures=self.row_signatures,
+            parse_spec=self.parse_spec,
         )
 
     def check_formats(self, job: JobContext, tasks: Iterable[FileTask]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app.config.job_spec import JobSpec
+from app.config.job_spec import spec_of_model
 from app.errors import NotFound, WarmUpFailed
 from app.framing.tfrecord import frame
 from app.job.context import JobContext
@@ -114,7 +114,7 @@ def loading(
 ) -> Iterator[tuple[JobContext, ModelFiles]]:
     """The model, and a job without inputs or output in whose time all is done."""
     job = JobContext.begin(
-        JobSpec(model=model, inputs=(), output=model, signature_name=signature_name),
+        spec_of_model(model, signature_name),
         job_id="warm-up",
         # Whoever sits at the command line may use files as the system lets them. The variables are
         # loaded twice.

@@ -13,7 +13,6 @@ import orjson
 from app.config.file_format import InputFormat, format_of_name
 from app.config.job_spec import WarmUp
 from app.errors import InputError, NotFound, RowError, ServerFailed, TooLarge, WarmUpFailed
-from app.formats.context import ReaderContext
 from app.formats.registry import open_reader
 from app.framing.gzipped import unpacked
 from app.framing.records import Records
@@ -141,16 +140,7 @@ def _requests_of_lines(
     try:
         reader = open_reader(
             file_format,
-            ReaderContext(
-                file=file.uri,
-                signature=served.signature,
-                fields=job.spec.fields,
-                on_row_error=refuse,
-                max_line_bytes=job.settings.max_line_bytes,
-                integer_strings=job.spec.integer_strings,
-                row_signatures=served.row_signatures,
-                parse_spec=served.parse_spec,
-            ),
+            served.reader_context(job, file.uri, refuse),
             output_format="jsonl",
             manifest=None,
             storage=job.storage,

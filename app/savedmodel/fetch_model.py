@@ -63,8 +63,7 @@ def fetch_model(
     PermissionDenied for links out of the allowed folders, InvalidModel for names that leave the
     folder and for damaged files, TooLarge if the disk is full, and what storage raises.
     """
-    # Leading zeros may make the name too long for a local folder.
-    version_dir = target / (model.version.lstrip("0") or "0")
+    version_dir = target / model.version_name
     check_sources(model, storage)
     if model.folder.scheme == "file":
         if not version_dir.is_symlink():

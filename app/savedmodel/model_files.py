@@ -40,6 +40,11 @@ class ModelFiles:
         return sum({os.path.realpath(one.location.path): one.size for one in self.files}.values())
 
     @property
+    def version_name(self) -> str:
+        """The version without leading zeros, which may make it too long for a local folder."""
+        return self.version.lstrip("0") or "0"
+
+    @property
     def is_tflite(self) -> bool:
         """Whether a server loads the model's `model.tflite`."""
         names = self.sizes().keys()

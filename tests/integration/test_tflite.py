@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.job.compress_model import _differences
-from app.savedmodel.tflite_conversion import ConversionRequest
+from tests.fakes import tflite
 from tests.fakes.buckets import Bucket
 from tests.fakes.processes import RunningService
 from tests.integration.one_row_jobs import FIRST, Jobs
@@ -29,23 +29,7 @@ ROWS = np.arange(32, dtype=np.float32).reshape(8, 4) / 10
 @pytest.fixture(scope="module")
 def converted(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version folder with `linear`, whose weights are float16 now."""
-    folder = tmp_path_factory.mktemp("tflite") / FIRST
-    folder.mkdir()
-    samples = folder.parent / "samples.npz"
-    np.savez(samples, x=ROWS)
-    request = ConversionRequest(
-        source=str(models / "linear" / FIRST),
-        target=str(folder / "model.tflite"),
-        signature_name="serving_default",
-        precision="float16",
-        samples=str(samples),
-    )
-    subprocess.run(
-        [sys.executable, "-m", "app.savedmodel.tflite_conversion", request.as_argument()],
-        check=True,
-        capture_output=True,
-    )
-    return folder
+    return tflite.converted(models / "linear" / FIRST, tmp_path_factory.mktemp("tflite"), ROWS)
 
 
 def test_it_is_called_as_the_original(converted: Path, models: Path) -> None:
